@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * chimaera/admin.h - pools: create, open, list, destroy; flush and stop. The module `admin`, pool 1, is always there.
+ *
+ * Each call is a task to that pool, and works in a client and in a method alike. May switch the fiber: yes.
+ * On failure chi_error_text() tells more.
+ */
+#ifndef CHIMAERA_ADMIN_H
+#define CHIMAERA_ADMIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <chimaera/cdefs.h>
+#include <chimaera/task.h>
+
+CHI_BEGIN_DECLS
+
+#define CHI_ADMIN_POOL_ID      1u
+#define CHI_NAME_MAX	       64u /* of pools and modules, with the NUL */
+#define CHI_ADMIN_TEXT_MAX     256u
+#define CHI_POOL_CONTAINERS_MAX 1024u
+
+enum chi_admin_method {
+	CHI_ADMIN_CREATE_POOL = 0,
+	CHI_ADMIN_DESTROY_POOL,
+	CHI_ADMIN_LIST_POOLS,
+	CHI_ADMIN_FLUSH,
+	CHI_ADMIN_STOP,
+};
+
+struct chi_admin_create_pool_task {
+	struct chi_task task;
+	char module[CHI_NAME_MAX];
+	char pool[CHI_NAME_MAX];
+	uint32_t n_containers;
+	uint32_t open_existing; /* get-or-create: an equal pool (same module) is opened */
+	uint64_t interface_hash; /* 0 = do not check */
+	struct chi_buffer params; /* in; may be null */
+	/* answer */
+	uint32_t pool_id;
+	uint32_t created;
+	char text[CHI_ADMIN_TEXT_MAX]; /* why not */
+};
+
+struct chi_admin_destroy_pool_task {
+	struct chi_task task;
+	uint32_t target_pool_id;
+	uint32_t reserved;
+};
+
+struct chi_pool_info {
+	uint32_t pool_id;
+	uint32_t n_containers;
+	uint64_t n_tasks; /* started over its life */
+	uint64_t n_in_flight;
+	char name[CHI_NAME_MAX];
+	char module[CHI_NAME_MAX];
+};
+
+struct chi_admin_list_pools_task {
+	struct chi_task task;
+	struct chi_buffer pools; /* out: array of struct chi_pool_info */
+	/* answer */
+	uint32_t n_pools; /* in all; as many as fit were written */
+	uint32_t reserved;
+};
+
+struct chi_admin_simple_task {
+	struct chi_task task;
+};
+
+struct chi_pool_spec {
+	const char *module;
+	const char *name;      /* NULL = the module's name */
+	uint32_t n_containers; /* 0 = 1 */
+	bool exclusive;	       /* -EEXIST when a pool of that name is there already */
+	uint64_t interface_hash;
+	const void *params;    /* for the module's create() */
+	uint64_t params_size;
+};
+
+/**
+ * chi_pool_create - make a pool, or open the one of that name
+ * @spec:        borrowed
+ * @ret_pool_id: out
+ *
+ * Returns: 1 made, 0 opened, -EEXIST (exclusive, or the name is taken by another module), -ENOENT (no such module),
+ *          -ELIBBAD (module refused: ABI version, or not loadable), -EPROTO (interface hash), -EINVAL, -ENOMEM, what the
+ *          module's create() returned, or as chi_call().
+ */
+CHI_API CHI_NODISCARD int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
+					   uint32_t *ret_pool_id);
+
+/** chi_pool_destroy - tasks in flight end first; later ones get -ENOENT. Returns 0, -ENOENT, -EPERM (admin), -EBUSY. */
+CHI_API CHI_NODISCARD int chi_pool_destroy(struct chi_client *client, uint32_t pool_id);
+
+/** chi_pool_list - Returns how many there are (may be more than @n_max; so many were written), or a negative errno. */
+CHI_API CHI_NODISCARD int chi_pool_list(struct chi_client *client, struct chi_pool_info *ret_pools, uint32_t n_max);
+
+/** chi_flush - returns 0 when every task submitted to the runtime before this call has ended. */
+CHI_API CHI_NODISCARD int chi_flush(struct chi_client *client);
+
+/** chi_stop - ask the runtime to drain and end. Returns 0 when it has begun. */
+CHI_API CHI_NODISCARD int chi_stop(struct chi_client *client);
+
+CHI_END_DECLS
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * chimaera/module.h - for authors of modules
+ *
+ * A module is one shared object, chimaera_NAME.so, with one table: CHI_MODULE(table). Its methods run in fibers on the
+ * runtime's workers: they may call chi_submit(), chi_wait() and chi_yield() of chimaera/task.h, and take a chi_mutex;
+ * they must not block the thread.
+ */
+#ifndef CHIMAERA_MODULE_H
+#define CHIMAERA_MODULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <chimaera/cdefs.h>
+#include <chimaera/task.h>
+
+CHI_BEGIN_DECLS
+
+struct chi_container;	/* opaque: one share of a pool's state */
+struct chi_run_context; /* opaque: one running task */
+
+enum chi_monitor_mode {
+	CHI_MONITOR_LOCAL_SCHEDULE = 1, /* which lane of this container takes the task? */
+	CHI_MONITOR_GLOBAL_SCHEDULE,	/* which container takes a CHI_DOMAIN_DYNAMIC task? */
+	CHI_MONITOR_EST_LOAD,		/* how long will the task take? */
+};
+
+/* Question and answer of monitor(); filled with the default answer before the module is asked. */
+struct chi_monitor {
+	const struct chi_task *task; /* borrowed; the runtime's checked copy */
+	uint32_t queue_id;	     /* LOCAL_SCHEDULE: answer */
+	uint32_t lane_id;	     /* LOCAL_SCHEDULE: answer */
+	struct chi_domain_query query; /* GLOBAL_SCHEDULE: answer; any kind but DYNAMIC and GLOBAL_BCAST */
+	uint64_t estimate_ns;	     /* EST_LOAD: answer */
+};
+
+typedef int (*chi_method_fn)(struct chi_container *container, struct chi_task *task, struct chi_run_context *context);
+
+struct chi_method {
+	const char *name;
+	uint32_t id;		/* below CHI_METHODS_MAX */
+	uint32_t task_size;	/* bytes, exactly what task->size_bytes must say; at most CHI_TASK_SIZE_MAX */
+	chi_method_fn run;	/* a fiber; returns the task's result. NULL when the module has a run() of its own. */
+	uint64_t estimate_ns;	/* for CHI_MONITOR_EST_LOAD; 0 = learned from past runs */
+	uint32_t buffers_offset; /* of an array of struct chi_buffer in the task */
+	uint32_t n_buffers;
+	uint32_t out_offset;	/* bytes of the task written back to the submitter when done (header apart) */
+	uint32_t out_size;
+	/* Broadcast: fold one container's finished task into the answer. NULL: the first negative result wins. */
+	void (*fold)(struct chi_task *into, const struct chi_task *from);
+};
+#define CHI_METHODS_MAX 256u
+
+struct chi_module {
+	uint32_t size;		/* sizeof(struct chi_module) at the module's compile time */
+	uint32_t method_stride; /* sizeof(struct chi_method), likewise */
+	const char *name;
+	uint32_t version;
+	uint32_t n_methods;
+	uint64_t interface_hash; /* of the methods' tasks; checked when somebody opens a pool with one of their own; 0 = none */
+	const struct chi_method *methods;
+
+	/* A container comes into being. In a fiber, once for each container, one after the other.
+	 * @params: borrowed; the bytes given to chi_pool_create(). Returns 0 or a negative errno: then the pool is not made,
+	 * and destroy() is called for the containers before this one. May be NULL. */
+	int (*create)(struct chi_container *container, const void *params, uint64_t params_size);
+
+	/* It goes; no task of its is running. In a fiber. May be NULL. */
+	void (*destroy)(struct chi_container *container);
+
+	/* Answer a question about a task; @monitor holds the default. Called by workers outside any fiber: must be quick, must
+	 * not wait. Returns 0, or a negative errno that becomes the task's result. NULL, or -ENOTSUP for a mode: default. */
+	int (*monitor)(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
+
+	/* Run a method; NULL: by the method array. */
+	int (*run)(struct chi_container *container, struct chi_task *task, struct chi_run_context *context);
+};
+
+/* The module's one symbol, and a note that the runtime reads before it loads anything. */
+#define CHI_MODULE_SYMBOL "chi_module_table"
+#define CHI_NOTE_NAME	  "Chimaera"
+#define CHI_NOTE_TYPE	  1u
+#define CHI_MODULE(table)                                                                                             \
+	CHI_API extern const struct chi_module *const chi_module_table;                                               \
+	const struct chi_module *const chi_module_table = &(table);                                                   \
+	__attribute__((used, section(".note.chimaera"), aligned(4))) static const struct {                           \
+		uint32_t name_size, desc_size, type;                                                                  \
+		char name[12];                                                                                        \
+		uint32_t abi_version;                                                                                 \
+	} chi_module_note = { sizeof(CHI_NOTE_NAME), 4, CHI_NOTE_TYPE, CHI_NOTE_NAME, CHI_ABI_VERSION }
+
+/* ---- containers ---- */
+
+enum chi_queue_flag {
+	CHI_QUEUE_HIGH_LATENCY = 1u << 0, /* its lanes go to the high-latency workers */
+};
+
+/**
+ * chi_container_create_local_queue - give a container lanes of its own
+ * @queue_id: below CHI_QUEUES_MAX; each once
+ * @n_lanes:  1..4096; each is scheduled onto a worker on its own
+ * @flags:    enum chi_queue_flag
+ *
+ * From create() only. A container that makes none gets queue 0 (low latency) and 1 (high latency), one lane each.
+ * Returns: 0, -EEXIST, -EINVAL, -ENOMEM.
+ */
+#define CHI_QUEUES_MAX 8u
+CHI_API CHI_NODISCARD int chi_container_create_local_queue(struct chi_container *container, uint32_t queue_id,
+							    uint32_t n_lanes, uint32_t flags);
+
+/** chi_container_lane_by_hash - the lane of a queue that a hash falls on; 0 when the queue does not exist. */
+CHI_API uint32_t chi_container_lane_by_hash(const struct chi_container *container, uint32_t queue_id, uint64_t hash);
+
+/** The module's own state, its ids, and how many containers the pool has. Threads: any. */
+CHI_API void chi_container_set_state(struct chi_container *container, void *state);
+CHI_API void *chi_container_state(const struct chi_container *container);
+CHI_API uint32_t chi_container_id(const struct chi_container *container);
+CHI_API uint32_t chi_container_pool_id(const struct chi_container *container);
+CHI_API uint32_t chi_container_count(const struct chi_container *container);
+
+/** chi_container_client - what create() and destroy() pass to chi_submit() and chi_alloc(). */
+CHI_API struct chi_client *chi_container_client(const struct chi_container *container);
+
+/* ---- the running task ---- */
+
+/** chi_context_client - what a method passes to chi_submit(), chi_alloc() and the like. Borrowed until it returns. */
+CHI_API struct chi_client *chi_context_client(struct chi_run_context *context);
+
+/** chi_context_buffer - the address of a declared buffer of this task (checked when the task came in); NULL if null. */
+CHI_API void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffer *buffer);
+
+/** chi_cancelled - has the submitter asked for an early end? */
+CHI_API bool chi_cancelled(const struct chi_run_context *context);
+
+/** chi_context_worker - the number of the worker this runs on, from 0. */
+CHI_API uint32_t chi_context_worker(const struct chi_run_context *context);
+
+/* ---- locks ---- */
+
+/* Blocks the task, not the worker; hands over in the order of asking. Zeroed is unlocked. */
+struct chi_mutex {
+	hshm_aptr word;
+	void *fifo;
+};
+
+/** chi_mutex_lock - May switch the fiber: yes. In a method (or create/destroy) only. Not recursive. */
+CHI_API void chi_mutex_lock(struct chi_mutex *mutex);
+/** chi_mutex_trylock - Returns true when it is ours. May switch the fiber: no. */
+CHI_API CHI_NODISCARD bool chi_mutex_trylock(struct chi_mutex *mutex);
+/** chi_mutex_unlock - by the task that locked it. May switch the fiber: no. */
+CHI_API void chi_mutex_unlock(struct chi_mutex *mutex);
+
+/* ---- logs ---- */
+
+enum chi_log_level { CHI_LOG_ERROR = 1, CHI_LOG_WARN, CHI_LOG_INFO, CHI_LOG_DEBUG };
+
+/** chi_module_log - one line in the runtime's log, with the pool's name in front. Threads: any. */
+CHI_API void chi_module_log(const struct chi_container *container, enum chi_log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+CHI_END_DECLS
+#endif

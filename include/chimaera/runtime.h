@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * chimaera/runtime.h - a runtime inside the application's own process (libchimaera-runtime only)
+ */
+#ifndef CHIMAERA_RUNTIME_H
+#define CHIMAERA_RUNTIME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <chimaera/admin.h>
+#include <chimaera/cdefs.h>
+#include <chimaera/client.h>
+
+CHI_BEGIN_DECLS
+
+struct chi_runtime; /* opaque */
+
+struct chi_runtime_opts {
+	uint32_t size;		 /* sizeof at the caller's compile time */
+	bool listen;		 /* accept other processes under the configured name; else only this process */
+	const char *config_file; /* chimaera.yaml; NULL = built-in defaults */
+	const char *config_text; /* YAML text instead of a file; for tests and small programs */
+	const char *name;	 /* overrides the configuration's name */
+};
+#define CHI_RUNTIME_OPTS(...) ((struct chi_runtime_opts){ .size = sizeof(struct chi_runtime_opts), __VA_ARGS__ })
+
+/**
+ * chi_runtime_start - start workers; when it returns 0, tasks can be served
+ * @opts:        borrowed; NULL = all defaults
+ * @ret_runtime: out; release with chi_runtime_stop()
+ *
+ * Threads: any. Several runtimes may live in one process. May switch the fiber: no.
+ * Returns: 0, -EINVAL (configuration: chi_error_text() names file, line and key), -EADDRINUSE (a runtime of that name
+ *          lives), -EACCES, -ENOMEM, -EMFILE, -EAGAIN (threads).
+ */
+CHI_API CHI_NODISCARD int chi_runtime_start(const struct chi_runtime_opts *opts, struct chi_runtime **ret_runtime);
+
+/**
+ * chi_runtime_client - a client of a runtime in this process; the same calls as after chi_client_connect()
+ * @ret_client: out; release with chi_client_disconnect(), before or after the runtime's stop
+ *
+ * Returns: as chi_client_connect().
+ */
+CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const struct chi_client_opts *opts,
+					     struct chi_client **ret_client);
+
+/**
+ * chi_runtime_stop - take no more tasks, wait for those in flight, end
+ * @runtime:        given; NULL is accepted
+ * @timeout_ns:     for the tasks in flight; 0 = the configured stop_timeout
+ * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; each is logged by pool and method
+ *
+ * Threads: one, not a worker. May switch the fiber: no.
+ * Returns: 0, -ETIMEDOUT (some were given up; the runtime has ended all the same).
+ */
+CHI_API int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t *ret_n_given_up);
+
+/** chi_runtime_stop_requested - has somebody asked by chi_stop()? Threads: any. */
+CHI_API bool chi_runtime_stop_requested(const struct chi_runtime *runtime);
+
+/** chi_runtime_wait_stop - sleep until chi_stop() is asked or @timeout_ns passed. Returns 0 or -ETIMEDOUT. */
+CHI_API int chi_runtime_wait_stop(struct chi_runtime *runtime, uint64_t timeout_ns);
+
+CHI_END_DECLS
+#endif
