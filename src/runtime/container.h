@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * container.h - one share of a pool: its lanes, and the questions the runtime asks its module
+ */
+#ifndef RUNTIME_CONTAINER_H
+#define RUNTIME_CONTAINER_H
+
+#include <stdint.h>
+
+#include <chimaera/module.h>
+
+#include "task/lane.h"
+#include "task/task_queue.h"
+
+struct chi_pool;
+struct chi_runtime;
+
+struct chi_local_queue {
+	uint32_t n_lanes; /* 0: not created */
+	uint32_t flags;
+	void *memory;	  /* the queue's bytes, in the runtime's private segment */
+	struct chi_task_queue queue; /* one priority: a container's priorities are queues of their own */
+	hshm_au32 next_lane;	     /* round-robin default */
+};
+
+struct chi_container {
+	struct chi_runtime *runtime;
+	struct chi_pool *pool;
+	uint32_t id;	      /* global */
+	uint32_t local_index;
+	void *state;
+	bool creating;	      /* inside the module's create(): queues may be made */
+	hshm_au64 n_outstanding; /* tasks routed here and not ended */
+	struct chi_local_queue queues[CHI_QUEUES_MAX];
+};
+
+int chi_container_make(struct chi_pool *pool, uint32_t id, struct chi_container **ret_container);
+/* Default queues, if the module made none. */
+int chi_container_ready(struct chi_container *container);
+/* Its lanes are out of every worker's reach already. Accepts NULL. */
+void chi_container_free(struct chi_container *container);
+
+/* Fill in the default answer, then let the module change it; checks the answer (lane exists, query allowed): -EINVAL, logged
+ * once. Workers, outside fibers or in. */
+int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
+
+static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
+{
+	return container->queues[queue_id].queue.lanes[lane_id];
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ipc_manager.h - the socket, the handshake, and a session for each attached process; one thread of its own
+ */
+#ifndef RUNTIME_IPC_MANAGER_H
+#define RUNTIME_IPC_MANAGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct chi_ipc_manager;
+struct chi_runtime;
+struct chi_session;
+
+/* Start the thread; with @listen also the named socket. Returns 0, -EADDRINUSE (a runtime of that name lives), -EACCES (the
+ * socket's folder), -EMFILE, -ENOMEM, -EAGAIN. chi_error_text() says more. Workers must be there already. */
+int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_manager **ret_ipc);
+
+/* One end of a socket whose other end is treated like an accepted connection: the embedding process's own. Taken by the
+ * caller. Returns 0, -EMFILE, -ESHUTDOWN. */
+int chi_ipc_connect_local(struct chi_ipc_manager *ipc, int *ret_socket);
+
+/* The process queue of a new session: written into its segment; lanes are opened when a client's thread first asks. */
+int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *session);
+
+/* No new connections or lanes from here on; the socket's name goes. */
+void chi_ipc_stop_listening(struct chi_ipc_manager *ipc);
+/* Hang up on all; workers have ended, so sessions go at once. Accepts NULL. */
+void chi_ipc_destroy(struct chi_ipc_manager *ipc);
+
+uint32_t chi_ipc_n_sessions(struct chi_ipc_manager *ipc);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * run_context.h - one task inside the runtime, from its check to its completion
+ *
+ * Made for each task that comes in, from the runtime's private heap; container lanes carry references to it. Only the
+ * worker that runs it touches it after its start, but for n_children.
+ */
+#ifndef RUNTIME_RUN_CONTEXT_H
+#define RUNTIME_RUN_CONTEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <chimaera/module.h>
+#include <hshm/min_heap.h>
+
+#include "runtime/work.h"
+
+struct chi_fiber;
+struct chi_pool;
+struct chi_session;
+struct chi_worker;
+struct chi_wait;
+
+enum chi_context_state {
+	CHI_CONTEXT_QUEUED = 0, /* in a lane, or about to be */
+	CHI_CONTEXT_RUNNING,
+	CHI_CONTEXT_BLOCKED, /* the worker does nothing to it until its wait ends */
+	CHI_CONTEXT_READY,   /* in its worker's ready list */
+	CHI_CONTEXT_ENDED,   /* its method has returned */
+};
+
+#define CHI_CHILDREN_JOINING (UINT32_C(1) << 31) /* the parent's method has returned and waits for the last child */
+
+struct chi_run_context {
+	struct chi_task *task; /* what the method sees: `copy` for a client's task, else the submitter's own memory */
+	const struct chi_method *method;
+	struct chi_container *container;
+	struct chi_pool *pool; /* counted (in flight) */
+	struct chi_worker *worker;
+	struct chi_fiber *fiber;
+	enum chi_context_state state;
+	bool blocked;		/* the seed's mark; state == CHI_CONTEXT_BLOCKED */
+	uint8_t flush_epoch;	/* of the pool's in-flight count */
+	uint32_t client_ref;	/* of the client's task in its segment; 0 = submitted inside the runtime */
+	uint32_t client_park_ref; /* the client's word for where to wake it: checked when used */
+	int32_t result;
+	struct chi_session *session;	/* whose memory it may use; counted; NULL = none */
+	struct chi_run_context *parent; /* waits for us before it ends; NULL = root, or detached */
+	struct chi_run_context *next;	/* ready list */
+	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
+	struct chi_run_context *waiter; /* ended: whom `work` tells */
+	struct hshm_min_heap_node heap_node;
+	struct chi_wait *wait;		/* blocked: what for (worker_wait.c) */
+	hshm_au32 n_children;		/* not detached, not ended; and CHI_CHILDREN_JOINING */
+	uint32_t n_numbered;		/* root: numbers given to tasks of its tree */
+	uint64_t started_ns;		/* 0: not timed */
+	uint64_t io_bytes;		/* of its declared buffers */
+	uint64_t due_ns;		/* periodic: next start */
+	struct chi_broadcast *broadcast; /* the parts of a broadcast */
+	int result_early;
+	_Alignas(64) unsigned char copy[];
+};
+
+#endif

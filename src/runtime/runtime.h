@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * runtime.h - one runtime and what it owns; nothing of it is global
+ */
+#ifndef RUNTIME_RUNTIME_H
+#define RUNTIME_RUNTIME_H
+
+#include <pthread.h>
+
+#include <chimaera/runtime.h>
+#include <hshm/heap.h>
+#include <hshm/segment.h>
+
+#include "runtime/config.h"
+#include "task/segment_layout.h"
+#include "task/submitter.h"
+
+#define CHI_SEGMENT_MAIN    1u
+#define CHI_SEGMENT_PRIVATE 2u
+#define CHI_SEGMENT_CLIENTS 3u /* client slot i has segment 3 + i */
+
+struct chi_runtime {
+	struct chi_config config;
+	uint64_t generation;
+	struct hshm_segment main;	  /* header, counters, armed words: clients map it read-only */
+	struct hshm_segment private_mem; /* run contexts, container lanes: references are offsets in it */
+	struct hshm_heap *heap;		  /* in private_mem */
+	struct chi_client inner;	  /* what methods submit through (submit.c) */
+	struct chi_module_manager *modules;
+	struct chi_pool_manager *pools;
+	struct chi_work_orch *orch;
+	struct chi_ipc_manager *ipc;
+	pthread_mutex_t stop_lock;
+	pthread_cond_t stop_asked;
+	hshm_au32 stop_requested;
+	hshm_au32 draining; /* new root tasks get -ESHUTDOWN */
+};
+
+static inline struct chi_main_header *chi_runtime_main_header(struct chi_runtime *runtime)
+{
+	return runtime->main.map.base;
+}
+
+/* admin's stop: wakes chi_runtime_wait_stop(); any thread */
+void chi_runtime_request_stop(struct chi_runtime *runtime);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * session.h - the runtime's side of one attached process: its segment, its process queue, what it has in flight
+ *
+ * Counted: by the ipc manager while the connection stands, by each open lane, by each run context that may use its memory.
+ * When the last goes, the segment is unmapped (by the ipc thread). Nothing here lies in memory that the client can write.
+ */
+#ifndef RUNTIME_SESSION_H
+#define RUNTIME_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <hshm/atomic.h>
+#include <hshm/segment.h>
+
+#include "task/lane.h"
+#include "task/task_queue.h"
+
+struct chi_runtime;
+
+struct chi_session {
+	struct chi_runtime *runtime;
+	uint32_t client_id; /* slot + 1 */
+	pid_t pid;
+	int socket;
+	int pidfd;
+	struct hshm_segment segment;
+	struct chi_task_queue queue; /* the process queue */
+	hshm_au64 *in_flight;	     /* a bit for each HIPC_REF_UNIT of the segment: a task there is the runtime's */
+	hshm_au32 refs;
+	hshm_au32 ended;	/* its lanes are dropped where they are found */
+	hshm_au32 n_contexts;	/* run contexts of its root tasks */
+	uint32_t contexts_max;	/* at which its lanes are not popped */
+	hshm_aptr parking;	/* lanes that wait for n_contexts to fall (parking.h) */
+	struct chi_session *next_reclaim;
+};
+
+/**
+ * chi_session_claim - take the task a reference names
+ * @ref:      from the ring: input
+ * @ret_task: out; in the client's segment, where at least sizeof(struct chi_task) bytes are inside
+ *
+ * Threads: workers. Returns 0, -EFAULT (outside), -EBUSY (in flight already).
+ */
+int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task **ret_task);
+/* The claim ends: before the completion word is set. */
+void chi_session_release(struct chi_session *session, uint32_t ref);
+
+void chi_session_get(struct chi_session *session);
+/* The last put hands the session to the ipc thread, which unmaps it. Any thread. */
+void chi_session_put(struct chi_session *session);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * work_orchestrator.h - makes the workers and schedules lanes onto them
+ */
+#ifndef RUNTIME_WORK_ORCHESTRATOR_H
+#define RUNTIME_WORK_ORCHESTRATOR_H
+
+#include <stdint.h>
+
+#include "task/lane.h"
+
+struct chi_runtime;
+struct chi_work_orch;
+struct chi_worker;
+
+int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret_orch);
+int chi_work_orch_start(struct chi_work_orch *orch);
+/* Ask all workers to end, wait for their threads. */
+void chi_work_orch_stop(struct chi_work_orch *orch);
+void chi_work_orch_destroy(struct chi_work_orch *orch);
+
+uint32_t chi_work_orch_n_workers(const struct chi_work_orch *orch);
+struct chi_worker *chi_work_orch_worker(struct chi_work_orch *orch, uint32_t worker_id);
+/* [worker * CHI_PRIOS + prio] */
+struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch);
+
+/**
+ * chi_work_orch_schedule_lane - assign a lane to a worker
+ *
+ * Each lane on its own, round-robin over the workers that serve its priority. The lane stores the worker. A process
+ * lane's eventfd is added to the worker's epoll set.
+ * Threads: any but inside a lane's turn. Returns 0, -ENOMEM, -ENOSPC (epoll limit).
+ */
+int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane);
+
+/**
+ * chi_work_orch_retire_lanes - take lanes out of every worker's reach, for good
+ * @lanes: borrowed until @done ran
+ * @done:  called on a worker's thread, outside any fiber, once no worker knows the lanes
+ *
+ * First all workers pass a point outside any enqueue, then each drops the lanes from its active queues, run and hot lists.
+ * Never fails: @retirement is the caller's memory, lent until @done.
+ */
+struct chi_retirement {
+	struct chi_lane **lanes;
+	uint32_t n_lanes;
+	void (*done)(void *arg);
+	void *arg;
+	/* private */
+	struct chi_work_orch *orch;
+	struct chi_retire_work *works; /* one for each worker, allocated by chi_work_orch_retire_prepare() */
+	hshm_au32 n_left;
+	int phase;
+};
+int chi_work_orch_retire_prepare(struct chi_work_orch *orch, struct chi_retirement *retirement);
+void chi_work_orch_retire_lanes(struct chi_work_orch *orch, struct chi_retirement *retirement);
+void chi_work_orch_retire_fini(struct chi_retirement *retirement);
+
+#endif

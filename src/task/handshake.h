@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * handshake.h - the messages on the runtime's socket (SOCK_SEQPACKET: a message arrives whole or not at all)
+ *
+ *   client                      runtime
+ *   chi_hello            --->
+ *                        <---   chi_welcome + fds {main segment, client segment}     or chi_refusal
+ *   chi_lane_open        --->                                    (a thread's first submit at a priority)
+ *                        <---   chi_lane_opened + fd {the lane's eventfd}             or chi_refusal
+ *
+ * Hang-up ends the session. Anything unexpected is answered with chi_refusal (-EPROTO) and a hang-up.
+ */
+#ifndef TASK_HANDSHAKE_H
+#define TASK_HANDSHAKE_H
+
+#include <stdint.h>
+
+#include <chimaera/cdefs.h>
+
+#define CHI_HELLO_MAGIC UINT32_C(0x4f494843)
+
+enum chi_message_type {
+	CHI_MESSAGE_HELLO = 1,
+	CHI_MESSAGE_WELCOME,
+	CHI_MESSAGE_LANE_OPEN,
+	CHI_MESSAGE_LANE_OPENED,
+	CHI_MESSAGE_REFUSAL,
+};
+
+struct chi_hello {
+	uint32_t type;
+	uint32_t magic;
+	uint32_t layout_version;
+	uint32_t reserved;
+};
+
+struct chi_welcome {
+	uint32_t type;
+	uint32_t layout_version;
+	uint64_t generation;
+	uint64_t main_bytes;
+	uint64_t client_bytes;
+	uint32_t main_segment_id;
+	uint32_t client_segment_id;
+	uint32_t client_id;
+	int32_t runtime_pid;
+	uint32_t n_lanes;
+	uint32_t lane_depth;
+	uint32_t n_workers;
+	uint32_t spin_us; /* a hint for CHI_WAIT_HYBRID */
+};
+
+struct chi_lane_open {
+	uint32_t type;
+	uint32_t lane;
+	uint32_t prio;
+	uint32_t reserved;
+};
+
+struct chi_lane_opened {
+	uint32_t type;
+	uint32_t lane;
+	uint32_t prio;
+	uint32_t armed_index; /* of the lane's armed word in the main segment */
+};
+
+struct chi_refusal {
+	uint32_t type;
+	int32_t error; /* negative errno */
+	char text[248];
+};
+
+/* the largest of them: a receive buffer of this size never truncates an honest message */
+union chi_message {
+	uint32_t type;
+	struct chi_hello hello;
+	struct chi_welcome welcome;
+	struct chi_lane_open lane_open;
+	struct chi_lane_opened lane_opened;
+	struct chi_refusal refusal;
+};
+
+CHI_STATIC_ASSERT(sizeof(struct chi_hello) == 16 && sizeof(struct chi_welcome) == 64, "fixed layout");
+CHI_STATIC_ASSERT(sizeof(struct chi_lane_open) == 16 && sizeof(struct chi_lane_opened) == 16, "fixed layout");
+CHI_STATIC_ASSERT(sizeof(struct chi_refusal) == 256, "fixed layout");
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lane.h - the runtime's view of one lane, and the active queue it is scheduled through
+ *
+ * Who touches what: `ring` and `header` any producer; everything marked (owner) only the lane's worker.
+ * For a process lane `header` is the runtime's own copy (`own`), and the ring's bytes are the client's: read with care.
+ */
+#ifndef TASK_LANE_H
+#define TASK_LANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <hshm/atomic.h>
+#include <hshm/doorbell.h>
+#include <hshm/mpsc_queue.h>
+#include <hshm/ptr.h>
+
+#include "task/segment_layout.h"
+
+struct chi_session;
+struct chi_run_context;
+struct chi_container;
+
+/* One per worker and priority: lanes that have work. */
+struct chi_active_queue {
+	struct hipc_mpsc_queue ring;	      /* references to struct chi_lane in `arena` */
+	struct hipc_mpsc_consumer consumer;   /* (owner) */
+	const struct hipc_mapping *arena;     /* the runtime's private segment */
+	struct hshm_doorbell *doorbell;	      /* the worker's */
+	hshm_au32 *sweep;		      /* the worker's: set when a ring was full */
+};
+
+struct chi_lane {
+	struct hipc_mpsc_queue ring;
+	struct chi_lane_header *header;
+	struct chi_lane_header own;
+	struct hipc_mpsc_consumer consumer; /* (owner) */
+	struct chi_lane *next;		    /* (owner) in the run list */
+	bool in_run_list;		    /* (owner) in the run list or being run: another find is a duplicate */
+	bool hot;			    /* (owner) process lane: polled */
+	bool parked;			    /* (owner) waits for room elsewhere: not popped */
+	hshm_au32 retired;		    /* set once: drop it wherever it is found */
+	uint64_t idle_since_ns;		    /* (owner) hot lanes */
+	hshm_aptr parking;		    /* container lane: stack of who waits for room here (parking.h) */
+	struct chi_container *container;    /* container lane, else NULL */
+	/* process lane */
+	struct chi_session *session;	    /* counted */
+	hshm_au32 *armed;		    /* in the main segment */
+	uint32_t armed_index;
+	int eventfd;
+	struct chi_run_context *stalled;    /* (owner) taken from the ring, waits for room in its container lane */
+	struct chi_work *park_work;	    /* (owner) brings the lane back when there is room */
+} HSHM_ALIGNED(64);
+
+#define CHI_ACTIVATION_WORKER_MASK UINT64_C(0xffff)
+#define CHI_ACTIVATION_QUEUED	   (UINT64_C(1) << 16)
+#define CHI_ACTIVATION_GENERATION  (UINT64_C(1) << 17)
+
+static inline uint32_t chi_activation_worker(uint64_t word)
+{
+	return (uint32_t)(word & CHI_ACTIVATION_WORKER_MASK);
+}
+
+/* The worker a lane is assigned to. Relaxed: only its owner changes it; others use it as an address to post to. */
+static inline uint32_t chi_lane_worker(const struct chi_lane *lane)
+{
+	return chi_activation_worker(hshm_load_relaxed(&lane->header->activation));
+}
+
+#if CHIMAERA_RUNTIME
+/* After a push to lane->ring: activate the lane at its worker if it is not there, and ring. Any thread of the runtime. */
+void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_queues);
+
+/* The owner found the lane empty: mark it idle, look again. Returns true when work came: keep the lane. */
+bool chi_lane_deactivate(struct chi_lane *lane);
+
+/* Put a lane into an active queue; sets sweep when that is full. Does not ring. */
+void chi_active_queue_push(struct chi_active_queue *queue, struct chi_lane *lane);
+
+/* The next lane, or NULL. The owner. */
+struct chi_lane *chi_active_queue_pop(struct chi_active_queue *queue);
+#endif
+
+#endif

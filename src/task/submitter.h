@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * submitter.h - what every struct chi_client starts with, be it a process's or the runtime's own
+ *
+ * The calls of chimaera/task.h go through this table, so that a typed helper written once works in a client and in a
+ * method. A process client is made by src/client/, the runtime's inner one by src/runtime/submit.c.
+ */
+#ifndef TASK_SUBMITTER_H
+#define TASK_SUBMITTER_H
+
+#include <chimaera/task.h>
+#include <hshm/atomic.h>
+
+#define CHI_CLIENT_MAGIC UINT32_C(0x43484943)
+
+struct chi_client_ops {
+	int (*alloc)(struct chi_client *client, uint64_t size_bytes, void **ret_memory);
+	void (*free)(struct chi_client *client, void *memory);
+	/* the portable pointer to memory that may be lent; -EFAULT when it may not */
+	int (*locate)(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr);
+	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error */
+	int (*submit)(struct chi_client *client, struct chi_task *task);
+	/* 0, -EOWNERDEAD, -ENOTCONN; one system call */
+	int (*alive)(struct chi_client *client);
+	/* the calling thread's parking word and its reference for task->park_ref; NULL for the inner client */
+	hshm_au32 *(*park)(struct chi_client *client, uint32_t *ret_ref);
+};
+
+struct chi_client {
+	uint32_t magic;
+	uint32_t wait_policy; /* enum chi_wait_policy */
+	const struct chi_client_ops *ops;
+};
+
+/* task->submitter: 0 = not submitted; else the address of the struct chi_client it was submitted through */
+static inline struct chi_client *chi_task_submitter(const struct chi_task *task)
+{
+	return (struct chi_client *)(uintptr_t)task->submitter;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * task_queue.h - a simple wrapper around hipc_multi_mpsc_queue: lanes of tasks that wake their worker
+ *
+ * The same struct for process queues (client -> runtime, references to tasks in the client's segment) and for container
+ * queues (worker -> worker, references to run contexts in the runtime's private segment).
+ */
+#ifndef TASK_TASK_QUEUE_H
+#define TASK_TASK_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <hshm/doorbell.h>
+#include <hshm/mpsc_queue.h>
+#include <hshm/multi_mpsc_queue.h>
+
+#include "task/segment_layout.h"
+
+struct chi_lane;
+struct chi_active_queue;
+
+/* What a client's producer needs to wake the lane's worker. */
+struct chi_lane_bell {
+	const hshm_au32 *armed; /* in the main segment, read-only here */
+	int fd;			/* the lane's eventfd; -1: not opened yet */
+};
+
+struct chi_task_queue {
+	struct hipc_multi_mpsc_queue queue;
+	struct chi_lane_bell *bells; /* producer of a process queue: [lane * CHI_PRIOS + prio]; else NULL */
+	struct chi_lane **lanes;     /* in the runtime: [lane * n_prios + prio], NULL where not opened; else NULL */
+	/* container queues: the active queues of all workers, [worker * CHI_PRIOS + prio]; else NULL */
+	struct chi_active_queue *active_queues;
+};
+
+/**
+ * chi_task_queue_enqueue - publish a reference in a lane and see that its worker will look
+ *
+ * Process queue: rings the lane's eventfd when the lane is armed. Container queue: puts the lane into its worker's
+ * active queue when it is not there (protocol and proof: task_queue.c).
+ * Threads: any; container queues: of the runtime. May switch the fiber: no.
+ * Returns: 0, or -EAGAIN (full, nothing changed).
+ */
+int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
+
+/* chi_task_queue_dequeue - the oldest reference, or 0: empty. Threads: the lane's worker. */
+uint32_t chi_task_queue_dequeue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
+
+#endif
