@@ -3,115 +3,104 @@
 #
 # layers/check.sh - no floor includes what is above it
 #
-# usage: check.sh [ROOT]. Reads every #include of the tree and compares it with the table below.
-# `check.sh --self-test` plants one forbidden line per floor in a copy and sees that each is found.
+# Reads every #include of the tree and compares it with the table in check(). Before that it plants forbidden lines in a
+# scratch tree and sees that each is found.
 set -euo pipefail
 
 root=${CHI_TEST_SOURCE_DIR:-$(cd "$(dirname "$0")/../.." && pwd)}
 
-# floor of a file, by its path from the root
-floor_of_file() {
-	case $1 in
-	include/hshm/*) echo api-hshm ;;
-	include/chimaera/*) echo api ;;
-	src/hshm/*) echo hshm ;;
-	src/task/*) echo task ;;
-	src/client/*) echo client ;;
-	src/runtime/*) echo runtime ;;
-	modules/*) echo module ;;
-	tools/* | bench/*) echo tool ;;
-	examples/*) echo example ;;
-	esac
-}
-
-# floor of an included name; nothing for the system's headers
-floor_of_include() {
-	case $1 in
-	hshm/*) [ -e "$root/include/$1" ] && echo api-hshm || echo hshm ;;
-	task/*) echo task ;;
-	client/*) echo client ;;
-	runtime/*) echo runtime ;;
-	chimaera/modules/*) echo api-module ;;
-	chimaera/*) echo api ;;
-	*.h)
-		# the neighbour in the same folder is the same floor; "../" is how to go round this check
-		case $1 in ..*) echo outside ;; esac
-		;;
-	esac
-}
-
-# what each floor may use. runtime uses the client's embedded pieces; tools and examples stand on the installed headers
-# (tools may look at the layouts too, to show them).
-may_use() {
-	case $1 in
-	api-hshm) echo " api-hshm " ;;
-	api) echo " api-hshm api " ;;
-	hshm) echo " api-hshm hshm " ;;
-	task) echo " api-hshm api hshm task " ;;
-	client) echo " api-hshm api api-module hshm task client " ;;
-	runtime) echo " api-hshm api api-module hshm task client runtime " ;;
-	module) echo " api-hshm api api-module " ;;
-	tool) echo " api-hshm api api-module hshm task client runtime " ;;
-	example) echo " api-hshm api api-module " ;;
-	esac
-}
-
+# check ROOT
 check() {
-	local bad=0 seen=0 file floor line name target
-	cd "$root"
-	while IFS=: read -r file line name; do
-		floor=$(floor_of_file "$file")
-		[ -n "$floor" ] || continue
-		target=$(floor_of_include "$name")
-		seen=$((seen + 1))
-		[ -n "$target" ] || continue
-		# a module is alone: of the others it sees what they install
-		case "$(may_use "$floor")" in
-		*" $target "*) ;;
-		*)
-			echo "$file:$line: $floor includes \"$name\", which belongs to $target"
-			bad=$((bad + 1))
-			;;
-		esac
-	done < <(find include src modules tools bench examples -name '*.[ch]' -print0 2>/dev/null |
-		xargs -0r grep -HnoE '^[[:space:]]*#[[:space:]]*include[[:space:]]+["<][^">]+' |
-		sed -E 's/^([^:]*):([0-9]*):.*["<]/\1:\2:/')
-	if [ $seen -eq 0 ]; then
-		echo "no #include found under $root"
-		return 1
+	local dirs=() dir
+	cd "$1"
+	for dir in include src modules tools bench examples; do
+		[ -d $dir ] && dirs+=($dir)
+	done
+	find "${dirs[@]}" -name '*.[ch]' -exec \
+		grep -HnE '^[[:space:]]*#[[:space:]]*include[[:space:]]+["<]' {} + |
+		awk '
+	BEGIN {
+		# floor: what it may use. The runtime uses the client'\''s embedded pieces; tools show layouts.
+		may["api-hshm"] = " api-hshm "
+		may["api"]      = " api-hshm api "
+		may["hshm"]     = " api-hshm hshm "
+		may["task"]     = " api-hshm api hshm task "
+		may["client"]   = " api-hshm api hshm task client "
+		may["runtime"]  = " api-hshm api hshm task client runtime "
+		may["module"]   = " api-hshm api api-module "
+		may["example"]  = may["module"]
+		may["tool"]     = " api-hshm api api-module hshm task client runtime "
+	}
+	function floor_of_file(path) {
+		if (path ~ /^include\/hshm\//) return "api-hshm"
+		if (path ~ /^include\/chimaera\//) return "api"
+		if (path ~ /^src\/(hshm|task|client|runtime)\//) { split(path, part, "/"); return part[2] }
+		if (path ~ /^modules\//) return "module"
+		if (path ~ /^examples\//) return "example"
+		return "tool"
+	}
+	# nothing for a header of the system, or of the same folder
+	function floor_of_name(name, quoted) {
+		if (name ~ /(^|\/)\.\.\//) return "outside" # how to go round this check
+		if (name ~ /^hshm\//) return quoted ? "hshm" : "api-hshm"
+		if (name ~ /^(task|client|runtime)\//) { split(name, part, "/"); return part[1] }
+		if (name ~ /^chimaera\/modules\//) return "api-module"
+		if (name ~ /^chimaera\//) return "api"
+		return ""
+	}
+	{
+		match($0, /^[^:]*:[0-9]*:/)
+		where = substr($0, 1, RLENGTH - 1)
+		rest = substr($0, RLENGTH + 1)
+		match(rest, /["<][^">]+/)
+		quoted = substr(rest, RSTART, 1) == "\""
+		name = substr(rest, RSTART + 1, RLENGTH - 1)
+		floor = floor_of_file(where)
+		target = floor_of_name(name, quoted)
+		seen++
+		if (target != "" && index(may[floor], " " target " ") == 0) {
+			print where ": " floor " includes \"" name "\", which belongs to " target
+			bad++
+		}
+	}
+	END {
+		print seen + 0 " includes, " bad + 0 " forbidden"
+		exit (seen == 0 || bad > 0)
+	}'
+}
+
+# planted FILE LINE: a tree of that one file
+planted() {
+	rm -rf "${scratch:?}/t"
+	mkdir -p "$scratch/t/$(dirname "$1")"
+	printf '#include <stdint.h>\n#include "neighbour.h"\n#include %s\n' "$2" >"$scratch/t/$1"
+	(check "$scratch/t") >"$scratch/out"
+}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+while read -r file line; do
+	if planted "$file" "$line"; then
+		echo "not found: $file with #include $line"
+		exit 1
 	fi
-	echo "$seen includes, $bad forbidden"
-	[ $bad -eq 0 ]
-}
+done <<-'EOT'
+	src/hshm/planted.c "task/lane.h"
+	src/hshm/planted.c <chimaera/task.h>
+	src/task/planted.c "runtime/worker.h"
+	src/task/planted.c "client/client.h"
+	src/client/planted.c "runtime/worker.h"
+	src/runtime/planted.c <chimaera/modules/blob.h>
+	modules/planted/planted.c "task/lane.h"
+	modules/planted/planted.c "../../src/task/lane.h"
+	modules/planted/planted.c "hshm/heap_internal.h"
+	examples/planted/planted.c "runtime/worker.h"
+	include/hshm/planted.h <chimaera/task.h>
+	include/chimaera/planted.h "task/lane.h"
+EOT
+if ! planted src/runtime/planted.c '"client/client.h"'; then
+	cat "$scratch/out"
+	exit 1
+fi
 
-self_test() {
-	local source=$root scratch planted failed=0
-	scratch=$(mktemp -d)
-	trap 'rm -rf "$scratch"' EXIT
-	while read -r file line; do
-		rm -rf "$scratch/t"
-		mkdir -p "$scratch/t"
-		cp -r "$source/include" "$scratch/t/"
-		planted=$scratch/t/$file
-		mkdir -p "$(dirname "$planted")"
-		printf '#include <stdint.h>\n#include %s\n' "$line" >"$planted"
-		if (root=$scratch/t && check >/dev/null); then
-			echo "not found: $file with #include $line"
-			failed=1
-		fi
-	done <<-'EOT'
-		src/hshm/planted.c "task/lane.h"
-		src/hshm/planted.c <chimaera/task.h>
-		src/task/planted.c "runtime/worker.h"
-		src/task/planted.c "client/client.h"
-		src/client/planted.c "runtime/worker.h"
-		modules/planted/planted.c "task/lane.h"
-		modules/planted/planted.c "../../src/task/lane.h"
-		include/hshm/planted.h <chimaera/task.h>
-		include/chimaera/planted.h "task/lane.h"
-	EOT
-	[ $failed -eq 0 ] && echo "every planted include was found"
-}
-
-self_test
-check
+check "$root"
