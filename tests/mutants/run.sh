@@ -1,0 +1,171 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# mutants/run.sh - see that the tests see: break the code as each patch says, and require its test to turn red
+#
+# usage: tests/mutants/run.sh [NAME...], by way of ./dev mutants. A patch starts with
+#   # test: hshm_mpsc_queue        the ctest name; or verify:MODEL, for verify/run.sh MODEL
+#   # breaks: what the patch does, in a sentence
+#   # preset: tsan                 optional; else dev
+# Works in copies of the tree (build/mutants/w0, w1), each with its own incremental builds; the tree itself is not touched.
+# A patch that does not apply or does not compile fails, as does a test that is red without the patch.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+source=$PWD
+base=$source/build/mutants
+cpus=$(nproc)
+workers=$((cpus < 2 ? 1 : 2))
+jobs=$((cpus / workers))
+
+field() {
+	sed -n "/^--- /q; s/^# $1: *//p" "$2" | head -1
+}
+
+list_files() {
+	(cd "$1" && find . \( -path ./build -o -path ./.git \) -prune -o \( -type f -o -type l \) -print)
+}
+
+# Bring a copy up to date. Only what differs is written: what a mutant changed and was put back has a new time, and has to
+# keep it, or its mutated object would pass for fresh.
+sync_copy() {
+	local copy=$1 file
+	mkdir -p "$copy"
+	while IFS= read -r file; do
+		cmp -s "$source/$file" "$copy/$file" && continue
+		mkdir -p "$copy/${file%/*}"
+		cp -P "$source/$file" "$copy/$file"
+		[ ! -x "$source/$file" ] || chmod +x "$copy/$file"
+	done < <(list_files "$source")
+	comm -13 <(list_files "$source" | sort) <(list_files "$copy" | sort) | while IFS= read -r file; do
+		rm -f "$copy/$file"
+	done
+}
+
+# the files a patch touches, from the source again
+revert() {
+	local copy=$1 file
+	sed -nE 's#^(---|\+\+\+) [ab]/([^\t]*).*#\2#p' "$2" | sort -u | while IFS= read -r file; do
+		if [ -e "$source/$file" ]; then
+			cp "$source/$file" "$copy/$file"
+		else
+			rm -f "$copy/$file"
+		fi
+		rm -f "$copy/$file.rej" "$copy/$file.orig"
+	done
+}
+
+# run_one COPY PRESET TEST: 0 green, 1 red, 2 does not build, 3 there is no such test
+run_one() {
+	local copy=$1 preset=$2 test=$3 out
+	cd "$copy"
+	if [[ $test == verify:* ]]; then
+		# 1 is a violated property; anything else is trouble with the model itself
+		verify/run.sh "${test#verify:}" && return 0 || { [ $? -eq 1 ] && return 1 || return 2; }
+	fi
+	if [ ! -f "build/$preset/build.ninja" ]; then
+		cmake --preset "$preset" -DCHIMAERA_TEST_TIMEOUT_MAX="$([ "$preset" = tsan ] && echo 90 || echo 30)" || return 2
+	fi
+	cmake --build "build/$preset" -j "$jobs" --target "$test" -- --quiet || return 2
+	local prefix=()
+	[ "$preset" != tsan ] || ! setarch "$(uname -m)" -R true 2>/dev/null || prefix=(setarch "$(uname -m)" -R)
+	out=$("${prefix[@]}" ctest --test-dir "build/$preset" -R "^$test\$" --no-tests=error --output-on-failure 2>&1) && {
+		echo "$out"
+		return 0
+	}
+	echo "$out"
+	grep -qE 'No tests were found|\*\*\*Not Run' <<<"$out" && return 3
+	return 1
+}
+
+# green_before COPY PRESET TEST: the test passes as long as nothing is broken; asked once a run
+green_before() {
+	local mark=$base/green/$2.${3//[:\/]/_}
+	# the models have their own group, and some take minutes
+	[[ $3 != verify:* ]] || return 0
+	[ ! -e "$mark" ] || return 0
+	run_one "$@" || return 1
+	touch "$mark"
+}
+
+# verdict COPY PATCH: one sentence; "red" is the only good one
+verdict() {
+	local copy=$1 patch=$2 test preset rc=0
+	test=$(field test "$patch")
+	preset=$(field preset "$patch")
+	preset=${preset:-dev}
+	[ -n "$test" ] && [ -n "$(field breaks "$patch")" ] || {
+		echo "has no '# test:' or '# breaks:' line"
+		return
+	}
+	local log=$base/log/$(basename "$patch" .patch)
+	(green_before "$copy" "$preset" "$test") >"$log.before" 2>&1 || {
+		echo "without it there is no green test $test (.before)"
+		return
+	}
+	if ! patch -d "$copy" -p1 --force --no-backup-if-mismatch <"$patch" >"$log" 2>&1; then
+		echo "does not apply"
+	else
+		(run_one "$copy" "$preset" "$test") >>"$log" 2>&1 || rc=$?
+		case $rc in
+		0) echo "survives: the test stays green" ;;
+		1) echo "red" ;;
+		2) echo "does not build" ;;
+		3) echo "there is no test $test" ;;
+		esac
+	fi
+	revert "$copy" "$patch"
+}
+
+worker() {
+	local copy=$base/w$1 patch name result begin seconds index
+	sync_copy "$copy"
+	while true; do
+		index=$(flock "$base/next" sh -c 'n=$(cat "$1"); echo $((n + 1)) >"$1"; echo "$n"' sh "$base/next")
+		[ "$index" -lt ${#patches[@]} ] || break
+		patch=${patches[$index]}
+		name=$(basename "$patch" .patch)
+		begin=${EPOCHREALTIME/./}
+		result=$(verdict "$copy" "$patch")
+		seconds=$(((${EPOCHREALTIME/./} - begin) / 100000))
+		[ "$result" = red ] && touch "$base/passed/$name"
+		printf '%-7s %-36s %-28s %5s s  %s\n' "$([ "$result" = red ] && echo red || echo FAILED)" "$name" \
+			"$(field test "$patch")" "$((seconds / 10)).$((seconds % 10))" \
+			"$([ "$result" = red ] && field breaks "$patch" || echo "$result (build/mutants/log/$name)")"
+	done
+}
+
+if [ $# -gt 0 ]; then
+	patches=()
+	for name; do
+		patches+=("$source/tests/mutants/$(basename "$name" .patch).patch")
+	done
+else
+	patches=("$source"/tests/mutants/*.patch)
+fi
+for patch in "${patches[@]}"; do
+	[ -f "$patch" ] || {
+		echo "no patch ${patch#"$source"/}" >&2
+		exit 2
+	}
+done
+
+mkdir -p "$base"
+rm -rf "$base/green" "$base/passed" "$base/log"
+mkdir "$base/green" "$base/passed" "$base/log"
+echo 0 >"$base/next"
+printf '%-7s %-36s %-28s %7s  %s\n' result patch test time breaks
+pids=()
+for ((w = 0; w < workers && w < ${#patches[@]}; w++)); do
+	worker $w &
+	pids+=($!)
+done
+trap 'kill "${pids[@]}" 2>/dev/null || true' INT TERM
+for pid in "${pids[@]}"; do
+	wait "$pid" || true
+done
+
+passed=$(find "$base/passed" -type f | wc -l)
+failed=$((${#patches[@]} - passed))
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
