@@ -9,5 +9,6 @@ foreach(library chimaera chimaera-runtime)
 endforeach()
 
 foreach(dir ${PROJECT_SOURCE_DIR}/include ${CHIMAERA_MODULE_INCLUDE})
-	install(DIRECTORY ${dir}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+	install(DIRECTORY ${dir}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
+		PATTERN "*.def")
 endforeach()
