@@ -15,7 +15,7 @@
 #include <hshm/segment.h>
 
 /* Room beyond the descriptors for credentials, should the socket's owner have asked for them (SO_PASSCRED). */
-#define CONTROL_BYTES (CMSG_SPACE(HSHM_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)))
+#define CONTROL_BYTES	(CMSG_SPACE(HSHM_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred)))
 #define CONTROL_FDS_MAX (CONTROL_BYTES / sizeof(int))
 
 union control {

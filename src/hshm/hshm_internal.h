@@ -9,17 +9,17 @@
 #include <stdlib.h>
 
 /* A broken rule of our own or of our caller: say which and stop, in release builds too. */
-#define hshm_bug(...)                                                          \
-	do {                                                                   \
+#define hshm_bug(...)                                                               \
+	do {                                                                        \
 		fprintf(stderr, "hshm: %s:%d: %s: ", __FILE__, __LINE__, __func__); \
-		fprintf(stderr, __VA_ARGS__);                                  \
-		fputc('\n', stderr);                                           \
-		abort();                                                       \
+		fprintf(stderr, __VA_ARGS__);                                       \
+		fputc('\n', stderr);                                                \
+		abort();                                                            \
 	} while (0)
 
-#define hshm_assert(cond)                                    \
-	do {                                                 \
-		if (__builtin_expect(!(cond), 0))            \
+#define hshm_assert(cond)                                        \
+	do {                                                     \
+		if (__builtin_expect(!(cond), 0))                \
 			hshm_bug("assertion failed: %s", #cond); \
 	} while (0)
 

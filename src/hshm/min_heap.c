@@ -14,7 +14,7 @@
 
 #include "hshm_internal.h"
 
-#define ARITY	       4u
+#define ARITY		4u
 #define N_ENTRIES_FIRST 64u
 
 static void put(struct hshm_min_heap *heap, uint32_t index, struct hshm_min_heap_entry entry)

@@ -56,8 +56,7 @@ uint32_t hipc_ref_of(const struct hipc_mapping *mapping, const void *address)
 {
 	uint64_t offset;
 
-	if (!offset_of(mapping, address, &offset) || offset % HIPC_REF_UNIT != 0 ||
-	    offset / HIPC_REF_UNIT > UINT32_MAX)
+	if (!offset_of(mapping, address, &offset) || offset % HIPC_REF_UNIT != 0 || offset / HIPC_REF_UNIT > UINT32_MAX)
 		return 0;
 	return (uint32_t)(offset / HIPC_REF_UNIT);
 }

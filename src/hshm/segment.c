@@ -145,7 +145,8 @@ int hshm_segment_create_private(uint64_t size_bytes, uint32_t segment_id, struct
 static bool is_sealed_memfd(int fd, uint64_t size_bytes)
 {
 	const int needed = F_SEAL_SHRINK | F_SEAL_GROW;
-	int seals = fcntl(fd, F_GET_SEALS); /* fails on all that is no memfd; a plain file on tmpfs has F_SEAL_SEAL only */
+	int seals = fcntl(fd,
+			  F_GET_SEALS); /* fails on all that is no memfd; a plain file on tmpfs has F_SEAL_SEAL only */
 	struct stat status;
 
 	/* seals first: after them the size stands still */
@@ -223,8 +224,8 @@ int hshm_segment_reserve(struct hshm_segment *segment, uint64_t offset, uint64_t
 	offset &= ~(page - 1);
 	while (size_bytes > 0 && offset < end) {
 		uint64_t step = end - offset < RESERVE_STEP_BYTES ? end - offset : RESERVE_STEP_BYTES;
-		int rc = segment->fd >= 0 ? reserve_in_file(segment, offset, step) :
-					    reserve_anonymous(segment, offset, step);
+		int rc = segment->fd >= 0 ? reserve_in_file(segment, offset, step)
+					  : reserve_anonymous(segment, offset, step);
 
 		if (rc < 0)
 			return rc;
