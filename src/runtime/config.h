@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <chimaera/admin.h>
 #include <chimaera/counters.h>
@@ -53,5 +54,8 @@ void chi_config_defaults(struct chi_config *config);
 int chi_config_load_file(const char *path, struct chi_config *ret_config);
 /* The same from text; @label stands for the file's name in errors. */
 int chi_config_load_text(const char *text, const char *label, struct chi_config *ret_config);
+
+/* The table as a YAML file of all keys with their defaults, units, limits: docs/chimaera.yaml. */
+void chi_config_write_keys(FILE *out);
 
 #endif

@@ -14,7 +14,7 @@
 
 struct chi_estimate {
 	hshm_au32 busy; /* a worker updates it; another that finds it so skips its sample */
-	uint32_t n;
+	uint32_t n, n_outliers;	   /* samples (up to the warm-up); far ones in a row */
 	double weight, sum_x, sum_y, sum_xx, sum_xy; /* under busy */
 	hshm_au64 base_ns;	   /* published: time = base + slope * bytes */
 	hshm_au64 slope_ns_per_mib;
