@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * messages.h - the client's end of the conversation: send one message, receive one, before a deadline
+ */
+#ifndef CLIENT_MESSAGES_H
+#define CLIENT_MESSAGES_H
+
+#include <stdint.h>
+
+#include "task/handshake.h"
+
+/* A connection to a runtime. The socket's hang-up tells that the runtime hung up; the pidfd that its process is gone,
+ * which a forked child of it that holds the other end of the socket would hide. */
+struct chi_connection {
+	int socket; /* non-blocking */
+	int pidfd;  /* -1: not to be had, or the runtime is in this process */
+};
+
+/* Returns: 0, -ETIMEDOUT, -EPIPE (hung up or gone; there may still be a message to receive). */
+int chi_connection_send(const struct chi_connection *connection, const void *message, uint32_t size_bytes,
+			uint64_t deadline_ns);
+
+/**
+ * chi_connection_receive - the next message, its size checked against its type
+ * @fds:     out; taken by the caller; room for @n_fds
+ * @n_fds:   how many a message of the type @type must bring; others must bring none
+ *
+ * Returns: 0 (message->type is @type), or the error of a refusal with its text set, -ETIMEDOUT, -EPIPE, -EPROTO (anything
+ *          else; what came with it is closed).
+ */
+int chi_connection_receive(const struct chi_connection *connection, uint32_t type, union chi_message *ret_message,
+			   int *fds, uint32_t n_fds, uint64_t deadline_ns);
+
+/* Is the other side there? One system call. */
+_Bool chi_connection_alive(const struct chi_connection *connection);
+
+#endif
