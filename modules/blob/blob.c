@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * blob.c - the module `blob`: its methods, and how a container comes and goes
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <chimaera/modules/compress.h>
+
+#include "store.h"
+
+#define LANES_PER_QUEUE 4u
+
+/* ---- methods; each works on the runtime's checked copy of the task ---- */
+
+/* Does the key live here? A client that routes by itself may err. */
+static int check_key(const struct chi_container *container, const struct chi_blob_key *key)
+{
+	if (!key->size || chi_blob_key_hash(key) % chi_container_count(container) != chi_container_id(container))
+		return -EINVAL;
+	return 0;
+}
+
+/* The object of a key, counted for the caller; NULL: none. */
+static struct blob_object *object_of(struct blob_store *store, const struct chi_blob_key *key)
+{
+	struct blob_object *object = NULL;
+	struct blob_entry *entry;
+
+	chi_mutex_lock(&store->lock);
+	entry = blob_table_find(&store->table, key);
+	if (entry) {
+		object = entry->object;
+		blob_object_get(object);
+	}
+	chi_mutex_unlock(&store->lock);
+	return object;
+}
+
+static void answer(struct chi_blob_task *task, const struct blob_object *object)
+{
+	task->size_bytes = object->size_bytes;
+	task->stored_bytes = object->stored_bytes;
+	task->n_chunks = object->n_chunks;
+	task->n_chunks_raw = object->n_chunks_raw;
+}
+
+static int method_put(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
+{
+	struct chi_blob_task *task = (struct chi_blob_task *)base;
+	struct blob_store *store = chi_container_state(container);
+	const void *value = chi_context_buffer(context, &task->value);
+	struct blob_object *object = NULL, *old = NULL;
+	int rc = check_key(container, &task->key);
+
+	if (!rc)
+		rc = blob_put_value(store, context, chi_blob_key_hash(&task->key), value,
+				    value ? task->value.size_bytes : 0, &object);
+	if (rc)
+		return rc;
+	answer(task, object);
+	chi_mutex_lock(&store->lock);
+	rc = blob_table_set(&store->table, &task->key, object, &old);
+	chi_mutex_unlock(&store->lock);
+	blob_object_put(store, rc < 0 ? object : old);
+	return rc;
+}
+
+static int method_get(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
+{
+	struct chi_blob_task *task = (struct chi_blob_task *)base;
+	struct blob_store *store = chi_container_state(container);
+	void *value = chi_context_buffer(context, &task->value);
+	struct blob_object *object;
+	int rc = check_key(container, &task->key);
+
+	if (rc)
+		return rc;
+	object = object_of(store, &task->key);
+	if (!object)
+		return -ENOENT;
+	answer(task, object);
+	rc = object->size_bytes > (value ? task->value.size_bytes : 0) ?
+		     -ENOSPC :
+		     blob_get_value(store, context, &task->key, chi_blob_key_hash(&task->key), object, value);
+	blob_object_put(store, object);
+	return rc;
+}
+
+static int method_stat(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
+{
+	struct chi_blob_task *task = (struct chi_blob_task *)base;
+	struct blob_store *store = chi_container_state(container);
+	struct blob_object *object;
+	int rc = check_key(container, &task->key);
+
+	(void)context;
+	if (rc)
+		return rc;
+	object = object_of(store, &task->key);
+	if (!object)
+		return -ENOENT;
+	answer(task, object);
+	blob_object_put(store, object);
+	return 0;
+}
+
+static int method_remove(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
+{
+	struct chi_blob_task *task = (struct chi_blob_task *)base;
+	struct blob_store *store = chi_container_state(container);
+	struct blob_object *object;
+	int rc = check_key(container, &task->key);
+
+	(void)context;
+	if (rc)
+		return rc;
+	chi_mutex_lock(&store->lock);
+	object = blob_table_remove(&store->table, &task->key);
+	chi_mutex_unlock(&store->lock);
+	if (!object)
+		return -ENOENT;
+	answer(task, object);
+	blob_object_put(store, object);
+	return 0;
+}
+
+static int method_list(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
+{
+	struct chi_blob_list_task *task = (struct chi_blob_list_task *)base;
+	struct blob_store *store = chi_container_state(container);
+	struct chi_blob_info *infos = chi_context_buffer(context, &task->infos);
+	bool end;
+	int n;
+
+	chi_mutex_lock(&store->lock);
+	n = blob_table_list(&store->table, &task->prefix, task->position, infos,
+			    infos ? task->infos.size_bytes / sizeof(*infos) : 0, &task->next_position, &end);
+	chi_mutex_unlock(&store->lock);
+	if (n < 0)
+		return n;
+	task->n_infos = (uint32_t)n;
+	task->end = end;
+	task->n_containers = chi_container_count(container);
+	return 0;
+}
+
+static int method_usage(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
+{
+	struct chi_blob_usage_task *task = (struct chi_blob_usage_task *)base;
+	struct blob_store *store = chi_container_state(container);
+
+	(void)context;
+	chi_mutex_lock(&store->lock);
+	task->n_objects = store->table.n_entries;
+	task->size_bytes = store->table.size_bytes;
+	task->stored_bytes = store->table.stored_bytes;
+	chi_mutex_unlock(&store->lock);
+	task->n_containers = 1;
+	return 0;
+}
+
+static void fold_usage(struct chi_task *into_base, const struct chi_task *from_base)
+{
+	struct chi_blob_usage_task *into = (struct chi_blob_usage_task *)into_base;
+	const struct chi_blob_usage_task *from = (const struct chi_blob_usage_task *)from_base;
+
+	into->n_objects += from->n_objects;
+	into->size_bytes += from->size_bytes;
+	into->stored_bytes += from->stored_bytes;
+	into->n_containers += from->n_containers;
+}
+
+/* A key's tasks go to one lane, so they start in the order in which they came. */
+static int blob_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor)
+{
+	const struct chi_blob_task *task = (const struct chi_blob_task *)monitor->task;
+
+	if (mode != CHI_MONITOR_LOCAL_SCHEDULE || monitor->task->method_id > CHI_BLOB_STAT)
+		return -ENOTSUP;
+	/* the low bits have chosen the container: they would leave lanes unused */
+	monitor->lane_id = chi_container_lane_by_hash(container, monitor->queue_id,
+						      chi_blob_key_hash(&task->key) >> 32);
+	return 0;
+}
+
+/* ---- containers ---- */
+
+static bool is_text(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+/* Fill up, check, put defaults in. */
+static int read_params(const void *given, uint64_t size, struct chi_blob_params *params)
+{
+	uint64_t known = size < sizeof(*params) ? size : sizeof(*params);
+
+	memset(params, 0, sizeof(*params));
+	if (size) {
+		memcpy(params, given, known);
+		if (size < sizeof(params->size) || params->size != size)
+			return -EINVAL;
+	}
+	for (uint64_t i = known; i < size; i++) {
+		if (((const unsigned char *)given)[i])
+			return -E2BIG; /* asks for something that we do not know */
+	}
+	if (!params->level)
+		params->level = CHI_COMPRESS_LEVEL_DEFAULT;
+	if (!params->chunk_bytes)
+		params->chunk_bytes = CHI_BLOB_CHUNK_BYTES;
+	if (!params->window)
+		params->window = CHI_BLOB_WINDOW;
+	if (params->level < CHI_COMPRESS_LEVEL_MIN || params->level > CHI_COMPRESS_LEVEL_MAX ||
+	    params->chunk_bytes < CHI_BLOB_CHUNK_BYTES_MIN || params->chunk_bytes > CHI_BLOB_CHUNK_BYTES_MAX ||
+	    params->window > CHI_BLOB_WINDOW_MAX || params->compress_containers > CHI_POOL_CONTAINERS_MAX ||
+	    params->reserved || !is_text(params->compress_module, sizeof(params->compress_module)) ||
+	    !is_text(params->compress_pool, sizeof(params->compress_pool)))
+		return -EINVAL;
+	if (!params->compress_module[0])
+		memcpy(params->compress_module, CHI_COMPRESS_MODULE, sizeof(CHI_COMPRESS_MODULE));
+	return 0;
+}
+
+static int open_compress(struct chi_container *container, const struct chi_blob_params *params, uint32_t *ret_pool_id)
+{
+	struct chi_pool_spec spec = {
+		.module = params->compress_module,
+		.name = params->compress_pool[0] ? params->compress_pool : NULL,
+		.n_containers = params->compress_containers ? params->compress_containers :
+							      chi_container_count(container),
+		.interface_hash = CHI_COMPRESS_INTERFACE_HASH,
+	};
+	int rc = chi_pool_create(chi_container_client(container), &spec, ret_pool_id);
+
+	return rc < 0 ? rc : 0;
+}
+
+static uint64_t random_seed(void)
+{
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
+		seed = hshm_clock_ns(); /* early at boot: still not a constant */
+	return seed;
+}
+
+static void blob_destroy(struct chi_container *container)
+{
+	struct blob_store *store = chi_container_state(container);
+
+	if (!store)
+		return;
+	blob_table_fini(store);
+	free(store);
+	chi_container_set_state(container, NULL);
+}
+
+static int blob_create(struct chi_container *container, const void *given, uint64_t given_size)
+{
+	struct chi_blob_params params;
+	struct blob_store *store;
+	int rc = read_params(given, given_size, &params);
+
+	if (!rc)
+		rc = chi_container_create_local_queue(container, 0, LANES_PER_QUEUE, 0);
+	if (!rc)
+		rc = chi_container_create_local_queue(container, 1, LANES_PER_QUEUE, CHI_QUEUE_HIGH_LATENCY);
+	if (rc)
+		return rc;
+	store = calloc(1, sizeof(*store));
+	if (!store)
+		return -ENOMEM;
+	store->container = container;
+	store->level = params.level;
+	store->chunk_bytes = params.chunk_bytes;
+	store->window = params.window;
+	store->memory_max_bytes = params.memory_max_bytes;
+	rc = open_compress(container, &params, &store->compress_pool);
+	if (!rc)
+		rc = blob_table_init(&store->table, random_seed());
+	if (rc) {
+		free(store);
+		return rc;
+	}
+	chi_container_set_state(container, store);
+	return 0;
+}
+
+#define KEY_METHOD(method_name, method_id, function, estimate)                                                        \
+	{                                                                                                             \
+		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_blob_task),                 \
+		.run = (function), .estimate_ns = (estimate),                                                        \
+		.buffers_offset = offsetof(struct chi_blob_task, value), .n_buffers = 1,                             \
+		.out_offset = offsetof(struct chi_blob_task, size_bytes),                                            \
+		.out_size = sizeof(struct chi_blob_task) - offsetof(struct chi_blob_task, size_bytes),               \
+	}
+
+static const struct chi_method methods[] = {
+	KEY_METHOD("put", CHI_BLOB_PUT, method_put, 0),
+	KEY_METHOD("get", CHI_BLOB_GET, method_get, 0),
+	KEY_METHOD("remove", CHI_BLOB_REMOVE, method_remove, 5000),
+	KEY_METHOD("stat", CHI_BLOB_STAT, method_stat, 2000),
+	{
+		.name = "list",
+		.id = CHI_BLOB_LIST,
+		.task_size = sizeof(struct chi_blob_list_task),
+		.run = method_list,
+		.buffers_offset = offsetof(struct chi_blob_list_task, infos),
+		.n_buffers = 1,
+		.out_offset = offsetof(struct chi_blob_list_task, next_position),
+		.out_size = sizeof(struct chi_blob_list_task) - offsetof(struct chi_blob_list_task, next_position),
+	},
+	{
+		.name = "usage",
+		.id = CHI_BLOB_USAGE,
+		.task_size = sizeof(struct chi_blob_usage_task),
+		.run = method_usage,
+		.estimate_ns = 2000,
+		.out_offset = offsetof(struct chi_blob_usage_task, n_objects),
+		.out_size = sizeof(struct chi_blob_usage_task) - offsetof(struct chi_blob_usage_task, n_objects),
+		.fold = fold_usage,
+	},
+};
+
+static const struct chi_module module = {
+	.size = sizeof(struct chi_module),
+	.method_stride = sizeof(struct chi_method),
+	.name = CHI_BLOB_MODULE,
+	.version = 1,
+	.n_methods = sizeof(methods) / sizeof(methods[0]),
+	.interface_hash = CHI_BLOB_INTERFACE_HASH,
+	.methods = methods,
+	.create = blob_create,
+	.destroy = blob_destroy,
+	.monitor = blob_monitor,
+};
+
+CHI_MODULE(module);
