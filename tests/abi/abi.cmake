@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 # on every machine: a client and a runtime of two compilers agree on it
-if(TARGET chimaera_client_internal)
-	chimaera_test(abi_layout abi chimaera_client_internal ${CMAKE_CURRENT_LIST_DIR}/layout.c
+if(TARGET chimaera_hshm_internal)
+	chimaera_test(abi_layout abi chimaera_hshm_internal ${CMAKE_CURRENT_LIST_DIR}/layout.c
 		ARGUMENTS ${CMAKE_CURRENT_LIST_DIR}/layout.txt)
 endif()
 
