@@ -348,6 +348,10 @@ static void mprotect_guards_past_the_kernels_limit_return_eagain_and_name_the_sy
 	char *found;
 
 	(void)state;
+#if CHI_VALGRIND
+	if (RUNNING_ON_VALGRIND)
+		skip_because("valgrind can count fewer mappings than the kernel");
+#endif
 	if (CHI_TSAN || CHI_ASAN)
 		skip_because("a sanitizer's own mappings run out too");
 	assert_non_null(file);
