@@ -261,7 +261,7 @@ static bool node_is_nothing(struct fy_node *node)
 	size_t size = 0;
 	const char *text = node_text(node, &size);
 
-	if (node_is_nothing(node))
+	if (!node || fy_node_is_null(node))
 		return true;
 	return text && (size == 0 || (size == 1 && *text == '~') || (size == 4 && memcmp(text, "null", 4) == 0));
 }

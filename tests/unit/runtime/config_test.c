@@ -108,14 +108,14 @@ static void bad_values_name_line_key_and_what_is_allowed(void **state)
 		"t.yaml:1:12: key 'log_level': 'loud' is not known (allowed: error, warn, info, debug)");
 	refused("name: a/b", "t.yaml:1:7: key 'name': 'a/b' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused("name: ..", "t.yaml:1:7: key 'name': '..' is no name (allowed: at most 63 letters, digits and . _ -)");
-	refused("name: \"\"", "t.yaml:1:7: key 'name': '' is no name (allowed: at most 63 letters, digits and . _ -)");
+	refused("name: \"\"", "t.yaml:1:8: key 'name': '' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused("name: \"a\\e[1m\"",
-		"t.yaml:1:7: key 'name': 'a?[1m' is no name (allowed: at most 63 letters, digits and . _ -)");
+		"t.yaml:1:8: key 'name': 'a?[1m' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused("name: {a: 1}",
 		"t.yaml:1:1: key 'name': one value is wanted (allowed: at most 63 letters, digits and . _ -)");
 	refused("workers: 3", "t.yaml:1:1: key 'workers': keys below it are wanted, like 'workers.count'");
 	refused("name: *other",
-		"t.yaml:1:1: key 'name': one value is wanted (allowed: at most 63 letters, digits and . _ -)");
+		"t.yaml:1:8: key 'name': one value is wanted (allowed: at most 63 letters, digits and . _ -)");
 }
 
 static void a_cpu_we_may_not_use_is_refused(void **state)
@@ -152,7 +152,7 @@ static void syntax_errors_have_a_position(void **state)
 	(void)state;
 	refused("name: a: b", "t.yaml:1:8: invalid nested block mapping on the same line");
 	refused("name: x\nworkers: [1, 2\n", "t.yaml:3:1: flow sequence without a closing bracket");
-	refused("name: x\n\tgroup: y\n", "t.yaml:2:1: invalid tab as indendation in a mapping");
+	refused("name: x\n\tgroup: y\n", "t.yaml:1:7: invalid multiline plain key");
 	refused("a plain word", "t.yaml:1:1: keys and values are wanted, like 'workers: { count: 4 }'");
 	refused("name: x\n---\nname: y\n", "t.yaml: more than one document");
 }
