@@ -12,11 +12,12 @@
 /* Block the current task for a while; its worker goes on. In a fiber. */
 void chi_context_sleep(uint64_t ns);
 
-/* Block the current task until chi_context_wake(), which may come first. In a fiber; one at a time. */
+/* Block the current task until chi_context_event_set(), which may come first. In a fiber. */
 struct chi_context_event {
-	struct chi_run_context *context; /* set by init: the current one */
-	hshm_au32 state;
 	struct chi_work work;
+	struct chi_run_context *context; /* who waits */
+	bool set;	 /* (worker of the context) */
+	bool waiting;	 /* (worker of the context) */
 };
 void chi_context_event_init(struct chi_context_event *event);
 void chi_context_event_wait(struct chi_context_event *event);

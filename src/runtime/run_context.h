@@ -14,7 +14,7 @@
 #include <chimaera/module.h>
 #include <hshm/min_heap.h>
 
-#include "runtime/work.h"
+#include "task/work.h"
 
 struct chi_fiber;
 struct chi_pool;
@@ -53,12 +53,12 @@ struct chi_run_context {
 	struct hshm_min_heap_node heap_node;
 	struct chi_wait *wait;		/* blocked: what for (worker_wait.c) */
 	hshm_au32 n_children;		/* not detached, not ended; and CHI_CHILDREN_JOINING */
-	uint32_t n_numbered;		/* root: numbers given to tasks of its tree */
+	hshm_au32 n_numbered;		/* root: numbers given to tasks of its tree */
+	hshm_au32 *numbers;		/* the root's n_numbered */
 	uint64_t started_ns;		/* 0: not timed */
 	uint64_t io_bytes;		/* of its declared buffers */
 	uint64_t due_ns;		/* periodic: next start */
-	struct chi_broadcast *broadcast; /* the parts of a broadcast */
-	int result_early;
+	struct chi_broadcast *broadcast; /* this is a part of it */
 	_Alignas(64) unsigned char copy[];
 };
 

@@ -33,6 +33,8 @@ struct chi_runtime {
 	pthread_mutex_t stop_lock;
 	pthread_cond_t stop_asked;
 	hshm_au32 stop_requested;
+	hshm_au32 n_spinning;	    /* workers that look for work instead of sleeping; never more than spinning_max */
+	uint32_t spinning_max;
 	hshm_au32 draining; /* new root tasks get -ESHUTDOWN */
 };
 

@@ -17,6 +17,7 @@
 #include <hshm/ptr.h>
 
 #include "task/segment_layout.h"
+#include "task/work.h"
 
 struct chi_session;
 struct chi_run_context;
@@ -50,7 +51,8 @@ struct chi_lane {
 	uint32_t armed_index;
 	int eventfd;
 	struct chi_run_context *stalled;    /* (owner) taken from the ring, waits for room in its container lane */
-	struct chi_work *park_work;	    /* (owner) brings the lane back when there is room */
+	struct chi_parked park;		    /* (owner) brings the lane back when there is room */
+	hshm_aptr *parked_at;		    /* (owner) the lot, while parked */
 } HSHM_ALIGNED(64);
 
 #define CHI_ACTIVATION_WORKER_MASK UINT64_C(0xffff)

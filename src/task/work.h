@@ -5,8 +5,10 @@
  * The node lies in what it is about, so posting never fails. Once posted it is the inbox's until fn runs, on the
  * worker's thread, outside any fiber; then it may be posted again.
  */
-#ifndef RUNTIME_WORK_H
-#define RUNTIME_WORK_H
+#ifndef TASK_WORK_H
+#define TASK_WORK_H
+
+#include <hshm/atomic.h>
 
 struct chi_worker;
 
@@ -15,7 +17,14 @@ struct chi_work {
 	void (*fn)(struct chi_worker *worker, struct chi_work *work);
 };
 
-/* Lock-free; any thread of the runtime; wakes the worker if it sleeps. */
+/* Lock-free; any thread of the runtime; wakes the worker if it sleeps. Supplied by the runtime. */
 void chi_worker_post(struct chi_worker *worker, struct chi_work *work);
+
+/* Somebody who waits for room: pushed on a parking lot (a stack, parking.c), posted to its worker when there may be some. */
+struct chi_parked {
+	struct chi_work work;
+	struct chi_parked *next;
+	struct chi_worker *worker;
+};
 
 #endif

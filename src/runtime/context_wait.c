@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * context_wait.c - how a task waits without blocking its worker
+ *
+ * The seed's way: ask monitor(EST_LOAD) how long the subtask will take; put this task into the worker's waiting queue, a
+ * min heap, under that time; mark it blocked; leave. At the end of each iteration the worker checks the heap's minimum:
+ * complete, it goes on; else it is put back under a later time, doubling the delay of those that are overdue.
+ *
+ * Besides (completion_posting): the waiting task's address stands in each child's completion word, and the completion
+ * posts to our worker's inbox (run_context.c, C1-C4).
+ *
+ * W1  `wait` and all in it are touched only by the worker's thread.
+ * W2  Ready is made only by the heap's check or by a post that was drained from the inbox.
+ * W3  A wait is left only when each registered word was taken back, or its post has been drained: n_posted == n_due.
+ */
+#include "runtime/context_wait.h"
+
+#include <errno.h>
+#include <hshm/clock.h>
+
+#include "runtime/container.h"
+#include "runtime/pool_manager.h"
+#include "runtime/session.h"
+#include "runtime/worker.h"
+#include "task/submitter.h"
+
+#define DELAY_MIN_NS 1000u
+
+struct chi_wait {
+	void *const *tasks; /* none: only for the time to pass */
+	uint32_t n_tasks;
+	uint32_t n_seen_done; /* ALL: those before it are done */
+	enum chi_wait_mode mode;
+	uint64_t deadline_ns;
+	uint64_t delay_ns; /* what an overdue check doubles */
+	uint32_t n_registered;
+	uint32_t n_posted;
+	uint32_t n_wanted; /* posts that end the blocking */
+	bool timed_out;
+};
+
+/* ---- what we wait for ---- */
+
+static bool is_satisfied(struct chi_wait *wait)
+{
+	if (wait->mode == CHI_WAIT_FOR_ALL) {
+		while (wait->n_seen_done < wait->n_tasks && chi_task_done(wait->tasks[wait->n_seen_done]))
+			wait->n_seen_done++;
+		return wait->n_tasks && wait->n_seen_done == wait->n_tasks;
+	}
+	for (uint32_t i = 0; i < wait->n_tasks; i++)
+		if (chi_task_done(wait->tasks[i]))
+			return true;
+	return false;
+}
+
+/* kEstLoad: how long will this subtask take? Asked of the container the pool would choose; the learned fit decides. */
+static uint64_t estimate_task(struct chi_worker *worker, const struct chi_task *task)
+{
+	struct chi_monitor monitor = { .task = task };
+	uint8_t epoch;
+	struct chi_pool *pool = chi_pool_get(worker->runtime->pools, task->pool_id, &epoch);
+	uint64_t estimate_ns = CHI_ESTIMATE_UNKNOWN_NS;
+
+	if (!pool)
+		return estimate_ns;
+	if (pool->n_local && chi_pool_method(pool, task->method_id) &&
+	    chi_container_monitor(pool->local_table[0], CHI_MONITOR_EST_LOAD, &monitor) == 0)
+		estimate_ns = monitor.estimate_ns;
+	chi_pool_put(pool, epoch);
+	return estimate_ns;
+}
+
+static uint64_t estimate_wait(struct chi_worker *worker, const struct chi_wait *wait)
+{
+	uint64_t longest = 0, shortest = UINT64_MAX;
+
+	for (uint32_t i = 0; i < wait->n_tasks; i++) {
+		uint64_t ns = estimate_task(worker, wait->tasks[i]);
+
+		longest = ns > longest ? ns : longest;
+		shortest = ns < shortest ? ns : shortest;
+	}
+	return wait->mode == CHI_WAIT_FOR_ALL ? longest : shortest;
+}
+
+/* ---- registering with the children (posting only) ---- */
+
+static bool can_register(const struct chi_task *task)
+{
+	/* a client's task, waited for inside its own process: its word is in shared memory and never gets an address */
+	return chi_task_submitter(task)->ops == &chi_inner_client_ops;
+}
+
+static int register_waiter(struct chi_run_context *context, struct chi_wait *wait)
+{
+	for (uint32_t i = 0; i < wait->n_tasks; i++) {
+		struct chi_task *task = wait->tasks[i];
+		uint64_t expected = CHI_COMPLETION_PENDING;
+
+		if (!can_register(task))
+			continue;
+		/* release: the wait is set up before the completer may learn of us; pairs with its exchange */
+		if (hshm_cas_release(&task->completion, &expected, (uint64_t)(uintptr_t)context))
+			wait->n_registered++;
+		else if (expected != CHI_COMPLETION_DONE)
+			return -EBUSY;
+	}
+	return 0;
+}
+
+/* Take the words back; returns how many posts are still due: those whose children completed meanwhile. */
+static uint32_t unregister_waiter(struct chi_run_context *context, struct chi_wait *wait)
+{
+	uint32_t n_due = wait->n_registered;
+
+	for (uint32_t i = 0; i < wait->n_tasks; i++) {
+		uint64_t expected = (uint64_t)(uintptr_t)context;
+
+		if (!can_register(wait->tasks[i]))
+			continue;
+		/* relaxed: nothing is published by leaving; failing, the post carries the order */
+		if (hshm_cas_relaxed(&((struct chi_task *)wait->tasks[i])->completion, &expected, CHI_COMPLETION_PENDING))
+			n_due--;
+	}
+	return n_due;
+}
+
+static void collect_posts(struct chi_run_context *context, struct chi_wait *wait, uint32_t n_due)
+{
+	wait->n_wanted = n_due;
+	while (wait->n_posted < n_due)
+		chi_context_block(context); /* W3; the completer is between its exchange and its post: soon */
+}
+
+void chi_wait_posted(struct chi_worker *worker, struct chi_run_context *waiter)
+{
+	struct chi_wait *wait = waiter->wait;
+
+	wait->n_posted++;
+	if (waiter->state != CHI_CONTEXT_BLOCKED || wait->n_posted < wait->n_wanted)
+		return;
+	hshm_min_heap_remove(&worker->waiting, &waiter->heap_node);
+	hshm_count_add(&worker->counters->resumes_posted, 1);
+	chi_worker_make_ready(worker, waiter);
+}
+
+/* ---- blocking in the heap ---- */
+
+static int block_in_heap(struct chi_worker *worker, struct chi_run_context *context, uint64_t estimate_ns)
+{
+	struct chi_wait *wait = context->wait;
+	uint64_t due_ns = hshm_clock_ns() + estimate_ns;
+	int ret;
+
+	wait->delay_ns = estimate_ns > DELAY_MIN_NS ? estimate_ns : DELAY_MIN_NS;
+	ret = hshm_min_heap_insert(&worker->waiting, &context->heap_node,
+				   due_ns < wait->deadline_ns ? due_ns : wait->deadline_ns);
+	if (ret < 0)
+		return ret;
+	hshm_count_add(&worker->counters->waits, 1);
+	chi_context_block(context);
+	return wait->timed_out ? -ETIMEDOUT : 0;
+}
+
+int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
+		    uint64_t deadline_ns)
+{
+	struct chi_run_context *context = worker->current;
+	struct chi_wait wait = { .tasks = tasks, .n_tasks = n_tasks, .mode = mode, .deadline_ns = deadline_ns };
+	uint64_t estimate_ns = estimate_wait(worker, &wait);
+	int ret = 0;
+
+	wait.n_wanted = mode == CHI_WAIT_FOR_ANY ? 1 : UINT32_MAX;
+	context->wait = &wait;
+	if (worker->runtime->config.completion_posting)
+		ret = register_waiter(context, &wait);
+	if (mode == CHI_WAIT_FOR_ALL && wait.n_registered)
+		wait.n_wanted = wait.n_registered;
+	if (ret == 0 && !is_satisfied(&wait))
+		ret = block_in_heap(worker, context, estimate_ns);
+	if (wait.n_registered)
+		collect_posts(context, &wait, unregister_waiter(context, &wait));
+	if (ret == -ETIMEDOUT && is_satisfied(&wait))
+		ret = 0;
+	context->wait = NULL;
+	return ret;
+}
+
+/* ---- the worker's side ---- */
+
+static void put_back_later(struct chi_worker *worker, struct chi_run_context *context, uint64_t now_ns)
+{
+	struct chi_wait *wait = context->wait;
+	uint64_t due_ns;
+
+	wait->delay_ns *= 2;
+	due_ns = now_ns + wait->delay_ns;
+	hshm_min_heap_update(&worker->waiting, &context->heap_node,
+			     due_ns < wait->deadline_ns ? due_ns : wait->deadline_ns);
+}
+
+static void start_periodic(struct chi_worker *worker, struct chi_run_context *context)
+{
+	struct chi_lane *full;
+
+	hshm_min_heap_remove(&worker->waiting, &context->heap_node);
+	context->state = CHI_CONTEXT_QUEUED;
+	/* its lane is full: run here and now; the lane would only delay it more */
+	if (chi_worker_route(worker, context, &full) < 0)
+		chi_context_start(worker, context);
+}
+
+/* Pop the minimum and check it; returns whether a task was made ready or started. */
+bool chi_worker_check_waiting(struct chi_worker *worker)
+{
+	const struct hshm_min_heap_entry *min = hshm_min_heap_min(&worker->waiting);
+	struct chi_run_context *context;
+	uint64_t key;
+
+	if (!min)
+		return false;
+	key = min->key;
+	context = (struct chi_run_context *)((char *)min->node - offsetof(struct chi_run_context, heap_node));
+	if (!context->wait) {
+		if (key > worker->now_ns)
+			return false;
+		start_periodic(worker, context);
+		return true;
+	}
+	if (is_satisfied(context->wait)) {
+		hshm_count_add(&worker->counters->resumes_heap, 1);
+	} else if (context->wait->deadline_ns <= worker->now_ns) {
+		context->wait->timed_out = true;
+		hshm_count_add(&worker->counters->timeouts, 1);
+	} else {
+		if (key <= worker->now_ns)
+			put_back_later(worker, context, worker->now_ns);
+		return false;
+	}
+	hshm_min_heap_remove(&worker->waiting, &context->heap_node);
+	chi_worker_make_ready(worker, context);
+	return true;
+}
+
+/* ---- periodic tasks ---- */
+
+int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *context)
+{
+	uint64_t now_ns = hshm_clock_ns();
+
+	if (context->due_ns == 0)
+		context->due_ns = now_ns;
+	context->due_ns += context->task->period_ns;
+	if (context->due_ns < now_ns)
+		context->due_ns = now_ns; /* it fell behind: the missed starts are not made up for */
+	context->wait = NULL;
+	return hshm_min_heap_insert(&worker->waiting, &context->heap_node, context->due_ns);
+}
+
+void chi_worker_expire_periodic(struct chi_worker *worker)
+{
+	uint32_t i = 0;
+
+	while (i < worker->waiting.n_entries) {
+		struct hshm_min_heap_node *node = worker->waiting.entries[i].node;
+		struct chi_run_context *context =
+			(struct chi_run_context *)((char *)node - offsetof(struct chi_run_context, heap_node));
+		bool ends = !context->wait && (hshm_load_relaxed(&worker->runtime->draining) ||
+					       hshm_load_relaxed(&context->pool->closing) ||
+					       (context->session && hshm_load_relaxed(&context->session->ended)));
+
+		if (!ends) {
+			i++;
+			continue;
+		}
+		hshm_min_heap_remove(&worker->waiting, node);
+		context->state = CHI_CONTEXT_QUEUED;
+		chi_context_complete(worker, context, -ECANCELED);
+		i = 0; /* the array has moved */
+	}
+}
+
+/* ---- for the runtime's own fibers ---- */
+
+void chi_context_sleep(uint64_t ns)
+{
+	struct chi_worker *worker = CHI_CUR_WORKER;
+	struct chi_run_context *context = worker->current;
+	struct chi_wait wait = { .mode = CHI_WAIT_FOR_ANY, .deadline_ns = hshm_deadline_ns(ns), .n_wanted = UINT32_MAX };
+
+	context->wait = &wait;
+	(void)block_in_heap(worker, context, ns); /* -ENOMEM: it slept too little; its callers look again */
+	context->wait = NULL;
+}
+
+void chi_worker_yield(struct chi_worker *worker)
+{
+	struct chi_run_context *context = worker->current;
+
+	hshm_count_add(&worker->counters->yields, 1);
+	chi_worker_make_ready(worker, context);
+	chi_fiber_leave(context->fiber);
+}
+
+static void event_happened(struct chi_worker *worker, struct chi_work *work)
+{
+	struct chi_context_event *event = (struct chi_context_event *)work; /* its first member */
+
+	event->set = true;
+	if (event->waiting)
+		chi_worker_make_ready(worker, event->context);
+}
+
+void chi_context_event_init(struct chi_context_event *event)
+{
+	event->work.fn = event_happened;
+	event->context = CHI_CUR_WORKER->current;
+	event->set = event->waiting = false;
+}
+
+void chi_context_event_wait(struct chi_context_event *event)
+{
+	if (event->set)
+		return;
+	event->waiting = true;
+	chi_context_block(event->context);
+}
+
+void chi_context_event_set(struct chi_context_event *event)
+{
+	chi_worker_post(event->context->worker, &event->work);
+}

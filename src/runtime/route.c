@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * route.c - from a task's domain query to a container, and from there to a lane
+ */
+#include <errno.h>
+
+#include "runtime/container.h"
+#include "runtime/pool_manager.h"
+#include "runtime/worker.h"
+
+/* The module says where a CHI_DOMAIN_DYNAMIC task goes; any container of the pool can be asked: it knows the module. */
+static int resolve_dynamic(struct chi_pool *pool, const struct chi_task *task, struct chi_domain_query *ret_query)
+{
+	struct chi_monitor monitor = { .task = task };
+	int ret;
+
+	if (pool->n_local == 0)
+		return -ENOENT;
+	ret = chi_container_monitor(pool->local_table[0], CHI_MONITOR_GLOBAL_SCHEDULE, &monitor);
+	if (ret == 0)
+		*ret_query = monitor.query;
+	return ret;
+}
+
+int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, const struct chi_task *task,
+			     struct chi_container **ret_container)
+{
+	struct chi_domain_query query = task->query;
+
+	(void)worker; /* one node so far: every container is here */
+	if (query.kind == CHI_DOMAIN_DYNAMIC) {
+		int ret = resolve_dynamic(pool, task, &query);
+
+		if (ret < 0)
+			return ret;
+	}
+	return chi_pool_resolve(pool, &query, ret_container);
+}
+
+/* May the task run right here, without the hop through the lane? The lane is ours and empty: the order is the same. */
+static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane)
+{
+	return worker->runtime->config.run_in_place && !worker->current && chi_lane_worker(lane) == worker->id &&
+	       hipc_mpsc_peek(&lane->consumer) == 0;
+}
+
+int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_full)
+{
+	struct chi_monitor monitor = { .task = context->task };
+	struct chi_container *container = context->container;
+	struct chi_lane *lane;
+	int ret;
+
+	if (context->task->query.kind == CHI_DOMAIN_GLOBAL_BCAST && !context->broadcast) {
+		ret = chi_broadcast_start(worker, context);
+		if (ret < 0)
+			chi_context_complete(worker, context, ret);
+		return 0;
+	}
+	if (!container) {
+		ret = chi_worker_resolve_query(worker, context->pool, context->task, &container);
+		if (ret < 0) {
+			chi_context_complete(worker, context, ret);
+			return 0;
+		}
+	}
+	ret = chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor);
+	if (ret < 0) {
+		chi_context_complete(worker, context, ret);
+		return 0;
+	}
+	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
+	if (!context->container) {
+		context->container = container;
+		/* relaxed: a load figure for scheduling */
+		hshm_fetch_add_relaxed(&container->n_outstanding, 1);
+	}
+	if (can_run_in_place(worker, lane)) {
+		hshm_count_add(&worker->counters->tasks_in_place, 1);
+		chi_context_start(worker, context);
+		return 0;
+	}
+	ret = chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
+				     chi_context_ref(worker->runtime, context));
+	if (ret < 0)
+		*ret_full = lane;
+	return ret;
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * run_context.c - the life of a task inside the runtime: start, block, resume, complete
+ *
+ * Completion of a task submitted inside the runtime (verify/completion.pml). Its completion word holds 0, the address of the
+ * one waiting context, or CHI_COMPLETION_DONE:
+ *
+ * C1  One exchange completes the task and learns of the waiter. After it the task's memory is the submitter's again and is
+ *     not touched.
+ * C2  A waiter found is told once: this context, as a work, is posted to the waiter's worker, which frees it there.
+ * C3  A waiter leaves its wait only when each child's word was taken back or its post was seen: no post goes astray.
+ * C4  The count of the parent's children falls after the exchange: the parent's stack, where the child may lie, lives as long.
+ */
+#include <errno.h>
+#include <hshm/clock.h>
+#include <linux/futex.h>
+#include <limits.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "runtime/container.h"
+#include "runtime/context_wait.h"
+#include "runtime/fault.h"
+#include "runtime/pool_manager.h"
+#include "runtime/session.h"
+#include "runtime/worker.h"
+
+/* Which tasks are timed for the learned estimate: all with that much data, and one in so many others. */
+#define TIMED_IO_BYTES	  4096u
+#define TIMED_SAMPLE_EVERY 16u
+
+int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context)
+{
+	void *memory;
+	int ret = hshm_heap_alloc(runtime->heap, sizeof(struct chi_run_context) + task_bytes, &memory);
+
+	if (ret < 0)
+		return ret;
+	memset(memory, 0, sizeof(struct chi_run_context));
+	*ret_context = memory;
+	(*ret_context)->numbers = &(*ret_context)->n_numbered;
+	return 0;
+}
+
+void chi_context_free(struct chi_run_context *context)
+{
+	hshm_heap_free(context->pool->runtime->heap, context);
+}
+
+/* ---- completion ---- */
+
+static void write_outputs(struct chi_run_context *context, struct chi_task *shared)
+{
+	const struct chi_method *method = context->method;
+
+	if (method->out_size)
+		memcpy((char *)shared + method->out_offset, (char *)context->task + method->out_offset, method->out_size);
+}
+
+/* A client marked the task SLEEPING: raise its parking word and wake it. The word's place is the client's word for it. */
+static void wake_client(struct chi_session *session, const struct chi_task *shared)
+{
+	/* once: it is the client's memory */
+	uint32_t park_ref = *(const volatile uint32_t *)&shared->park_ref;
+	uint64_t offset = (uint64_t)park_ref * sizeof(uint32_t);
+	hshm_au32 *word;
+
+	if (offset + sizeof(uint32_t) > session->segment.map.size_bytes)
+		return;
+	word = (hshm_au32 *)((char *)session->segment.map.base + offset);
+	/* release: pairs with nothing but the kernel's compare; the completion word carries the data */
+	hshm_fetch_add_acq_rel(word, 1);
+	syscall(SYS_futex, &word->v, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, int result)
+{
+	uint64_t before;
+
+	shared->result = result;
+	/* before the completion: from then on the client may submit the same memory again */
+	chi_session_release(session, ref);
+	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; park_ref after the client's mark */
+	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
+	if (before == CHI_COMPLETION_SLEEPING)
+		wake_client(session, shared);
+}
+
+static struct chi_task *shared_task(const struct chi_run_context *context)
+{
+	return (struct chi_task *)((char *)context->session->segment.map.base +
+				   (uint64_t)context->client_ref * HIPC_REF_UNIT);
+}
+
+static void complete_client_task(struct chi_run_context *context, int result)
+{
+	struct chi_task *shared = shared_task(context);
+
+	write_outputs(context, shared);
+	chi_client_task_done(context->session, context->client_ref, shared, result);
+}
+
+/* Parent and waiter live on the submitter's side: load what is needed of the context before it may be freed (C2). */
+static void child_ended(struct chi_run_context *parent)
+{
+	uint32_t before;
+
+	if (!parent)
+		return;
+	/* acq_rel: what the child did happens before the parent's end; C4 */
+	before = hshm_fetch_sub_acq_rel(&parent->n_children, 1);
+	if (before == (CHI_CHILDREN_JOINING | 1))
+		chi_worker_post(parent->worker, &parent->work);
+}
+
+static void child_posted(struct chi_worker *worker, struct chi_work *work);
+
+/* Returns whether the context was posted, and so is not ours any more. */
+static bool complete_inner_task(struct chi_run_context *context, int result)
+{
+	struct chi_task *task = context->task;
+	uint64_t before;
+
+	task->result = result;
+	if (task->flags & CHI_TASK_FIRE_AND_FORGET) {
+		hshm_heap_free(context->pool->runtime->heap, task);
+		return false;
+	}
+	/* acq_rel: the result before the word, for whoever finds it done; the waiter's setup after it (C1) */
+	before = hshm_exchange_acq_rel(&task->completion, CHI_COMPLETION_DONE);
+	if (before <= CHI_COMPLETION_SLEEPING)
+		return false;
+	context->waiter = (struct chi_run_context *)(uintptr_t)before;
+	context->work.fn = child_posted;
+	return true;
+}
+
+static void count_result(struct chi_worker *worker, int result)
+{
+	hshm_count_add(&worker->counters->tasks, 1);
+	if (result < 0)
+		hshm_count_add(&worker->counters->tasks_failed, 1);
+}
+
+static bool goes_on_periodic(struct chi_worker *worker, const struct chi_run_context *context, int result)
+{
+	return (context->task->flags & CHI_TASK_PERIODIC) && result >= 0 && context->fiber == NULL &&
+	       context->state == CHI_CONTEXT_ENDED && !chi_cancelled(context) &&
+	       !hshm_load_relaxed(&worker->runtime->draining) && !hshm_load_relaxed(&context->pool->closing) &&
+	       !(context->session && hshm_load_relaxed(&context->session->ended));
+}
+
+static void leave_session(struct chi_session *session, bool is_root)
+{
+	if (!session)
+		return;
+	if (is_root) {
+		/* relaxed: a count; chi_parking_check() fences before it looks for waiters */
+		hshm_fetch_sub_relaxed(&session->n_contexts, 1);
+		chi_parking_check(&session->parking);
+	}
+	chi_session_put(session);
+}
+
+void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result)
+{
+	struct chi_run_context *parent = context->parent;
+	struct chi_session *session = context->session;
+	struct chi_pool *pool = context->pool;
+	uint8_t flush_epoch = context->flush_epoch;
+	bool is_root = context->client_ref != 0, posted = false;
+
+	count_result(worker, result);
+	if (context->started_ns && result >= 0)
+		chi_estimate_learn(&pool->estimates[context->method->id], context->io_bytes,
+				   hshm_clock_ns() - context->started_ns);
+	if (goes_on_periodic(worker, context, result) && chi_worker_put_periodic(worker, context) == 0)
+		return;
+	if (context->container) {
+		/* relaxed: a load figure */
+		hshm_fetch_sub_relaxed(&context->container->n_outstanding, 1);
+	}
+	context->result = result;
+	if (context->broadcast) {
+		chi_broadcast_part_done(worker, context);
+		return;
+	}
+	if (is_root)
+		complete_client_task(context, result);
+	else
+		posted = complete_inner_task(context, result);
+	if (posted)
+		chi_worker_post(context->waiter->worker, &context->work);
+	else
+		chi_context_free(context);
+	leave_session(session, is_root);
+	/* the pool may be taken apart once its count is 0: last but for the parent, which counts in a pool of its own */
+	chi_pool_put(pool, flush_epoch);
+	child_ended(parent);
+}
+
+/* ---- running ---- */
+
+static void join_children(struct chi_run_context *context)
+{
+	/* acq_rel: what the children did happens before our end; pairs with child_ended() */
+	uint32_t before = hshm_fetch_or_acq_rel(&context->n_children, CHI_CHILDREN_JOINING);
+
+	if (before != 0)
+		chi_context_block(context); /* the last child posts context->work */
+}
+
+static void work_makes_ready(struct chi_worker *worker, struct chi_work *work)
+{
+	struct chi_run_context *context =
+		(struct chi_run_context *)((char *)work - offsetof(struct chi_run_context, work));
+
+	chi_worker_make_ready(worker, context);
+}
+
+static void fiber_main(void *arg)
+{
+	struct chi_run_context *context = arg;
+	const struct chi_module *module = context->pool->module->table;
+	chi_method_fn run = module->run ? module->run : context->method->run;
+
+	context->result = run(context->container, context->task, context);
+	join_children(context);
+	context->state = CHI_CONTEXT_ENDED;
+}
+
+static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)
+{
+	worker->current = NULL;
+	chi_fault_current = NULL;
+	if (context->state != CHI_CONTEXT_ENDED)
+		return; /* blocked: nothing more is done to it; or in the ready list */
+	chi_fiber_put(worker->fibers, context->fiber);
+	context->fiber = NULL;
+	chi_context_complete(worker, context, context->result);
+}
+
+static bool shall_time(struct chi_worker *worker, const struct chi_run_context *context)
+{
+	return context->io_bytes >= TIMED_IO_BYTES || ++worker->n_sampled % TIMED_SAMPLE_EVERY == 0;
+}
+
+void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
+{
+	int ret;
+
+	context->worker = worker;
+	context->work.fn = work_makes_ready;
+	if (chi_cancelled(context)) {
+		chi_context_complete(worker, context, -ECANCELED);
+		return;
+	}
+	ret = chi_fiber_get(worker->fibers, &context->fiber);
+	if (ret < 0) {
+		context->fiber = NULL;
+		chi_context_complete(worker, context, ret);
+		return;
+	}
+	context->started_ns = shall_time(worker, context) ? hshm_clock_ns() : 0;
+	context->state = CHI_CONTEXT_RUNNING;
+	/* relaxed: only this worker sets it between runs */
+	hshm_store_relaxed(&context->n_children, 0);
+	worker->current = context;
+	chi_fault_current = context;
+	chi_fiber_start(context->fiber, fiber_main, context);
+	fiber_left(worker, context);
+}
+
+void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context)
+{
+	context->state = CHI_CONTEXT_RUNNING;
+	worker->current = context;
+	chi_fault_current = context;
+	chi_fiber_resume(context->fiber);
+	fiber_left(worker, context);
+}
+
+void chi_context_block(struct chi_run_context *context)
+{
+	context->state = CHI_CONTEXT_BLOCKED;
+	context->blocked = true;
+	chi_fiber_leave(context->fiber);
+	context->blocked = false;
+}
+
+/* ---- the post of an ended child (C2) ---- */
+
+static void child_posted(struct chi_worker *worker, struct chi_work *work)
+{
+	struct chi_run_context *child = (struct chi_run_context *)((char *)work - offsetof(struct chi_run_context, work));
+	struct chi_run_context *waiter = child->waiter;
+
+	hshm_heap_free(worker->runtime->heap, child);
+	chi_wait_posted(worker, waiter);
+}
+
+/* ---- what a method may ask ---- */
+
+struct chi_client *chi_context_client(struct chi_run_context *context)
+{
+	return &context->pool->runtime->inner;
+}
+
+void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffer *buffer)
+{
+	if (hipc_ptr_is_null(buffer->ptr))
+		return NULL;
+	if (context->client_ref)
+		return hipc_ptr_translate(&context->session->segment.map, buffer->ptr, buffer->size_bytes);
+	return (void *)(uintptr_t)hipc_ptr_offset(buffer->ptr);
+}
+
+bool chi_cancelled(const struct chi_run_context *context)
+{
+	const struct chi_task *task = context->client_ref ? shared_task(context) : context->task;
+
+	/* relaxed: a request without data */
+	return hshm_load_relaxed(&task->cancel) != 0;
+}
+
+uint32_t chi_context_worker(const struct chi_run_context *context)
+{
+	return context->worker->id;
+}

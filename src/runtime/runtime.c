@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * runtime.c - start and stop of a runtime
+ */
+#include "runtime/runtime.h"
+
+#include <errno.h>
+#include <hshm/clock.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/client.h"
+#include "runtime/builtin.h"
+#include "runtime/fault.h"
+#include "runtime/ipc_manager.h"
+#include "runtime/log.h"
+#include "runtime/module_manager.h"
+#include "runtime/pool_manager.h"
+#include "runtime/work_orchestrator.h"
+#include "runtime/worker.h"
+#include "task/error.h"
+
+#define ARMED_MAX	65536u
+#define DRAIN_CHECK_NS	(200 * HSHM_NSEC_PER_USEC)
+
+static int load_config(const struct chi_runtime_opts *opts, struct chi_config *config)
+{
+	int ret = 0;
+
+	chi_config_defaults(config);
+	if (opts->config_file)
+		ret = chi_config_load_file(opts->config_file, config);
+	else if (opts->config_text)
+		ret = chi_config_load_text(opts->config_text, "(text)", config);
+	if (ret < 0)
+		return ret;
+	if (opts->name) {
+		if (!opts->name[0] || strlen(opts->name) >= sizeof(config->name) || strchr(opts->name, '/'))
+			return chi_error_set(-EINVAL, "runtime name '%s': 1 to %u characters, no '/'", opts->name,
+					     CHI_NAME_MAX - 1);
+		strcpy(config->name, opts->name);
+	}
+	return 0;
+}
+
+/* Never the same twice, so that nothing of an earlier runtime is taken for this one's. */
+static uint64_t make_generation(void)
+{
+	uint64_t generation = 0;
+
+	if (getrandom(&generation, sizeof(generation), 0) != sizeof(generation))
+		generation = hshm_clock_ns() ^ ((uint64_t)getpid() << 32);
+	return generation | 1;
+}
+
+static uint32_t spinning_max(void)
+{
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n_cpus > 1 ? (uint32_t)n_cpus - 1 : 0; /* the clients need a core too */
+}
+
+static int make_segments(struct chi_runtime *runtime)
+{
+	const struct chi_config *config = &runtime->config;
+	uint64_t n_armed = (uint64_t)config->clients_max * config->client_lanes * CHI_PRIOS;
+	struct chi_main_header *header;
+	uint64_t main_bytes;
+	int ret;
+
+	n_armed = n_armed < ARMED_MAX ? n_armed : ARMED_MAX;
+	main_bytes = chi_main_armed_offset((uint32_t)n_armed);
+	ret = hshm_segment_create("chimaera-main", main_bytes, CHI_SEGMENT_MAIN, HSHM_SEAL_WRITE, &runtime->main);
+	if (ret < 0)
+		return ret;
+	ret = hshm_segment_reserve(&runtime->main, 0, chi_main_armed_offset(0));
+	if (ret < 0)
+		return ret;
+	header = chi_runtime_main_header(runtime);
+	header->magic = CHI_MAIN_MAGIC;
+	header->generation = runtime->generation;
+	header->pid = getpid();
+	header->n_armed = (uint32_t)n_armed;
+	header->started_ns = hshm_clock_ns();
+	header->size_bytes = runtime->main.map.size_bytes;
+	ret = hshm_segment_create_private(config->private_bytes, CHI_SEGMENT_PRIVATE, &runtime->private_mem);
+	if (ret < 0)
+		return ret;
+	return hshm_heap_create(&runtime->private_mem, CHI_PAGE, runtime->private_mem.map.size_bytes - CHI_PAGE,
+				&runtime->heap);
+}
+
+static int make_pools(struct chi_runtime *runtime)
+{
+	struct chi_pool_spec spec = { .module = "admin", .name = "admin", .n_containers = 1 };
+	uint32_t pool_id;
+	bool created;
+	int ret = chi_module_manager_create(&runtime->modules);
+
+	if (ret == 0)
+		ret = chi_module_register_builtin(runtime->modules, &chi_admin_module);
+	if (ret == 0)
+		ret = chi_pool_manager_create(runtime, &runtime->pools);
+	if (ret == 0)
+		ret = chi_pool_make(runtime->pools, &spec, false, CHI_ADMIN_POOL_ID, &pool_id, &created);
+	return ret;
+}
+
+static void free_runtime(struct chi_runtime *runtime)
+{
+	chi_ipc_destroy(runtime->ipc);
+	chi_pool_manager_destroy(runtime->pools);
+	chi_module_manager_destroy(runtime->modules);
+	chi_work_orch_destroy(runtime->orch);
+	hshm_heap_destroy(runtime->heap);
+	hshm_segment_close(&runtime->private_mem);
+	hshm_segment_close(&runtime->main);
+	pthread_cond_destroy(&runtime->stop_asked);
+	pthread_mutex_destroy(&runtime->stop_lock);
+	free(runtime);
+}
+
+static int check_opts(const struct chi_runtime_opts *opts, struct chi_runtime_opts *ret_opts)
+{
+	memset(ret_opts, 0, sizeof(*ret_opts));
+	if (!opts)
+		return 0;
+	for (uint32_t i = sizeof(*ret_opts); i < opts->size; i++)
+		if (((const unsigned char *)opts)[i])
+			return chi_error_set(-E2BIG, "struct chi_runtime_opts has fields that this library does not know");
+	memcpy(ret_opts, opts, opts->size < sizeof(*ret_opts) ? opts->size : sizeof(*ret_opts));
+	return 0;
+}
+
+static void init_stop(struct chi_runtime *runtime)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&runtime->stop_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&runtime->stop_asked, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_runtime **ret_runtime)
+{
+	struct chi_runtime_opts opts;
+	struct chi_runtime *runtime;
+	int ret = check_opts(caller_opts, &opts);
+
+	if (ret < 0)
+		return ret;
+	runtime = calloc(1, sizeof(*runtime));
+	if (!runtime)
+		return -ENOMEM;
+	init_stop(runtime);
+	runtime->generation = make_generation();
+	runtime->spinning_max = spinning_max();
+	runtime->inner = (struct chi_client){ .magic = CHI_CLIENT_MAGIC, .ops = &chi_inner_client_ops };
+	ret = load_config(&opts, &runtime->config);
+	if (ret < 0)
+		goto free_runtime;
+	chi_log_set_level(runtime->config.log_level);
+	ret = make_segments(runtime);
+	if (ret == 0)
+		ret = chi_work_orch_create(runtime, &runtime->orch);
+	if (ret == 0)
+		ret = make_pools(runtime);
+	if (ret < 0)
+		goto free_runtime;
+	chi_runtime_main_header(runtime)->n_workers = chi_work_orch_n_workers(runtime->orch);
+	/* release: all of the header first; pairs with the acquire in the client's attach */
+	hshm_store_release(&chi_runtime_main_header(runtime)->layout_version, CHI_LAYOUT_VERSION);
+	ret = chi_fault_install();
+	if (ret < 0)
+		goto free_runtime;
+	ret = chi_work_orch_start(runtime->orch);
+	if (ret == 0)
+		ret = chi_ipc_create(runtime, opts.listen, &runtime->ipc);
+	if (ret < 0)
+		goto stop_workers;
+	*ret_runtime = runtime;
+	return 0;
+
+stop_workers:
+	chi_work_orch_stop(runtime->orch);
+	chi_fault_uninstall();
+free_runtime:
+	free_runtime(runtime);
+	return ret;
+}
+
+int chi_runtime_client(struct chi_runtime *runtime, const struct chi_client_opts *opts, struct chi_client **ret_client)
+{
+	int socket;
+	int ret = chi_ipc_connect_local(runtime->ipc, &socket);
+
+	return ret < 0 ? ret : chi_client_open_socket(socket, opts, ret_client);
+}
+
+/* ---- stop ---- */
+
+static void expire_periodic_tasks(struct chi_runtime *runtime)
+{
+	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++)
+		chi_worker_ask_expire(chi_work_orch_worker(runtime->orch, i));
+}
+
+/* Returns the number of tasks that had not ended by the deadline. */
+static uint64_t drain(struct chi_runtime *runtime, uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(timeout_ns);
+
+	/* relaxed: whoever slips in is counted in flight and drained with the rest */
+	hshm_store_relaxed(&runtime->draining, 1);
+	expire_periodic_tasks(runtime);
+	while (chi_pool_count_in_flight(runtime->pools, false) > 0) {
+		if (hshm_clock_ns() >= deadline_ns)
+			return chi_pool_count_in_flight(runtime->pools, true);
+		HSHM_THREAD_MODEL->sleep_for_us(DRAIN_CHECK_NS / HSHM_NSEC_PER_USEC);
+	}
+	return 0;
+}
+
+int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t *ret_n_given_up)
+{
+	uint64_t n_given_up;
+
+	if (ret_n_given_up)
+		*ret_n_given_up = 0;
+	if (!runtime)
+		return 0;
+	chi_ipc_stop_listening(runtime->ipc);
+	n_given_up = drain(runtime, timeout_ns ? timeout_ns : runtime->config.stop_timeout_ns);
+	chi_work_orch_stop(runtime->orch);
+	free_runtime(runtime);
+	chi_fault_uninstall();
+	if (ret_n_given_up)
+		*ret_n_given_up = n_given_up;
+	return n_given_up ? -ETIMEDOUT : 0;
+}
+
+void chi_runtime_request_stop(struct chi_runtime *runtime)
+{
+	pthread_mutex_lock(&runtime->stop_lock);
+	hshm_store_relaxed(&runtime->stop_requested, 1); /* relaxed: a flag without data */
+	pthread_cond_broadcast(&runtime->stop_asked);
+	pthread_mutex_unlock(&runtime->stop_lock);
+}
+
+bool chi_runtime_stop_requested(const struct chi_runtime *runtime)
+{
+	return hshm_load_relaxed(&runtime->stop_requested) != 0; /* relaxed: a flag without data */
+}
+
+int chi_runtime_wait_stop(struct chi_runtime *runtime, uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(timeout_ns);
+	struct timespec deadline = { (time_t)(deadline_ns / HSHM_NSEC_PER_SEC), (long)(deadline_ns % HSHM_NSEC_PER_SEC) };
+	int ret = 0;
+
+	pthread_mutex_lock(&runtime->stop_lock);
+	while (ret == 0 && !chi_runtime_stop_requested(runtime))
+		ret = deadline_ns == HSHM_FOREVER ? pthread_cond_wait(&runtime->stop_asked, &runtime->stop_lock)
+						  : pthread_cond_timedwait(&runtime->stop_asked, &runtime->stop_lock, &deadline);
+	pthread_mutex_unlock(&runtime->stop_lock);
+	return -ret;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * submit.c - the runtime's inner client: what methods allocate from and submit through
+ *
+ * A subtask is not copied: its memory is the submitting method's, inside the process, and trusted. It enters where a
+ * client's task is after its checks: routing.
+ */
+#include <errno.h>
+
+#include "runtime/pool_manager.h"
+#include "runtime/session.h"
+#include "runtime/worker.h"
+#include "task/error.h"
+
+static struct chi_runtime *runtime_of(struct chi_client *client)
+{
+	return (struct chi_runtime *)((char *)client - offsetof(struct chi_runtime, inner));
+}
+
+static int inner_alloc(struct chi_client *client, uint64_t size_bytes, void **ret_memory)
+{
+	int ret = hshm_heap_alloc(runtime_of(client)->heap, size_bytes, ret_memory);
+
+	if (ret == -ENOMEM)
+		return chi_error_set(ret, "the runtime's private memory is at its cap: raise memory.private_mib");
+	return ret;
+}
+
+static void inner_free(struct chi_client *client, void *memory)
+{
+	hshm_heap_free(runtime_of(client)->heap, memory);
+}
+
+static int inner_locate(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr)
+{
+	(void)client;
+	(void)size_bytes;
+	*ret_ptr = memory ? hipc_ptr_local(memory) : (struct hipc_ptr){ 0 };
+	return 0;
+}
+
+static int inner_alive(struct chi_client *client)
+{
+	(void)client;
+	return 0; /* it is this process */
+}
+
+static int check_subtask(const struct chi_pool *pool, const struct chi_task *task, const struct chi_method **ret_method)
+{
+	const struct chi_method *method = chi_pool_method(pool, task->method_id);
+
+	if (!method)
+		return chi_error_set(-ENOSYS, "pool '%s' has no method %u", pool->name, task->method_id);
+	if (task->size_bytes != method->task_size)
+		return chi_error_set(-EMSGSIZE, "a task of %u bytes for %s.%s, which takes %u", task->size_bytes, pool->name,
+				     method->name, method->task_size);
+	if (task->version != CHI_TASK_VERSION || (task->flags & ~CHI_TASK_FLAGS_KNOWN) ||
+	    task->query.kind < CHI_DOMAIN_LOCAL_ID || task->query.kind > CHI_DOMAIN_DYNAMIC ||
+	    ((task->flags & CHI_TASK_PERIODIC) &&
+	     (task->period_ns == 0 || task->query.kind == CHI_DOMAIN_GLOBAL_BCAST)))
+		return chi_error_set(-EINVAL, "version, flags, domain query or period of the task");
+	*ret_method = method;
+	return 0;
+}
+
+static uint64_t declared_bytes(const struct chi_task *task, const struct chi_method *method)
+{
+	const struct chi_buffer *buffers = (const void *)((const char *)task + method->buffers_offset);
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < method->n_buffers; i++)
+		bytes += buffers[i].size_bytes;
+	return bytes;
+}
+
+/* A detached task may outlive its parent's tree: it is the root of its own. */
+static void give_id(struct chi_worker *worker, struct chi_run_context *parent, struct chi_run_context *context)
+{
+	struct chi_task_id *id = &context->task->id;
+
+	if (!context->parent) {
+		id->root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
+		id->number = 0;
+		return;
+	}
+	context->numbers = parent->numbers;
+	id->root = parent->task->id.root;
+	/* relaxed: a number, from the one count of the whole tree */
+	id->number = 1 + hshm_fetch_add_relaxed(parent->numbers, 1);
+}
+
+static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct chi_run_context **ret_context)
+{
+	struct chi_run_context *parent = worker->current, *context = NULL;
+	const struct chi_method *method = NULL;
+	struct chi_pool *pool;
+	uint8_t epoch;
+	int ret;
+
+	pool = chi_pool_get(worker->runtime->pools, task->pool_id, &epoch);
+	if (!pool)
+		return chi_error_set(-ENOENT, "no pool %u", task->pool_id);
+	ret = check_subtask(pool, task, &method);
+	if (ret == 0)
+		ret = chi_context_alloc(worker->runtime, 0, &context);
+	if (ret < 0) {
+		chi_pool_put(pool, epoch);
+		return ret;
+	}
+	context->task = task;
+	context->pool = pool;
+	context->flush_epoch = epoch;
+	context->method = method;
+	context->worker = worker;
+	context->io_bytes = declared_bytes(task, method);
+	context->session = parent->session;
+	if (context->session)
+		chi_session_get(context->session);
+	if (!(task->flags & CHI_TASK_FIRE_AND_FORGET)) {
+		context->parent = parent;
+		/* relaxed: the parent runs now; its own join comes later on this thread */
+		hshm_fetch_add_relaxed(&parent->n_children, 1);
+	}
+	give_id(worker, parent, context);
+	*ret_context = context;
+	return 0;
+}
+
+static int inner_submit(struct chi_client *client, struct chi_task *task)
+{
+	struct chi_worker *worker = CHI_CUR_WORKER;
+	struct chi_run_context *context = NULL;
+	struct chi_lane *full = NULL;
+	int ret;
+
+	(void)client;
+	if (!worker || !worker->current)
+		return chi_error_set(-EPERM, "only a method can submit through its context's client");
+	ret = make_subtask(worker, task, &context);
+	if (ret < 0)
+		return ret;
+	while (chi_worker_route(worker, context, &full) == -EAGAIN)
+		chi_parking_block(worker, full);
+	return 0;
+}
+
+const struct chi_client_ops chi_inner_client_ops = {
+	.alloc = inner_alloc,
+	.free = inner_free,
+	.locate = inner_locate,
+	.submit = inner_submit,
+	.alive = inner_alive,
+	.park = NULL,
+};

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * work_orchestrator.c - makes the workers, schedules lanes onto them, and takes lanes away from them
+ *
+ * Workers [0, n - n_high) serve low-latency lanes, the last n_high only high-latency ones; with n_high 0 all serve both.
+ *
+ * Retirement, in two rounds of posts to all workers' inboxes:
+ *
+ * R1  `retired` is set first. After round one no worker is inside an enqueue that had not seen it: an enqueue never spans
+ *     two looks at the inbox.
+ * R2  In round two each worker empties its active queues, dropping retired lanes, and takes its own out of its lists.
+ *     Nothing can put them back (R1), so after it no worker knows them.
+ */
+#include "runtime/work_orchestrator.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/log.h"
+#include "runtime/worker.h"
+
+struct chi_work_orch {
+	struct chi_runtime *runtime;
+	struct chi_worker *workers;
+	uint32_t n_workers;
+	uint32_t n_started;
+	struct chi_active_queue *active; /* [worker * CHI_PRIOS + prio] */
+	hshm_au32 next[CHI_PRIOS];	 /* round-robin */
+};
+
+struct chi_retire_work {
+	struct chi_work work;
+	struct chi_retirement *retirement;
+};
+
+static uint32_t default_workers(void)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+
+	return n > (int)CHI_WORKERS_MAX ? CHI_WORKERS_MAX : (uint32_t)n;
+}
+
+/* The queue's bytes come from the runtime's heap, which aligns to 64; they want 128. */
+static int make_active_queue(struct chi_work_orch *orch, struct chi_worker *worker, struct chi_active_queue *active)
+{
+	uint32_t depth = orch->runtime->config.active_depth;
+	void *memory = aligned_alloc(HSHM_FALSE_SHARING, hipc_mpsc_queue_bytes(depth, 0));
+	int ret;
+
+	if (!memory)
+		return -ENOMEM;
+	ret = hipc_mpsc_queue_init(memory, depth, 0, &active->ring);
+	if (ret < 0) {
+		free(memory);
+		return ret;
+	}
+	hipc_mpsc_consumer_init(&active->consumer, &active->ring);
+	active->arena = &orch->runtime->private_mem.map;
+	active->doorbell = &worker->doorbell;
+	active->sweep = &worker->sweep;
+	return 0;
+}
+
+int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret_orch)
+{
+	struct chi_work_orch *orch = calloc(1, sizeof(*orch));
+	int ret = -ENOMEM;
+
+	if (!orch)
+		return -ENOMEM;
+	orch->runtime = runtime;
+	orch->n_workers = runtime->config.n_workers ? runtime->config.n_workers : default_workers();
+	orch->workers = aligned_alloc(128, orch->n_workers * sizeof(*orch->workers));
+	orch->active = calloc((size_t)orch->n_workers * CHI_PRIOS, sizeof(*orch->active));
+	if (!orch->workers || !orch->active)
+		goto destroy;
+	memset(orch->workers, 0, orch->n_workers * sizeof(*orch->workers));
+	for (uint32_t i = 0; i < orch->n_workers; i++) {
+		ret = chi_worker_init(&orch->workers[i], runtime, i, &orch->active[i * CHI_PRIOS]);
+		for (uint32_t prio = 0; ret == 0 && prio < CHI_PRIOS; prio++)
+			ret = make_active_queue(orch, &orch->workers[i], &orch->active[i * CHI_PRIOS + prio]);
+		if (ret < 0)
+			goto destroy;
+	}
+	*ret_orch = orch;
+	return 0;
+
+destroy:
+	chi_work_orch_destroy(orch);
+	return ret;
+}
+
+int chi_work_orch_start(struct chi_work_orch *orch)
+{
+	for (; orch->n_started < orch->n_workers; orch->n_started++) {
+		int ret = chi_worker_start(&orch->workers[orch->n_started]);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+void chi_work_orch_stop(struct chi_work_orch *orch)
+{
+	for (uint32_t i = 0; i < orch->n_started; i++)
+		chi_worker_ask_stop(&orch->workers[i]);
+	for (uint32_t i = 0; i < orch->n_started; i++)
+		HSHM_THREAD_MODEL->join(orch->workers[i].thread);
+	orch->n_started = 0;
+}
+
+void chi_work_orch_destroy(struct chi_work_orch *orch)
+{
+	if (!orch)
+		return;
+	for (uint32_t i = 0; orch->workers && i < orch->n_workers; i++) {
+		if (orch->workers[i].runtime)
+			chi_worker_fini(&orch->workers[i]);
+		for (uint32_t prio = 0; orch->active && prio < CHI_PRIOS; prio++)
+			free(orch->active[i * CHI_PRIOS + prio].ring.tail); /* the first of its bytes */
+	}
+	free(orch->workers);
+	free(orch->active);
+	free(orch);
+}
+
+uint32_t chi_work_orch_n_workers(const struct chi_work_orch *orch)
+{
+	return orch->n_workers;
+}
+
+struct chi_worker *chi_work_orch_worker(struct chi_work_orch *orch, uint32_t worker_id)
+{
+	return &orch->workers[worker_id];
+}
+
+struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch)
+{
+	return orch->active;
+}
+
+/* ---- scheduling ---- */
+
+static uint32_t round_robin(struct chi_work_orch *orch, uint32_t prio)
+{
+	uint32_t n_high = orch->runtime->config.n_high_latency;
+	uint32_t first = 0, n = orch->n_workers;
+
+	if (n_high && prio == CHI_PRIO_HIGH_LATENCY) {
+		first = orch->n_workers - n_high;
+		n = n_high;
+	} else if (n_high) {
+		n = orch->n_workers - n_high;
+	}
+	/* relaxed: any order of turns is as good */
+	return first + hshm_fetch_add_relaxed(&orch->next[prio], 1) % n;
+}
+
+int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane)
+{
+	uint32_t worker = round_robin(orch, lane->header->priority);
+
+	/* relaxed: nobody else knows the lane yet */
+	hshm_store_relaxed(&lane->header->activation, worker);
+	return chi_worker_add_lane(&orch->workers[worker], lane);
+}
+
+/* ---- retirement ---- */
+
+static void post_round(struct chi_retirement *retirement)
+{
+	struct chi_work_orch *orch = retirement->orch;
+
+	/* relaxed: the posts publish it */
+	hshm_store_relaxed(&retirement->n_left, orch->n_workers);
+	for (uint32_t i = 0; i < orch->n_workers; i++)
+		chi_worker_post(&orch->workers[i], &retirement->works[i].work);
+}
+
+static bool drop_own_lanes(struct chi_worker *worker, struct chi_retirement *retirement)
+{
+	bool all_out = true;
+
+	chi_worker_empty_active(worker);
+	for (uint32_t i = 0; i < retirement->n_lanes; i++)
+		if (chi_lane_worker(retirement->lanes[i]) == worker->id)
+			all_out &= chi_worker_drop_lane(worker, retirement->lanes[i]);
+	if (!all_out)
+		return false;
+	for (uint32_t i = 0; i < retirement->n_lanes; i++)
+		if (chi_lane_worker(retirement->lanes[i]) == worker->id)
+			chi_worker_forget_lane(worker, retirement->lanes[i]);
+	return true;
+}
+
+static void retire_step(struct chi_worker *worker, struct chi_work *work)
+{
+	struct chi_retirement *retirement = ((struct chi_retire_work *)work)->retirement;
+
+	if (retirement->phase == 2 && !drop_own_lanes(worker, retirement)) {
+		chi_worker_post(worker, work); /* a parked lane is on its way out of its lot */
+		return;
+	}
+	/* acq_rel: all that the workers did to the lanes happens before the next round, or `done` */
+	if (hshm_fetch_sub_acq_rel(&retirement->n_left, 1) != 1)
+		return;
+	if (retirement->phase == 1) {
+		retirement->phase = 2;
+		post_round(retirement);
+	} else {
+		retirement->done(retirement->arg);
+	}
+}
+
+int chi_work_orch_retire_prepare(struct chi_work_orch *orch, struct chi_retirement *retirement)
+{
+	retirement->orch = orch;
+	retirement->works = calloc(orch->n_workers, sizeof(*retirement->works));
+	if (!retirement->works)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < orch->n_workers; i++) {
+		retirement->works[i].work.fn = retire_step;
+		retirement->works[i].retirement = retirement;
+	}
+	return 0;
+}
+
+void chi_work_orch_retire_lanes(struct chi_work_orch *orch, struct chi_retirement *retirement)
+{
+	(void)orch;
+	for (uint32_t i = 0; i < retirement->n_lanes; i++)
+		/* relaxed: the posts below publish it (R1) */
+		hshm_store_relaxed(&retirement->lanes[i]->retired, 1);
+	retirement->phase = 1;
+	post_round(retirement);
+}
+
+void chi_work_orch_retire_fini(struct chi_retirement *retirement)
+{
+	free(retirement->works);
+	retirement->works = NULL;
+}

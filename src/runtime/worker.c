@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker.c - the worker's loop: lanes, ready tasks, its inbox, the waiting queue's minimum; and sleep
+ *
+ * One iteration runs one lane from run list or active queue, one hot lane, the tasks that were made ready, drains the inbox,
+ * and checks the minimum of the waiting queue. With nothing to do it looks for spin_ns longer (if fewer workers than cores
+ * do), then arms its hot lanes and sleeps until the waiting queue's minimum or until somebody rings.
+ *
+ * S1  Only the worker writes doorbell.sleeping. Everyone who gives it work fences, then tests the word (doorbell.h).
+ * S2  The last look covers all that a poster may have written: active queues, inbox, sweep, expire, stop.
+ */
+#include "runtime/worker.h"
+
+#include <errno.h>
+#include <hshm/clock.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "runtime/fault.h"
+#include "runtime/log.h"
+
+#define EVENTS_MAX	     64
+#define POLL_EVERY_NS	     (10 * HSHM_NSEC_PER_USEC) /* epoll costs 134 ns */
+#define CLOCK_EVERY	     8u			      /* iterations; the clock costs 25 ns */
+
+_Thread_local struct chi_worker *chi_cur_worker;
+
+/* ---- inbox ---- */
+
+void chi_worker_post(struct chi_worker *worker, struct chi_work *work)
+{
+	void *head = hshm_load_relaxed(&worker->inbox); /* relaxed: the CAS checks it */
+
+	do
+		work->next = head;
+	/* release: what the work is about; pairs with the acquire in drain_inbox() */
+	while (!hshm_cas_release(&worker->inbox, &head, work));
+	if (CHI_CUR_WORKER != worker)
+		hshm_doorbell_ring(&worker->doorbell);
+}
+
+static bool drain_inbox(struct chi_worker *worker)
+{
+	struct chi_work *newest, *oldest = NULL;
+
+	if (!hshm_load_relaxed(&worker->inbox)) /* relaxed: a look; the exchange takes */
+		return false;
+	/* acquire: pairs with the release in chi_worker_post() */
+	newest = hshm_exchange_acquire(&worker->inbox, NULL);
+	while (newest) {
+		struct chi_work *before = newest->next;
+
+		newest->next = oldest;
+		oldest = newest;
+		newest = before;
+	}
+	while (oldest) {
+		struct chi_work *work = oldest;
+
+		oldest = work->next; /* fn may free it or post it again */
+		work->fn(worker, work);
+	}
+	return true;
+}
+
+/* ---- ready tasks ---- */
+
+void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context)
+{
+	context->state = CHI_CONTEXT_READY;
+	context->next = NULL;
+	if (worker->ready.last)
+		worker->ready.last->next = context;
+	else
+		worker->ready.first = context;
+	worker->ready.last = context;
+}
+
+static bool resume_ready(struct chi_worker *worker)
+{
+	struct chi_run_context *context = worker->ready.first;
+
+	if (!context)
+		return false;
+	/* those made ready meanwhile have their turn in the next iteration */
+	worker->ready.first = worker->ready.last = NULL;
+	while (context) {
+		struct chi_run_context *next = context->next;
+
+		chi_context_resume(worker, context);
+		context = next;
+	}
+	return true;
+}
+
+/* ---- events ---- */
+
+static void handle_events(struct chi_worker *worker, const struct epoll_event *events, int n_events)
+{
+	for (int i = 0; i < n_events; i++)
+		if (events[i].data.ptr)
+			chi_worker_lane_rung(worker, events[i].data.ptr);
+}
+
+static void wait_events(struct chi_worker *worker, uint64_t timeout_ns)
+{
+	struct timespec timeout = { (time_t)(timeout_ns / HSHM_NSEC_PER_SEC), (long)(timeout_ns % HSHM_NSEC_PER_SEC) };
+	struct epoll_event events[EVENTS_MAX];
+	int n_events = epoll_pwait2(worker->epoll_fd, events, EVENTS_MAX, timeout_ns == HSHM_FOREVER ? NULL : &timeout, NULL);
+
+	handle_events(worker, events, n_events);
+}
+
+static void read_clock(struct chi_worker *worker)
+{
+	worker->now_ns = hshm_clock_ns();
+	if (worker->now_ns - worker->polled_ns >= POLL_EVERY_NS) {
+		worker->polled_ns = worker->now_ns;
+		wait_events(worker, 0);
+	}
+}
+
+/* ---- sleep ---- */
+
+static bool take_spin_permit(struct chi_worker *worker)
+{
+	struct chi_runtime *runtime = worker->runtime;
+	uint32_t n = hshm_load_relaxed(&runtime->n_spinning);
+
+	/* relaxed throughout: a count of permits guards no data */
+	while (n < runtime->spinning_max)
+		if (hshm_cas_relaxed(&runtime->n_spinning, &n, n + 1))
+			return true;
+	return false;
+}
+
+static void give_spin_permit(struct chi_worker *worker)
+{
+	if (worker->spinning)
+		hshm_fetch_sub_relaxed(&worker->runtime->n_spinning, 1); /* relaxed: as above */
+	worker->spinning = false;
+}
+
+static bool has_work(struct chi_worker *worker)
+{
+	/* relaxed: ordered by the fence in hshm_doorbell_prepare_sleep() */
+	return chi_worker_has_lanes(worker) || worker->ready.first || hshm_load_relaxed(&worker->inbox) ||
+	       hshm_load_relaxed(&worker->sweep) || hshm_load_relaxed(&worker->expire) ||
+	       hshm_load_relaxed(&worker->stop);
+}
+
+static uint64_t time_until_minimum(struct chi_worker *worker)
+{
+	const struct hshm_min_heap_entry *min = hshm_min_heap_min(&worker->waiting);
+	uint64_t now_ns;
+
+	if (!min || min->key == HSHM_FOREVER)
+		return HSHM_FOREVER;
+	now_ns = hshm_clock_ns();
+	return min->key > now_ns ? min->key - now_ns : 0;
+}
+
+static void sleep_until_work(struct chi_worker *worker)
+{
+	if (!chi_worker_arm_all(worker))
+		return;
+	hshm_doorbell_prepare_sleep(&worker->doorbell);
+	if (!has_work(worker)) { /* S2 */
+		hshm_count_add(&worker->counters->sleeps, 1);
+		wait_events(worker, time_until_minimum(worker));
+	}
+	hshm_doorbell_end_sleep(&worker->doorbell);
+	worker->now_ns = worker->polled_ns = hshm_clock_ns();
+}
+
+static void become_busy(struct chi_worker *worker)
+{
+	give_spin_permit(worker);
+	worker->idle_since_ns = 0;
+	worker->busy_since_ns = worker->now_ns;
+}
+
+static void become_idle(struct chi_worker *worker)
+{
+	worker->now_ns = hshm_clock_ns();
+	hshm_count_add(&worker->counters->busy_ns, worker->now_ns - worker->busy_since_ns);
+	worker->idle_since_ns = worker->now_ns;
+	worker->spinning = take_spin_permit(worker);
+}
+
+static void idle(struct chi_worker *worker)
+{
+	if (worker->idle_since_ns == 0)
+		become_idle(worker);
+	if (worker->spinning && worker->now_ns - worker->idle_since_ns < worker->runtime->config.spin_ns) {
+		hshm_cpu_relax();
+		return;
+	}
+	give_spin_permit(worker);
+	sleep_until_work(worker);
+	worker->idle_since_ns = worker->now_ns;
+	worker->spinning = take_spin_permit(worker);
+}
+
+/* ---- the loop ---- */
+
+static bool expire_periodic(struct chi_worker *worker)
+{
+	/* acquire: pairs with the release in chi_worker_ask_expire(): the reason was set before */
+	if (!hshm_load_relaxed(&worker->expire) || !hshm_exchange_acquire(&worker->expire, 0))
+		return false;
+	chi_worker_expire_periodic(worker);
+	return true;
+}
+
+static bool iterate(struct chi_worker *worker)
+{
+	bool worked = chi_worker_run_next_lane(worker);
+
+	worked |= chi_worker_poll_hot(worker);
+	worked |= resume_ready(worker);
+	worked |= chi_worker_sweep(worker);
+	worked |= expire_periodic(worker);
+	if (worker->waiting.n_entries || ++worker->n_iterations % CLOCK_EVERY == 0)
+		read_clock(worker);
+	worked |= drain_inbox(worker); /* before the heap's check: W2 in context_wait.c */
+	worked |= chi_worker_check_waiting(worker);
+	return worked;
+}
+
+static int init_thread(struct chi_worker *worker)
+{
+	const struct chi_config *config = &worker->runtime->config;
+	int ret;
+
+	chi_cur_worker = worker;
+	prctl(PR_SET_TIMERSLACK, 1UL);
+	if (config->n_cpus) {
+		uint32_t cpu = config->cpus[worker->id % config->n_cpus];
+
+		ret = HSHM_THREAD_MODEL->set_affinity(cpu);
+		if (ret < 0)
+			chi_log_warn("worker %u: cannot bind to CPU %u (workers.cpus): %s", worker->id, cpu, strerror(-ret));
+	}
+	ret = chi_fault_thread_init();
+	if (ret < 0)
+		chi_log_warn("worker %u: no alternate signal stack: %s", worker->id, strerror(-ret));
+	return 0;
+}
+
+static void worker_main(void *arg)
+{
+	struct chi_worker *worker = arg;
+
+	init_thread(worker);
+	worker->now_ns = worker->busy_since_ns = hshm_clock_ns();
+	/* relaxed: the doorbell's fences see to it that it is seen; nothing else hangs on it */
+	while (!hshm_load_relaxed(&worker->stop)) {
+		if (!iterate(worker))
+			idle(worker);
+		else if (worker->idle_since_ns)
+			become_busy(worker);
+	}
+	give_spin_permit(worker);
+	chi_fiber_pool_destroy(worker->fibers);
+	worker->fibers = NULL;
+	chi_fault_thread_fini();
+	chi_cur_worker = NULL;
+}
+
+/* ---- the outside ---- */
+
+static int init_epoll(struct chi_worker *worker)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = NULL };
+
+	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (worker->epoll_fd < 0 || epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->doorbell.fd, &event) < 0)
+		return -errno;
+	return 0;
+}
+
+int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint32_t id,
+		    struct chi_active_queue *active)
+{
+	struct chi_worker_counters *counters =
+		(void *)((char *)runtime->main.map.base + chi_main_counters_offset());
+	int ret;
+
+	worker->runtime = runtime;
+	worker->id = id;
+	worker->active = active;
+	worker->counters = &counters[id];
+	worker->epoll_fd = -1;
+	pthread_mutex_init(&worker->lanes_lock, NULL);
+	hshm_min_heap_init(&worker->waiting);
+	worker->hot = calloc(runtime->config.hot_lanes_max, sizeof(*worker->hot));
+	if (!worker->hot)
+		return -ENOMEM;
+	ret = hshm_doorbell_init(&worker->doorbell);
+	return ret < 0 ? ret : init_epoll(worker);
+}
+
+void chi_worker_fini(struct chi_worker *worker)
+{
+	if (worker->epoll_fd >= 0)
+		close(worker->epoll_fd);
+	hshm_doorbell_fini(&worker->doorbell);
+	hshm_min_heap_fini(&worker->waiting);
+	pthread_mutex_destroy(&worker->lanes_lock);
+	chi_fiber_pool_destroy(worker->fibers);
+	free(worker->lanes);
+	free(worker->hot);
+}
+
+int chi_worker_start(struct chi_worker *worker)
+{
+	const struct chi_config *config = &worker->runtime->config;
+	struct chi_fiber_opts opts = { config->stack_bytes, config->fibers_max, config->fiber_guard };
+	char name[HSHM_THREAD_NAME_MAX];
+	int ret = chi_fiber_pool_create(&opts, &worker->fibers);
+
+	if (ret < 0)
+		return ret;
+	snprintf(name, sizeof(name), "chi-worker-%u", worker->id);
+	return HSHM_THREAD_MODEL->spawn(name, worker_main, worker, &worker->thread);
+}
+
+void chi_worker_ask_stop(struct chi_worker *worker)
+{
+	/* relaxed: the doorbell's fence orders it */
+	hshm_store_relaxed(&worker->stop, 1);
+	hshm_doorbell_ring(&worker->doorbell);
+}
+
+void chi_worker_ask_expire(struct chi_worker *worker)
+{
+	/* release: the reason before the request; pairs with the exchange in expire_periodic() */
+	hshm_store_release(&worker->expire, 1);
+	hshm_doorbell_ring(&worker->doorbell);
+}
+
+int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = lane };
+	int ret = 0;
+
+	pthread_mutex_lock(&worker->lanes_lock);
+	if (worker->n_lanes == worker->lanes_allocated) {
+		uint32_t n = worker->lanes_allocated ? 2 * worker->lanes_allocated : 64;
+		struct chi_lane **lanes = realloc(worker->lanes, n * sizeof(*lanes));
+
+		if (!lanes) {
+			ret = -ENOMEM;
+			goto unlock;
+		}
+		worker->lanes = lanes;
+		worker->lanes_allocated = n;
+	}
+	if (lane->session && epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, lane->eventfd, &event) < 0) {
+		ret = -errno;
+		goto unlock;
+	}
+	worker->lanes[worker->n_lanes++] = lane;
+unlock:
+	pthread_mutex_unlock(&worker->lanes_lock);
+	return ret;
+}
+
+void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	pthread_mutex_lock(&worker->lanes_lock);
+	for (uint32_t i = 0; i < worker->n_lanes; i++) {
+		if (worker->lanes[i] != lane)
+			continue;
+		worker->lanes[i] = worker->lanes[--worker->n_lanes];
+		if (lane->session)
+			epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, lane->eventfd, NULL);
+		break;
+	}
+	pthread_mutex_unlock(&worker->lanes_lock);
+}
+
+_Bool chi_worker_in_task(const struct chi_worker *worker)
+{
+	return worker->current != NULL;
+}

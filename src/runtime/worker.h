@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker.h - one worker: a thread, its lanes with work, its fibers, its wait heap
+ *
+ * Everything is the worker thread's own but what is marked (any): written by other threads of the runtime.
+ */
+#ifndef RUNTIME_WORKER_H
+#define RUNTIME_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <chimaera/counters.h>
+#include <hshm/doorbell.h>
+#include <hshm/min_heap.h>
+#include <hshm/thread_model.h>
+
+#include "runtime/fiber.h"
+#include "runtime/run_context.h"
+#include "runtime/runtime.h"
+#include "task/cur_worker.h"
+#include "task/lane.h"
+#include "task/work.h"
+
+struct chi_lane_list {
+	struct chi_lane *first, *last;
+};
+
+struct chi_context_list {
+	struct chi_run_context *first, *last;
+};
+
+struct chi_worker {
+	struct chi_runtime *runtime;
+	uint32_t id;
+	struct hshm_thread *thread;
+	struct chi_worker_counters *counters; /* in the main segment */
+
+	/* lanes with work */
+	struct chi_active_queue *active;	   /* [CHI_PRIOS] */
+	struct chi_lane_list run_list[CHI_PRIOS];
+	bool active_next[CHI_PRIOS];		   /* run list and active queue take turns */
+	uint32_t low_latency_turns;		   /* since the last high-latency one */
+	struct chi_lane **hot;			   /* process lanes that are polled, oldest first */
+	uint32_t n_hot;
+	bool hot_high_latency_next;
+
+	/* tasks */
+	struct chi_fiber_pool *fibers;
+	struct chi_run_context *current; /* whose fiber runs; NULL in the worker's own loop */
+	struct chi_context_list ready;
+	struct hshm_min_heap waiting; /* the waiting queue: blocked tasks by the time they may be done */
+	uint64_t n_roots;
+	uint32_t n_sampled;
+
+	/* time */
+	uint64_t now_ns; /* as of this iteration, or a little older */
+	uint64_t polled_ns;
+	uint64_t idle_since_ns; /* 0 = has work */
+	uint64_t busy_since_ns;
+	uint32_t n_iterations;
+	bool spinning;
+	int epoll_fd;
+
+	/* lanes assigned here, for sweeps */
+	pthread_mutex_t lanes_lock;
+	struct chi_lane **lanes; /* (any, under the lock) */
+	uint32_t n_lanes;	 /* (any, under the lock) */
+	uint32_t lanes_allocated;
+
+	struct hshm_doorbell doorbell HSHM_ALIGNED(128);
+	hshm_aptr inbox;      /* (any) stack of struct chi_work */
+	hshm_au32 sweep;      /* (any) an active queue was full: look at all lanes */
+	hshm_au32 expire;     /* (any) periodic tasks end now: pool closing, client gone, or the runtime stops */
+	hshm_au32 stop;	      /* (any) end */
+};
+
+/* worker.c */
+int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint32_t id,
+		    struct chi_active_queue *active);
+void chi_worker_fini(struct chi_worker *worker);
+int chi_worker_start(struct chi_worker *worker);
+void chi_worker_ask_stop(struct chi_worker *worker);
+int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane);
+/* Out of the epoll set and the list of lanes. The worker's thread. */
+void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane);
+void chi_worker_ask_expire(struct chi_worker *worker);
+void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context);
+
+/* worker_lanes.c: which lane next, and a turn of it */
+bool chi_worker_run_next_lane(struct chi_worker *worker);
+bool chi_worker_poll_hot(struct chi_worker *worker);
+bool chi_worker_arm_all(struct chi_worker *worker);
+bool chi_worker_sweep(struct chi_worker *worker);
+bool chi_worker_has_lanes(struct chi_worker *worker);
+/* an eventfd fired */
+void chi_worker_lane_rung(struct chi_worker *worker, struct chi_lane *lane);
+/* Take a retired lane out of all lists. False: it is parked, try again after the inbox was drained. */
+bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane);
+/* Pull everything out of the active queues, so that no retired lane is left in them. */
+void chi_worker_empty_active(struct chi_worker *worker);
+
+/* admit.c: a client's reference becomes a run context */
+struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_session *session, uint32_t ref);
+
+/* route.c */
+/* The container that a task's query names, on this node. Not for broadcasts. 0 or a negative errno. */
+int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, const struct chi_task *task,
+			     struct chi_container **ret_container);
+/* Resolve, ask the container's monitor for a lane, hand over. 0: it is the runtime's (run, queued, or completed with an
+ * error); -EAGAIN: the lane in @ret_full has no room, the context is still the caller's. */
+int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_full);
+
+/* run_context.c */
+int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
+void chi_context_free(struct chi_run_context *context);
+void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
+void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context);
+/* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was seen. */
+void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result);
+/* Answer in a client's segment: result, then the completion word; wakes a sleeping client. The claim on @ref ends. */
+void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, int result);
+/* From inside the running fiber: switch to the worker until made ready. */
+void chi_context_block(struct chi_run_context *context);
+
+/* context_wait.c */
+/* One of the tasks that @waiter waits for has told its worker. */
+void chi_wait_posted(struct chi_worker *worker, struct chi_run_context *waiter);
+bool chi_worker_check_waiting(struct chi_worker *worker);
+void chi_worker_expire_periodic(struct chi_worker *worker);
+int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *context);
+
+/* broadcast.c */
+int chi_broadcast_start(struct chi_worker *worker, struct chi_run_context *origin);
+void chi_broadcast_part_done(struct chi_worker *worker, struct chi_run_context *part);
+
+/* parking.c */
+/* Push onto a lot; the caller must look once more for room afterwards and, finding some, call chi_parking_wake(). */
+void chi_parking_enter(hshm_aptr *lot, struct chi_parked *parked);
+/* Post everyone in the lot to their workers. */
+void chi_parking_wake(hshm_aptr *lot);
+/* After making room: wake them if there are any. */
+void chi_parking_check(hshm_aptr *lot);
+/* Block the running task until the lane may have room. */
+void chi_parking_block(struct chi_worker *worker, struct chi_lane *full);
+
+/* submit.c */
+extern const struct chi_client_ops chi_inner_client_ops;
+
+static inline uint32_t chi_context_ref(struct chi_runtime *runtime, const struct chi_run_context *context)
+{
+	return hipc_ref_of(&runtime->private_mem.map, context);
+}
+
+#endif

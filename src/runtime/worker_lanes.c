@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker_lanes.c - which lane a worker runs next, and a turn of it
+ *
+ * A lane with work is in exactly one of these places, all the worker's own: the run list (in_run_list; also while its turn
+ * is on), the hot list (process lanes that are polled), or a parking lot (it waits for room elsewhere). The active queues
+ * are how it gets here; found there again meanwhile, it is a duplicate and dropped.
+ *
+ * L1  Run list and active queue take turns, so lanes that are always full starve none that wake.
+ * L2  Low-latency lanes first; after LOW_LATENCY_TURNS_MAX of them one high-latency lane has its turn.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "runtime/container.h"
+#include "runtime/session.h"
+#include "runtime/work_orchestrator.h"
+#include "runtime/worker.h"
+
+#define LOW_LATENCY_TURNS_MAX 8u
+
+/* ---- lists ---- */
+
+static void append_run_list(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct chi_lane_list *list = &worker->run_list[lane->header->priority];
+
+	lane->in_run_list = true;
+	lane->next = NULL;
+	if (list->last)
+		list->last->next = lane;
+	else
+		list->first = lane;
+	list->last = lane;
+}
+
+static struct chi_lane *pop_run_list(struct chi_worker *worker, uint32_t prio)
+{
+	struct chi_lane_list *list = &worker->run_list[prio];
+	struct chi_lane *lane = list->first;
+
+	if (lane) {
+		list->first = lane->next;
+		if (!list->first)
+			list->last = NULL;
+	}
+	return lane;
+}
+
+static void remove_run_list(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct chi_lane_list *list = &worker->run_list[lane->header->priority];
+	struct chi_lane *before = NULL;
+
+	for (struct chi_lane *at = list->first; at; before = at, at = at->next) {
+		if (at != lane)
+			continue;
+		if (before)
+			before->next = lane->next;
+		else
+			list->first = lane->next;
+		if (list->last == lane)
+			list->last = before;
+		return;
+	}
+}
+
+static void remove_hot(struct chi_worker *worker, uint32_t index)
+{
+	worker->hot[index]->hot = false;
+	worker->n_hot--;
+	for (uint32_t i = index; i < worker->n_hot; i++)
+		worker->hot[i] = worker->hot[i + 1];
+}
+
+/* ---- arming: the client must ring from now on ---- */
+
+/* Returns whether work came meanwhile: then it is not armed. */
+static bool arm_lane(struct chi_lane *lane)
+{
+	/* relaxed: the fence orders it */
+	hshm_store_relaxed(lane->armed, 1);
+	/* pairs with the fence in ring_lane_bell(): either the client sees `armed`, or we see its push */
+	hshm_fence_seq_cst();
+	if (hipc_mpsc_peek(&lane->consumer) == 0)
+		return false;
+	hshm_store_relaxed(lane->armed, 0); /* relaxed: a late ring is harmless */
+	return true;
+}
+
+static void make_hot(struct chi_worker *worker, struct chi_lane *lane)
+{
+	if (worker->n_hot == worker->runtime->config.hot_lanes_max) {
+		struct chi_lane *oldest = worker->hot[0];
+
+		remove_hot(worker, 0);
+		if (arm_lane(oldest))
+			append_run_list(worker, oldest);
+	}
+	lane->hot = true;
+	lane->idle_since_ns = worker->now_ns;
+	worker->hot[worker->n_hot++] = lane;
+}
+
+bool chi_worker_arm_all(struct chi_worker *worker)
+{
+	while (worker->n_hot) {
+		struct chi_lane *lane = worker->hot[worker->n_hot - 1];
+
+		if (arm_lane(lane))
+			return false;
+		remove_hot(worker, worker->n_hot - 1);
+	}
+	return true;
+}
+
+void chi_worker_lane_rung(struct chi_worker *worker, struct chi_lane *lane)
+{
+	hshm_count_add(&worker->counters->doorbells, 1);
+	/* relaxed: from here on we look at the ring ourselves; a client that still sees 1 rings in vain */
+	hshm_store_relaxed(lane->armed, 0);
+	chi_active_queue_push(&worker->active[lane->header->priority], lane);
+}
+
+/* ---- parking: no room where the head of the lane wants to go ---- */
+
+static void lane_unparked(struct chi_worker *worker, struct chi_work *work)
+{
+	struct chi_lane *lane = (struct chi_lane *)((char *)work - offsetof(struct chi_lane, park.work));
+
+	lane->parked = false;
+	if (!hshm_load_relaxed(&lane->retired)) /* relaxed: set long before; who sets it comes by himself */
+		append_run_list(worker, lane);
+}
+
+static void park_lane(struct chi_worker *worker, struct chi_lane *lane, hshm_aptr *lot)
+{
+	hshm_count_add(&worker->counters->parks, 1);
+	lane->parked = true;
+	lane->parked_at = lot;
+	lane->park.work.fn = lane_unparked;
+	lane->park.worker = worker;
+	chi_parking_enter(lot, &lane->park);
+}
+
+static void park_until_lane_has_room(struct chi_worker *worker, struct chi_lane *lane, struct chi_lane *full)
+{
+	park_lane(worker, lane, &full->parking);
+	if (!hipc_mpsc_is_full(&full->ring))
+		chi_parking_wake(&full->parking);
+}
+
+static bool at_context_cap(const struct chi_session *session)
+{
+	/* relaxed: a count; the parking lot's fences order the second look */
+	return hshm_load_relaxed(&session->n_contexts) >= session->contexts_max;
+}
+
+static void park_until_contexts_end(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct chi_session *session = lane->session;
+
+	park_lane(worker, lane, &session->parking);
+	if (!at_context_cap(session))
+		chi_parking_wake(&session->parking);
+}
+
+/* ---- turns ---- */
+
+/* Returns whether the lane may go on; else it is parked. */
+static bool route_or_park(struct chi_worker *worker, struct chi_lane *lane, struct chi_run_context *context)
+{
+	struct chi_lane *full;
+
+	if (chi_worker_route(worker, context, &full) == 0) {
+		lane->stalled = NULL;
+		return true;
+	}
+	lane->stalled = context;
+	park_until_lane_has_room(worker, lane, full);
+	return false;
+}
+
+static void prefetch_task(const struct chi_lane *lane)
+{
+	uint32_t ref = hipc_mpsc_peek(&lane->consumer);
+
+	/* not translated: a prefetch of rubbish does nothing */
+	__builtin_prefetch((const char *)lane->session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT);
+}
+
+static void turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct chi_session *session = lane->session;
+	uint32_t ref;
+
+	if (lane->stalled && !route_or_park(worker, lane, lane->stalled))
+		return;
+	for (uint32_t n = 0; n < worker->runtime->config.lane_batch; n++) {
+		struct chi_run_context *context;
+
+		if (at_context_cap(session)) {
+			park_until_contexts_end(worker, lane);
+			return;
+		}
+		ref = hipc_mpsc_dequeue(&lane->consumer);
+		if (!ref)
+			return;
+		hshm_count_add(&lane->header->n_taken, 1);
+		prefetch_task(lane);
+		context = chi_worker_admit(worker, session, ref);
+		if (context && !route_or_park(worker, lane, context))
+			return;
+	}
+}
+
+static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct hipc_mapping *arena = &worker->runtime->private_mem.map;
+	uint32_t n = 0;
+
+	for (; n < worker->runtime->config.lane_batch; n++) {
+		uint32_t ref = hipc_mpsc_dequeue(&lane->consumer);
+
+		if (!ref)
+			break;
+		hshm_count_add(&lane->header->n_taken, 1);
+		chi_context_start(worker, hipc_ref_translate(arena, ref, sizeof(struct chi_run_context)));
+	}
+	if (n)
+		chi_parking_check(&lane->parking);
+}
+
+static void after_process_turn(struct chi_worker *worker, struct chi_lane *lane)
+{
+	lane->in_run_list = false;
+	if (lane->parked)
+		return;
+	if (hipc_mpsc_peek(&lane->consumer))
+		append_run_list(worker, lane);
+	else
+		make_hot(worker, lane);
+}
+
+static void after_container_turn(struct chi_worker *worker, struct chi_lane *lane)
+{
+	if (hipc_mpsc_peek(&lane->consumer) || chi_lane_deactivate(lane))
+		append_run_list(worker, lane);
+	else
+		lane->in_run_list = false;
+}
+
+static bool is_ended(const struct chi_lane *lane)
+{
+	/* relaxed: seen late, a dead client's task or two run for nobody */
+	return hshm_load_relaxed(&lane->retired) || (lane->session && hshm_load_relaxed(&lane->session->ended));
+}
+
+static void run_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	hshm_count_add(&worker->counters->turns, 1);
+	if (is_ended(lane)) {
+		lane->in_run_list = false;
+	} else if (lane->session) {
+		turn_process_lane(worker, lane);
+		after_process_turn(worker, lane);
+	} else {
+		turn_container_lane(worker, lane);
+		after_container_turn(worker, lane);
+	}
+}
+
+/* ---- which lane next ---- */
+
+static bool is_duplicate(const struct chi_lane *lane)
+{
+	return lane->in_run_list || lane->hot || lane->parked;
+}
+
+static void forward_stray(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct chi_active_queue *all = chi_work_orch_active_queues(worker->runtime->orch);
+	struct chi_active_queue *its = &all[chi_lane_worker(lane) * CHI_PRIOS + lane->header->priority];
+
+	hshm_count_add(&worker->counters->strays, 1);
+	chi_active_queue_push(its, lane);
+	hshm_doorbell_ring(its->doorbell);
+}
+
+static struct chi_lane *take_active(struct chi_worker *worker, uint32_t prio)
+{
+	struct chi_lane *lane;
+
+	while ((lane = chi_active_queue_pop(&worker->active[prio]))) {
+		if (hshm_load_relaxed(&lane->retired)) /* relaxed: seen late, its owner drops it with the rest */
+			continue;
+		if (chi_lane_worker(lane) != worker->id) {
+			forward_stray(worker, lane);
+			continue;
+		}
+		if (is_duplicate(lane)) {
+			hshm_count_add(&worker->counters->duplicates, 1);
+			continue;
+		}
+		lane->in_run_list = true;
+		return lane;
+	}
+	return NULL;
+}
+
+static struct chi_lane *take_lane(struct chi_worker *worker, uint32_t prio)
+{
+	bool active_first = worker->active_next[prio];
+	struct chi_lane *lane = active_first ? take_active(worker, prio) : pop_run_list(worker, prio);
+
+	if (!lane)
+		lane = active_first ? pop_run_list(worker, prio) : take_active(worker, prio);
+	worker->active_next[prio] = !active_first; /* L1 */
+	return lane;
+}
+
+bool chi_worker_run_next_lane(struct chi_worker *worker)
+{
+	bool high_first = worker->low_latency_turns >= LOW_LATENCY_TURNS_MAX; /* L2 */
+	uint32_t first = high_first ? CHI_PRIO_HIGH_LATENCY : CHI_PRIO_LOW_LATENCY;
+	struct chi_lane *lane = take_lane(worker, first);
+
+	if (!lane)
+		lane = take_lane(worker, 1 - first);
+	if (!lane)
+		return false;
+	worker->low_latency_turns = lane->header->priority == CHI_PRIO_HIGH_LATENCY ? 0 : worker->low_latency_turns + 1;
+	run_lane(worker, lane);
+	return true;
+}
+
+static bool poll_hot_of(struct chi_worker *worker, uint32_t prio)
+{
+	bool worked = false;
+
+	for (uint32_t i = 0; i < worker->n_hot;) {
+		struct chi_lane *lane = worker->hot[i];
+
+		if (lane->header->priority != prio) {
+			i++;
+		} else if (hipc_mpsc_peek(&lane->consumer)) {
+			remove_hot(worker, i);
+			lane->in_run_list = true;
+			run_lane(worker, lane); /* and back to the hot list's end, when it is empty */
+			worked = true;
+		} else if (worker->now_ns - lane->idle_since_ns > worker->runtime->config.spin_ns) {
+			remove_hot(worker, i);
+			if (arm_lane(lane))
+				append_run_list(worker, lane);
+		} else {
+			i++;
+		}
+		if (worked)
+			return true; /* the list has moved: one lane a look */
+	}
+	return worked;
+}
+
+bool chi_worker_poll_hot(struct chi_worker *worker)
+{
+	bool worked = poll_hot_of(worker, CHI_PRIO_LOW_LATENCY);
+
+	if (!worked || worker->low_latency_turns >= LOW_LATENCY_TURNS_MAX) {
+		worker->low_latency_turns = 0;
+		worked |= poll_hot_of(worker, CHI_PRIO_HIGH_LATENCY);
+	} else {
+		worker->low_latency_turns++;
+	}
+	return worked;
+}
+
+bool chi_worker_has_lanes(struct chi_worker *worker)
+{
+	for (uint32_t prio = 0; prio < CHI_PRIOS; prio++)
+		if (worker->run_list[prio].first || hipc_mpsc_peek(&worker->active[prio].consumer))
+			return true;
+	return false;
+}
+
+bool chi_worker_sweep(struct chi_worker *worker)
+{
+	/* acquire: pairs with the release in chi_active_queue_push(): the pushes announced are seen below. Taken before the
+	 * look, so that what comes after the look is announced anew. */
+	if (hshm_load_relaxed(&worker->sweep) == 0 || hshm_exchange_acquire(&worker->sweep, 0) == 0)
+		return false;
+	hshm_count_add(&worker->counters->sweeps, 1);
+	pthread_mutex_lock(&worker->lanes_lock);
+	for (uint32_t i = 0; i < worker->n_lanes; i++) {
+		struct chi_lane *lane = worker->lanes[i];
+
+		if (!is_duplicate(lane) && !is_ended(lane) && hipc_mpsc_peek(&lane->consumer))
+			append_run_list(worker, lane);
+	}
+	pthread_mutex_unlock(&worker->lanes_lock);
+	return true;
+}
+
+/* ---- retirement ---- */
+
+void chi_worker_empty_active(struct chi_worker *worker)
+{
+	for (uint32_t prio = 0; prio < CHI_PRIOS; prio++) {
+		struct chi_lane *lane;
+
+		while ((lane = take_active(worker, prio)))
+			append_run_list(worker, lane);
+	}
+}
+
+bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	if (lane->parked) {
+		chi_parking_wake(lane->parked_at); /* its entry may be in the lot still: it must come out first */
+		return false;
+	}
+	if (lane->in_run_list)
+		remove_run_list(worker, lane);
+	lane->in_run_list = false;
+	for (uint32_t i = 0; i < worker->n_hot; i++) {
+		if (worker->hot[i] == lane) {
+			remove_hot(worker, i);
+			break;
+		}
+	}
+	if (lane->stalled) {
+		chi_context_complete(worker, lane->stalled, -ECANCELED);
+		lane->stalled = NULL;
+	}
+	return true;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cur_worker.h - CHI_CUR_WORKER, and what the runtime supplies to the waiting code of this floor
+ */
+#ifndef TASK_CUR_WORKER_H
+#define TASK_CUR_WORKER_H
+
+#include <stdint.h>
+
+struct chi_worker;
+
+extern _Thread_local struct chi_worker *chi_cur_worker;
+
+/* The worker whose thread this is, or NULL. The system's only global state. */
+#define CHI_CUR_WORKER chi_cur_worker
+
+enum chi_wait_mode { CHI_WAIT_FOR_ALL, CHI_WAIT_FOR_ANY };
+
+/* Block the running task until the tasks are done, or the deadline (HSHM_FOREVER: none). context_wait.c. */
+int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
+		    uint64_t deadline_ns);
+/* Let other tasks of this worker go first. */
+void chi_worker_yield(struct chi_worker *worker);
+/* Is a task running (and not the worker's own loop)? */
+_Bool chi_worker_in_task(const struct chi_worker *worker);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * task.c - the calls on tasks that are the same in a client and in a method
+ */
+#include <chimaera/task.h>
+#include <errno.h>
+#include <string.h>
+
+#include "task/error.h"
+#include "task/submitter.h"
+
+/* A full lane is retried this often before the caller gets off the core for a moment. */
+#define CALL_RETRIES_BEFORE_YIELD 16
+
+void chi_task_init(struct chi_task *task, uint32_t size_bytes, uint32_t pool_id, struct chi_domain_query query,
+		   uint32_t method_id)
+{
+	memset(task, 0, size_bytes);
+	task->version = CHI_TASK_VERSION;
+	task->size_bytes = size_bytes;
+	task->pool_id = pool_id;
+	task->method_id = method_id;
+	task->query = query;
+}
+
+int chi_task_alloc(struct chi_client *client, uint32_t size_bytes, uint32_t pool_id, struct chi_domain_query query,
+		   uint32_t method_id, void *ret_task)
+{
+	void *memory;
+	int ret;
+
+	if (size_bytes < sizeof(struct chi_task) || size_bytes > CHI_TASK_SIZE_MAX)
+		return chi_error_set(-EINVAL, "a task of %u bytes: allowed are %zu to %u", size_bytes,
+				     sizeof(struct chi_task), CHI_TASK_SIZE_MAX);
+	ret = client->ops->alloc(client, size_bytes, &memory);
+	if (ret < 0)
+		return ret;
+	chi_task_init(memory, size_bytes, pool_id, query, method_id);
+	*(void **)ret_task = memory;
+	return 0;
+}
+
+int chi_task_free(struct chi_client *client, void *memory)
+{
+	struct chi_task *task = memory;
+
+	if (!task)
+		return 0;
+	if (task->submitter && !chi_task_done(task))
+		return chi_error_set(-EBUSY, "the task is in flight: wait for it first");
+	client->ops->free(client, task);
+	return 0;
+}
+
+int chi_alloc(struct chi_client *client, uint64_t size_bytes, void *ret_memory)
+{
+	void *memory;
+	int ret = client->ops->alloc(client, size_bytes, &memory);
+
+	if (ret < 0)
+		return ret;
+	*(void **)ret_memory = memory;
+	return 0;
+}
+
+void chi_free(struct chi_client *client, void *memory)
+{
+	if (memory)
+		client->ops->free(client, memory);
+}
+
+int chi_buffer_set(struct chi_client *client, struct chi_buffer *buffer, void *memory, uint64_t size_bytes,
+		   uint32_t flags)
+{
+	struct hipc_ptr ptr;
+	int ret;
+
+	if (flags == 0 || (flags & ~(uint32_t)(CHI_BUFFER_IN | CHI_BUFFER_OUT)))
+		return chi_error_set(-EINVAL, "buffer flags 0x%x: CHI_BUFFER_IN, CHI_BUFFER_OUT or both", flags);
+	ret = client->ops->locate(client, memory, size_bytes, &ptr);
+	if (ret < 0)
+		return ret;
+	buffer->ptr = ptr;
+	buffer->size_bytes = size_bytes;
+	buffer->flags = flags;
+	buffer->reserved = 0;
+	return 0;
+}
+
+int chi_submit(struct chi_client *client, void *memory)
+{
+	struct chi_task *task = memory;
+	uint64_t submitter_before = task->submitter;
+	int ret;
+
+	if (submitter_before && !chi_task_done(task))
+		return chi_error_set(-EBUSY, "the task is in flight already");
+	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
+	hshm_store_relaxed(&task->completion, CHI_COMPLETION_PENDING);
+	task->submitter = (uint64_t)(uintptr_t)client;
+	ret = client->ops->submit(client, task);
+	if (ret < 0)
+		task->submitter = 0;
+	return ret;
+}
+
+void chi_cancel(void *memory)
+{
+	struct chi_task *task = memory;
+
+	/* relaxed: a request that carries no data; seen soon is enough */
+	hshm_store_relaxed(&task->cancel, 1);
+}
+
+int chi_call(struct chi_client *client, void *memory)
+{
+	struct chi_task *task = memory;
+	uint32_t n_tries = 0;
+	int ret;
+
+	while ((ret = chi_submit(client, task)) == -EAGAIN) {
+		ret = client->ops->alive(client);
+		if (ret < 0)
+			return ret;
+		if (++n_tries % CALL_RETRIES_BEFORE_YIELD == 0)
+			chi_yield();
+	}
+	if (ret < 0)
+		return ret;
+	ret = chi_wait(task, HSHM_FOREVER);
+	return ret < 0 ? ret : task->result;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * task_queue.c - lanes of tasks that wake their worker
+ *
+ * Activation of container lanes. The word: generation:47 | queued:1 | worker:16. `queued` clear stands for "the lane's
+ * size was 0". A lane that got work is put into its worker's active queue, unless it is there:
+ *
+ *   enqueue   push to the ring; seq_cst fence; a = load(word)
+ *             if !a.queued: push the lane to a.worker's active queue; cas(word, a, {a.generation, queued})
+ *             fence; if the worker sleeps: ring its doorbell
+ *   worker    takes the lane; found in_run_list: a duplicate, dropped; runs a batch
+ *             empty: store(word, {generation + 1, idle}); seq_cst fence; look again; work came: keep the lane
+ *
+ * I1  Push first, mark second: a producer stopped between the two leaves a lane that is listed twice, never one that is
+ *     marked and not listed. Listing twice is harmless: the worker tells a duplicate by in_run_list, its own memory.
+ * I2  The CAS fails when the worker went through idle since the load (generation): a mark from before would claim that
+ *     the lane is listed when it is not.
+ * I3  Either the producer sees `queued` clear after its push, or the worker's second look sees the push: the two fences
+ *     (Dekker).
+ * I4  The doorbell test stands outside the `if`: the one who found `queued` set may be the only one awake, when the
+ *     other producer stopped between its push to the active queue and its own ring.
+ *
+ * Checked by verify/container_lane.pml. Client lanes (process queues): verify/client_lane.pml.
+ */
+#include "task/task_queue.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+
+#include "task/lane.h"
+
+static void ring_lane_bell(const struct chi_lane_bell *bell)
+{
+	/* The fence: the push before, the load of `armed` after (Dekker with the worker's store of `armed`, fence, second
+	 * look at the ring). Relaxed load: the fence orders it. */
+	hshm_fence_seq_cst();
+	if (hshm_load_relaxed(bell->armed)) {
+		/* fails only when the counter is full: then the lane has been rung often enough */
+		(void)eventfd_write(bell->fd, 1);
+	}
+}
+
+int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
+{
+	uint32_t index = lane * queue->queue.n_prios + prio;
+	int ret;
+
+#if CHIMAERA_RUNTIME
+	if (queue->active_queues) {
+		ret = hipc_mpsc_enqueue(&queue->lanes[index]->ring, ref);
+		if (ret == 0)
+			chi_lane_activate(queue->lanes[index], queue->active_queues);
+		return ret;
+	}
+#endif
+	struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&queue->queue, lane, prio);
+
+	ret = hipc_mpsc_enqueue(&ring, ref);
+	if (ret == 0)
+		ring_lane_bell(&queue->bells[index]);
+	return ret;
+}
+
+#if CHIMAERA_RUNTIME
+
+uint32_t chi_task_queue_dequeue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio)
+{
+	struct chi_lane *taken = queue->lanes[lane * queue->queue.n_prios + prio];
+	uint32_t ref = hipc_mpsc_dequeue(&taken->consumer);
+
+	if (ref)
+		hshm_count_add(&taken->header->n_taken, 1);
+	return ref;
+}
+
+void chi_active_queue_push(struct chi_active_queue *queue, struct chi_lane *lane)
+{
+	if (hipc_mpsc_enqueue(&queue->ring, hipc_ref_of(queue->arena, lane)) == 0)
+		return;
+	/* Full: the worker shall look at all its lanes. Release: pairs with the exchange in the worker's sweep; the work
+	 * that we announce was pushed before. */
+	hshm_store_release(queue->sweep, 1);
+}
+
+struct chi_lane *chi_active_queue_pop(struct chi_active_queue *queue)
+{
+	return hipc_ref_translate(queue->arena, hipc_mpsc_dequeue(&queue->consumer), sizeof(struct chi_lane));
+}
+
+void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_queues)
+{
+	struct chi_active_queue *active;
+	uint64_t word;
+
+	/* I3: pairs with the fence in chi_lane_deactivate() */
+	hshm_fence_seq_cst();
+	/* relaxed: ordered by the fence; what it says is only where to post */
+	word = hshm_load_relaxed(&lane->header->activation);
+	active = &active_queues[chi_activation_worker(word) * CHI_PRIOS + lane->header->priority];
+	if (!(word & CHI_ACTIVATION_QUEUED)) {
+		chi_active_queue_push(active, lane); /* I1 */
+		/* relaxed: the mark carries nothing; failing means that the worker moved on (I2) */
+		hshm_cas_relaxed(&lane->header->activation, &word, word | CHI_ACTIVATION_QUEUED);
+	}
+	hshm_doorbell_ring(active->doorbell); /* I4; it fences first */
+}
+
+bool chi_lane_deactivate(struct chi_lane *lane)
+{
+	/* relaxed: producers only ever set `queued` of the generation they saw */
+	uint64_t word = hshm_load_relaxed(&lane->header->activation);
+
+	/* I2. Relaxed: the fence below orders it; producers take nothing from it but where to post. */
+	hshm_store_relaxed(&lane->header->activation, (word & ~CHI_ACTIVATION_QUEUED) + CHI_ACTIVATION_GENERATION);
+	/* I3: pairs with the fence in chi_lane_activate() */
+	hshm_fence_seq_cst();
+	return hipc_mpsc_peek(&lane->consumer) != 0;
+}
+
+#endif

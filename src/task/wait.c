@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wait.c - waiting for tasks: one source, compiled once for the client and once for the runtime
+ *
+ * CHIMAERA_RUNTIME 1, in a task: the worker blocks the task and goes on with others (chi_worker_wait()).
+ * Else, and in threads of the runtime's process that are no workers: check, sleep 10 us, check again; or by the client's
+ * policy spin, or spin a little and then sleep until woken. Either way look now and then whether the runtime lives.
+ *
+ * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING, then
+ * sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the word and
+ * wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares.
+ */
+#include <chimaera/client.h>
+#include <errno.h>
+#include <hshm/clock.h>
+#include <hshm/thread_model.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "task/cur_worker.h"
+#include "task/error.h"
+#include "task/submitter.h"
+
+#define POLL_SLEEP_US	    10u
+#define ALIVE_CHECK_NS	    (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
+#define SPIN_BEFORE_SLEEP_NS (30 * HSHM_NSEC_PER_USEC)
+#define SPINS_BETWEEN_CLOCKS 64u
+
+/* The index of a task that is done (ANY), n_tasks - 1 when all are (ALL), or -1. */
+static int find_done(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode)
+{
+	for (uint32_t i = 0; i < n_tasks; i++) {
+		bool done = chi_task_done(tasks[i]);
+
+		if (mode == CHI_WAIT_FOR_ANY && done)
+			return (int)i;
+		if (mode == CHI_WAIT_FOR_ALL && !done)
+			return -1;
+	}
+	return mode == CHI_WAIT_FOR_ALL ? (int)n_tasks - 1 : -1;
+}
+
+static void futex_sleep(hshm_au32 *word, uint32_t seen, uint64_t ns)
+{
+	struct timespec timeout = { (time_t)(ns / HSHM_NSEC_PER_SEC), (long)(ns % HSHM_NSEC_PER_SEC) };
+
+	syscall(SYS_futex, &word->v, FUTEX_WAIT, seen, &timeout, NULL, 0);
+}
+
+/* Returns whether every task is still pending and marked. */
+static bool mark_sleeping(void *const *tasks, uint32_t n_tasks, uint32_t park_ref, enum chi_wait_mode mode)
+{
+	bool any_done = false, all_done = true;
+
+	for (uint32_t i = 0; i < n_tasks; i++) {
+		struct chi_task *task = tasks[i];
+		uint64_t expected = CHI_COMPLETION_PENDING;
+
+		task->park_ref = park_ref;
+		/* release: park_ref before the mark; pairs with the runtime's exchange, which acquires */
+		if (hshm_cas_release(&task->completion, &expected, CHI_COMPLETION_SLEEPING) ||
+		    expected == CHI_COMPLETION_SLEEPING)
+			all_done = false;
+		else
+			any_done = true;
+	}
+	return mode == CHI_WAIT_FOR_ANY ? !any_done : !all_done;
+}
+
+static void unmark_sleeping(void *const *tasks, uint32_t n_tasks)
+{
+	for (uint32_t i = 0; i < n_tasks; i++) {
+		uint64_t expected = CHI_COMPLETION_SLEEPING;
+
+		/* relaxed: nothing is published; a completion that won is seen by the next look */
+		hshm_cas_relaxed(&((struct chi_task *)tasks[i])->completion, &expected, CHI_COMPLETION_PENDING);
+	}
+}
+
+static void sleep_until_woken(struct chi_client *client, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
+			      uint64_t ns)
+{
+	uint32_t park_ref;
+	hshm_au32 *word = client->ops->park(client, &park_ref);
+	/* relaxed: the CASes that follow release it; the kernel compares once more */
+	uint32_t seen = hshm_load_relaxed(word);
+
+	if (mark_sleeping(tasks, n_tasks, park_ref, mode))
+		futex_sleep(word, seen, ns);
+	unmark_sleeping(tasks, n_tasks);
+}
+
+/* One step of the client's policy. */
+static void pause_by_policy(struct chi_client *client, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
+			    uint64_t waited_ns, uint64_t left_ns)
+{
+	bool can_park = client->ops->park != NULL;
+
+	switch (client->wait_policy) {
+	case CHI_WAIT_BUSY:
+		hshm_cpu_relax();
+		return;
+	case CHI_WAIT_HYBRID:
+		if (waited_ns < SPIN_BEFORE_SLEEP_NS) {
+			hshm_cpu_relax();
+			return;
+		}
+		if (can_park) {
+			sleep_until_woken(client, tasks, n_tasks, mode, left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+	HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);
+}
+
+static bool policy_spins(const struct chi_client *client, uint64_t waited_ns)
+{
+	return client->wait_policy == CHI_WAIT_BUSY ||
+	       (client->wait_policy == CHI_WAIT_HYBRID && waited_ns < SPIN_BEFORE_SLEEP_NS);
+}
+
+static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
+{
+	struct chi_client *client = chi_task_submitter(tasks[0]);
+	uint64_t begin_ns = 0, alive_ns = 0, now_ns = 0;
+	int done;
+
+	for (uint32_t n_looks = 0; (done = find_done(tasks, n_tasks, mode)) < 0; n_looks++) {
+		/* while spinning, the clock (25 ns) is read now and then only */
+		if (n_looks % SPINS_BETWEEN_CLOCKS == 0 || !policy_spins(client, now_ns - begin_ns)) {
+			now_ns = hshm_clock_ns();
+			if (begin_ns == 0)
+				begin_ns = alive_ns = now_ns;
+			if (now_ns - begin_ns >= timeout_ns)
+				return -ETIMEDOUT;
+			if (now_ns - alive_ns >= ALIVE_CHECK_NS) {
+				int ret = client->ops->alive(client);
+
+				if (ret < 0)
+					return find_done(tasks, n_tasks, mode) >= 0 ? find_done(tasks, n_tasks, mode) : ret;
+				alive_ns = now_ns;
+			}
+		}
+		pause_by_policy(client, tasks, n_tasks, mode, now_ns - begin_ns, timeout_ns - (now_ns - begin_ns));
+	}
+	return done;
+}
+
+static int wait_for(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
+{
+	for (uint32_t i = 0; i < n_tasks; i++)
+		if (!chi_task_submitter(tasks[i]))
+			return chi_error_set(-EINVAL, "wait for a task that was not submitted");
+#if CHIMAERA_RUNTIME
+	struct chi_worker *worker = CHI_CUR_WORKER;
+
+	if (worker && chi_worker_in_task(worker)) {
+		int done = find_done(tasks, n_tasks, mode);
+		int ret = done >= 0 ? 0 : chi_worker_wait(worker, tasks, n_tasks, mode, hshm_deadline_ns(timeout_ns));
+
+		return ret < 0 || done >= 0 ? (ret < 0 ? ret : done) : find_done(tasks, n_tasks, mode);
+	}
+#endif
+	return wait_by_polling(tasks, n_tasks, mode, timeout_ns);
+}
+
+int chi_wait(void *task, uint64_t timeout_ns)
+{
+	return wait_for(&task, 1, CHI_WAIT_FOR_ALL, timeout_ns);
+}
+
+int chi_wait_all(void *const *tasks, uint32_t n_tasks, uint64_t timeout_ns)
+{
+	int ret = n_tasks ? wait_for(tasks, n_tasks, CHI_WAIT_FOR_ALL, timeout_ns) : 0;
+
+	return ret < 0 ? ret : 0;
+}
+
+int chi_wait_any(void *const *tasks, uint32_t n_tasks, uint64_t timeout_ns)
+{
+	if (n_tasks == 0)
+		return chi_error_set(-EINVAL, "wait for any of no tasks");
+	return wait_for(tasks, n_tasks, CHI_WAIT_FOR_ANY, timeout_ns);
+}
+
+void chi_yield(void)
+{
+#if CHIMAERA_RUNTIME
+	struct chi_worker *worker = CHI_CUR_WORKER;
+
+	if (worker && chi_worker_in_task(worker)) {
+		chi_worker_yield(worker);
+		return;
+	}
+#endif
+	HSHM_THREAD_MODEL->yield();
+}
