@@ -14,7 +14,7 @@ check() {
 	local dirs=() dir
 	cd "$1"
 	for dir in include src modules tools bench examples; do
-		[ -d $dir ] && dirs+=($dir)
+		[ -d $dir ] && dirs+=("$dir")
 	done
 	find "${dirs[@]}" -name '*.[ch]' -exec \
 		grep -HnE '^[[:space:]]*#[[:space:]]*include[[:space:]]+["<]' {} + |

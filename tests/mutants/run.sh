@@ -90,7 +90,7 @@ green_before() {
 
 # verdict COPY PATCH: one sentence; "red" is the only good one
 verdict() {
-	local copy=$1 patch=$2 test preset rc=0
+	local copy=$1 patch=$2 test preset log rc=0
 	test=$(field test "$patch")
 	preset=$(field preset "$patch")
 	preset=${preset:-dev}
@@ -98,7 +98,7 @@ verdict() {
 		echo "has no '# test:' or '# breaks:' line"
 		return
 	}
-	local log=$base/log/$(basename "$patch" .patch)
+	log=$base/log/$(basename "$patch" .patch)
 	(green_before "$copy" "$preset" "$test") >"$log.before" 2>&1 || {
 		echo "without it there is no green test $test (.before)"
 		return
