@@ -19,16 +19,19 @@
 #include "task/task_queue.h"
 
 struct chi_runtime;
+struct chi_ipc_manager;
 
 struct chi_session {
 	struct chi_runtime *runtime;
+	struct chi_ipc_manager *ipc; /* gets the session back with the last put */
 	uint32_t client_id; /* slot + 1 */
 	pid_t pid;
-	int socket;
-	int pidfd;
+	int socket; /* open as long as the session is there: who finds the client at fault hangs up */
 	struct hshm_segment segment;
+	uint64_t heap_offset;	     /* tasks lie behind it, never on the queue or the parking words */
 	struct chi_task_queue queue; /* the process queue */
 	hshm_au64 *in_flight;	     /* a bit for each HIPC_REF_UNIT of the segment: a task there is the runtime's */
+	uint64_t in_flight_bytes;
 	hshm_au32 refs;
 	hshm_au32 ended;	/* its lanes are dropped where they are found */
 	hshm_au32 n_contexts;	/* run contexts of its root tasks */
@@ -38,11 +41,22 @@ struct chi_session {
 };
 
 /**
+ * chi_session_init - a session with its segment, its process queue and one reference
+ * @session:   zeroed; release with chi_session_fini()
+ * @client_id: slot + 1
+ *
+ * Threads: ipc. Returns 0, -ENOMEM, -EMFILE, -ENFILE.
+ */
+int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, uint32_t client_id);
+/* Unmap all. Nobody has a reference. Accepts a zeroed one. */
+void chi_session_fini(struct chi_session *session);
+
+/**
  * chi_session_claim - take the task a reference names
  * @ref:      from the ring: input
  * @ret_task: out; in the client's segment, where at least sizeof(struct chi_task) bytes are inside
  *
- * Threads: workers. Returns 0, -EFAULT (outside), -EBUSY (in flight already).
+ * Threads: workers. Returns 0, -EFAULT (outside, or not in the heap's part), -EBUSY (in flight already).
  */
 int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task **ret_task);
 /* The claim ends: before the completion word is set. */

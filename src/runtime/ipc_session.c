@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ipc_session.c - the life of a session: slot, lanes, end
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "runtime/fault.h"
+#include "runtime/ipc_internal.h"
+#include "runtime/ipc_manager.h"
+#include "runtime/runtime.h"
+
+#define BITS_PER_WORD 64u
+
+/* ---- armed words ---- */
+
+static hshm_au32 *armed_word(struct chi_ipc_manager *ipc, uint32_t index)
+{
+	return (hshm_au32 *)((char *)ipc->runtime->main.map.base + chi_main_armed_offset(index));
+}
+
+static int armed_get(struct chi_ipc_manager *ipc, uint32_t *ret_index)
+{
+	for (uint32_t i = 0; i < ipc->n_armed; i++) {
+		uint32_t index = (ipc->next_armed + i) % ipc->n_armed;
+		uint64_t bit = UINT64_C(1) << (index % BITS_PER_WORD);
+		int rc;
+
+		if (ipc->armed_used[index / BITS_PER_WORD] & bit)
+			continue;
+		rc = hshm_segment_reserve(&ipc->runtime->main, chi_main_armed_offset(index), HSHM_FALSE_SHARING);
+		if (rc < 0)
+			return rc;
+		ipc->armed_used[index / BITS_PER_WORD] |= bit;
+		ipc->next_armed = index + 1;
+		*ret_index = index;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static void armed_put(struct chi_ipc_manager *ipc, uint32_t index)
+{
+	ipc->armed_used[index / BITS_PER_WORD] &= ~(UINT64_C(1) << (index % BITS_PER_WORD));
+}
+
+/* ---- lanes ---- */
+
+/* The workers do not know it, or no more. */
+static void free_lane(struct chi_ipc_manager *ipc, struct chi_lane *lane)
+{
+	struct chi_session *session = lane->session;
+
+	close(lane->eventfd);
+	armed_put(ipc, lane->armed_index);
+	hshm_heap_free(ipc->runtime->heap, lane);
+	chi_session_put(session);
+}
+
+static int make_lane(struct chi_ipc_manager *ipc, struct ipc_session *session, uint32_t lane_id, uint32_t prio,
+		     struct chi_lane **ret_lane)
+{
+	struct chi_lane *lane;
+	void *memory;
+	int rc;
+
+	rc = hshm_heap_alloc(ipc->runtime->heap, sizeof(*lane), &memory);
+	if (rc < 0)
+		return rc;
+	lane = memset(memory, 0, sizeof(*lane));
+	rc = armed_get(ipc, &lane->armed_index);
+	if (rc < 0)
+		goto free_memory;
+	lane->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (lane->eventfd < 0) {
+		rc = errno == ENOMEM ? -ENOMEM : -EMFILE;
+		goto put_armed;
+	}
+	lane->ring = hipc_multi_mpsc_queue_lane(&session->base.queue.queue, lane_id, prio);
+	hipc_mpsc_consumer_init(&lane->consumer, &lane->ring);
+	/* what the runtime goes by is out of the client's reach */
+	lane->header = &lane->own;
+	lane->own.lane_id = lane_id;
+	lane->own.priority = (uint16_t)prio;
+	lane->armed = armed_word(ipc, lane->armed_index);
+	/* relaxed: the client learns the word's place from the answer, which the kernel orders behind this. Armed: its first
+	 * enqueue rings. */
+	hshm_store_relaxed(lane->armed, 1);
+	chi_session_get(&session->base);
+	lane->session = &session->base;
+	*ret_lane = lane;
+	return 0;
+
+put_armed:
+	armed_put(ipc, lane->armed_index);
+free_memory:
+	hshm_heap_free(ipc->runtime->heap, memory);
+	return rc;
+}
+
+int chi_ipc_session_open_lane(struct chi_ipc_manager *ipc, struct ipc_session *session, uint32_t lane_id, uint32_t prio,
+			      struct chi_lane **ret_lane)
+{
+	struct chi_lane **place = &session->base.queue.lanes[lane_id * CHI_PRIOS + prio];
+	struct chi_lane *lane;
+	int rc;
+
+	/* asked twice: a client that did not wait for the first answer */
+	if (*place) {
+		*ret_lane = *place;
+		return 0;
+	}
+	rc = make_lane(ipc, session, lane_id, prio, &lane);
+	if (rc < 0)
+		return rc;
+	*place = lane;
+	rc = chi_work_orch_schedule_lane(ipc->runtime->orch, lane);
+	if (rc < 0) {
+		*place = NULL;
+		free_lane(ipc, lane);
+		return rc;
+	}
+	session->open_lanes[session->n_open++] = lane;
+	*ret_lane = lane;
+	return 0;
+}
+
+/* ---- life ---- */
+
+static int find_slot(struct chi_ipc_manager *ipc, uint32_t *ret_slot)
+{
+	for (uint32_t i = 0; i < ipc->n_slots; i++) {
+		uint32_t slot = (ipc->next_slot + i) % ipc->n_slots;
+
+		if (!ipc->slots[slot]) {
+			*ret_slot = slot;
+			return 0;
+		}
+	}
+	return -EUSERS;
+}
+
+int chi_ipc_session_open(struct chi_ipc_manager *ipc, struct ipc_session **ret_session)
+{
+	struct ipc_session *session;
+	uint32_t slot;
+	int rc;
+
+	rc = find_slot(ipc, &slot);
+	if (rc < 0)
+		return rc;
+	session = calloc(1, sizeof(*session));
+	if (!session)
+		return -ENOMEM;
+	rc = chi_session_init(&session->base, ipc->runtime, slot + 1);
+	if (rc < 0)
+		goto free_session;
+	session->base.ipc = ipc;
+	session->open_lanes = calloc((size_t)ipc->runtime->config.client_lanes * CHI_PRIOS, sizeof(*session->open_lanes));
+	if (!session->open_lanes) {
+		rc = -ENOMEM;
+		goto fini_session;
+	}
+	rc = chi_work_orch_retire_prepare(ipc->runtime->orch, &session->retirement);
+	if (rc < 0)
+		goto free_lanes;
+	ipc->slots[slot] = session;
+	ipc->next_slot = slot + 1;
+	/* relaxed: a count for whoever asks */
+	hshm_fetch_add_relaxed(&ipc->n_sessions, 1);
+	*ret_session = session;
+	return 0;
+
+free_lanes:
+	free(session->open_lanes);
+fini_session:
+	chi_session_fini(&session->base);
+free_session:
+	free(session);
+	return rc;
+}
+
+/* On a worker's thread. */
+static void lanes_retired(void *arg)
+{
+	struct ipc_session *session = arg;
+	struct chi_ipc_manager *ipc = session->base.ipc;
+	/* relaxed: the CAS decides. No ABA: the ipc thread takes all at once. */
+	void *head = hshm_load_relaxed(&ipc->retired);
+
+	do {
+		session->next_retired = head;
+		/* release: pairs with the acquire with which the ipc thread takes the list; no worker uses the lanes after */
+	} while (!hshm_cas_release(&ipc->retired, &head, session));
+	chi_ipc_wake(ipc);
+}
+
+void chi_ipc_session_end(struct chi_ipc_manager *ipc, struct ipc_session *session)
+{
+	session->peer = NULL;
+	/* not closed yet: see session.h */
+	shutdown(session->base.socket, SHUT_RDWR);
+	/* release: as in fault.c; workers drop the lanes where they find them, tasks see that their client is gone */
+	hshm_store_release(&session->base.ended, 1);
+	if (session->n_open == 0) {
+		chi_session_put(&session->base);
+		return;
+	}
+	session->retirement.lanes = session->open_lanes;
+	session->retirement.n_lanes = session->n_open;
+	session->retirement.done = lanes_retired;
+	session->retirement.arg = session;
+	chi_work_orch_retire_lanes(ipc->runtime->orch, &session->retirement);
+}
+
+void chi_ipc_session_retired(struct chi_ipc_manager *ipc, struct ipc_session *session)
+{
+	uint32_t n_open = session->n_open;
+
+	session->n_open = 0;
+	for (uint32_t i = 0; i < n_open; i++)
+		free_lane(ipc, session->open_lanes[i]);
+	chi_session_put(&session->base);
+}
+
+void chi_ipc_session_abandon(struct chi_ipc_manager *ipc, struct ipc_session *session)
+{
+	struct ipc_peer *peer = session->peer;
+
+	if (peer && peer->pidfd >= 0)
+		close(peer->pidfd);
+	free(peer);
+	shutdown(session->base.socket, SHUT_RDWR);
+	/* The lanes' references are enough: the connection's is not dropped, so none of these is the last. */
+	for (uint32_t i = 0; i < session->n_open; i++)
+		free_lane(ipc, session->open_lanes[i]);
+	chi_ipc_session_close(ipc, session);
+}
+
+void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *session)
+{
+	chi_fault_unwatch(&session->base);
+	chi_work_orch_retire_fini(&session->retirement);
+	if (session->base.socket >= 0)
+		close(session->base.socket);
+	ipc->slots[session->base.client_id - 1] = NULL;
+	free(session->open_lanes);
+	chi_session_fini(&session->base);
+	free(session);
+	/* release: who reads 0 finds the sessions' memory given back */
+	hshm_fetch_sub_release(&ipc->n_sessions, 1);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * session.c - the runtime's side of one attached process: its memory, and what of it is in flight
+ */
+#include "runtime/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "runtime/ipc_internal.h"
+#include "runtime/ipc_manager.h"
+#include "runtime/runtime.h"
+
+#define BITS_PER_WORD 64u
+
+/* The header is information for whoever looks at the segment; nothing of it is read back. */
+static void write_header(const struct chi_session *session)
+{
+	const struct chi_config *config = &session->runtime->config;
+	struct chi_client_header *header = session->segment.map.base;
+
+	*header = (struct chi_client_header){
+		.magic = CHI_CLIENT_MAGIC_SEGMENT,
+		.layout_version = CHI_LAYOUT_VERSION,
+		.client_id = session->client_id,
+		.generation = session->runtime->generation,
+		.size_bytes = session->segment.map.size_bytes,
+		.n_lanes = config->client_lanes,
+		.lane_depth = config->client_lane_depth,
+	};
+}
+
+int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *session)
+{
+	uint32_t n_lanes = runtime->config.client_lanes;
+	uint32_t depth = runtime->config.client_lane_depth;
+	uint64_t heap = chi_client_heap_offset(n_lanes, depth);
+	char *base = session->segment.map.base;
+	int rc;
+
+	if (heap == 0 || heap >= session->segment.map.size_bytes)
+		return -EINVAL;
+	/* from here on neither side can fault on header, parking words or queue */
+	rc = hshm_segment_reserve(&session->segment, 0, heap);
+	if (rc < 0)
+		return rc;
+	session->heap_offset = heap;
+	write_header(session);
+	rc = hipc_multi_mpsc_queue_init(base + chi_client_queue_offset(n_lanes), n_lanes, CHI_PRIOS, depth,
+					sizeof(struct chi_lane_header), &session->queue.queue);
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < n_lanes * CHI_PRIOS; i++) {
+		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&session->queue.queue, i / CHI_PRIOS, i % CHI_PRIOS);
+		struct chi_lane_header *header = ring.header;
+
+		header->lane_id = i / CHI_PRIOS;
+		header->priority = (uint16_t)(i % CHI_PRIOS);
+	}
+	session->queue.lanes = calloc((size_t)n_lanes * CHI_PRIOS, sizeof(*session->queue.lanes));
+	return session->queue.lanes ? 0 : -ENOMEM;
+}
+
+static int make_bitmap(struct chi_session *session)
+{
+	uint64_t units = session->segment.map.size_bytes / HIPC_REF_UNIT;
+	void *bits;
+
+	session->in_flight_bytes = (units + BITS_PER_WORD - 1) / BITS_PER_WORD * sizeof(hshm_au64);
+	/* sparse: one page of it for each 2 MiB of the segment that ever held tasks */
+	bits = mmap(NULL, session->in_flight_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		    0);
+	if (bits == MAP_FAILED)
+		return -ENOMEM;
+	session->in_flight = bits;
+	return 0;
+}
+
+int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, uint32_t client_id)
+{
+	char name[32];
+	int rc;
+
+	session->runtime = runtime;
+	session->client_id = client_id;
+	session->socket = -1;
+	session->contexts_max = runtime->config.client_contexts_max;
+	session->segment.fd = -1;
+	/* relaxed: nobody else knows the session yet */
+	hshm_store_relaxed(&session->refs, 1);
+
+	snprintf(name, sizeof(name), "chimaera-client-%u", client_id);
+	rc = hshm_segment_create(name, runtime->config.client_bytes, CHI_SEGMENT_CLIENTS + client_id - 1, HSHM_SEAL_SIZE,
+				 &session->segment);
+	if (rc == 0)
+		rc = make_bitmap(session);
+	if (rc == 0)
+		rc = chi_ipc_server_init_queues(runtime, session);
+	if (rc < 0)
+		chi_session_fini(session);
+	return rc;
+}
+
+void chi_session_fini(struct chi_session *session)
+{
+	free(session->queue.lanes);
+	session->queue.lanes = NULL;
+	if (session->in_flight)
+		munmap(session->in_flight, session->in_flight_bytes);
+	session->in_flight = NULL;
+	hshm_segment_close(&session->segment);
+}
+
+/* ---- what is in flight ---- */
+
+int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task **ret_task)
+{
+	void *task = hipc_ref_translate(&session->segment.map, ref, sizeof(struct chi_task));
+	uint64_t bit = UINT64_C(1) << (ref % BITS_PER_WORD);
+
+	if (!task || (uint64_t)ref * HIPC_REF_UNIT < session->heap_offset)
+		return -EFAULT;
+	/* acquire: pairs with the release in chi_session_release(): what the run before wrote into this memory is in place
+	 * before the next reads it, whichever worker had it */
+	if (hshm_fetch_or_acquire(&session->in_flight[ref / BITS_PER_WORD], bit) & bit)
+		return -EBUSY;
+	*ret_task = task;
+	return 0;
+}
+
+void chi_session_release(struct chi_session *session, uint32_t ref)
+{
+	/* release: pairs with the acquire in chi_session_claim() */
+	hshm_fetch_and_release(&session->in_flight[ref / BITS_PER_WORD], ~(UINT64_C(1) << (ref % BITS_PER_WORD)));
+}
+
+/* ---- who uses it ---- */
+
+void chi_session_get(struct chi_session *session)
+{
+	/* relaxed: who gets has a reference already, or is the ipc thread, which holds the connection's */
+	hshm_fetch_add_relaxed(&session->refs, 1);
+}
+
+void chi_session_put(struct chi_session *session)
+{
+	/* acq_rel: release for our own last use, acquire of everybody else's for the one who unmaps */
+	if (hshm_fetch_sub_acq_rel(&session->refs, 1) == 1)
+		chi_ipc_reclaim(session->ipc, session);
+}
