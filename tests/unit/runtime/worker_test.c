@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker_test.c - scheduling of lanes, duplicates, the waiting queue's order: with the worker's thread held still where
+ * the case needs it
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off */
+#include <cmocka.h>
+/* clang-format on */
+
+#include "runtime/worker.h"
+
+#include <chimaera/chimaera.h>
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../modules/probe.h"
+#include "runtime/container.h"
+#include "runtime/pool_manager.h"
+#include "runtime/session.h"
+#include "runtime/work_orchestrator.h"
+
+struct fixture {
+	struct chi_runtime *runtime;
+	struct chi_client *client;
+	uint32_t pool;
+};
+
+static struct fixture fixture;
+
+static int start(const char *config, unsigned char n_lanes)
+{
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.config_text = config);
+	struct chi_client_opts client_opts = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID);
+	struct chi_pool_spec spec = { .module = "probe", .params = &n_lanes, .params_size = n_lanes ? 1 : 0 };
+
+	if (chi_runtime_start(&opts, &fixture.runtime) < 0 ||
+	    chi_runtime_client(fixture.runtime, &client_opts, &fixture.client) < 0 ||
+	    chi_pool_create(fixture.client, &spec, &fixture.pool) < 0) {
+		print_error("%s\n", chi_error_text());
+		return -1;
+	}
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	chi_client_disconnect(fixture.client);
+	return chi_runtime_stop(fixture.runtime, HSHM_NSEC_PER_SEC, NULL);
+}
+
+static struct chi_container *container_of_pool(void)
+{
+	uint8_t epoch;
+	struct chi_pool *pool = chi_pool_get(fixture.runtime->pools, fixture.pool, &epoch);
+	struct chi_container *container;
+
+	assert_non_null(pool);
+	container = pool->local_table[0];
+	chi_pool_put(pool, epoch);
+	return container;
+}
+
+/* ---- holding a worker still ---- */
+
+struct hold {
+	struct chi_work work;
+	sem_t held, release;
+};
+
+static void hold_here(struct chi_worker *worker, struct chi_work *work)
+{
+	struct hold *hold = (struct hold *)work;
+
+	(void)worker;
+	sem_post(&hold->held);
+	while (sem_wait(&hold->release) < 0)
+		;
+}
+
+static void hold_worker(struct hold *hold, struct chi_worker *worker)
+{
+	hold->work.fn = hold_here;
+	sem_init(&hold->held, 0, 0);
+	sem_init(&hold->release, 0, 0);
+	chi_worker_post(worker, &hold->work);
+	while (sem_wait(&hold->held) < 0)
+		;
+}
+
+static uint64_t count_of(const hshm_au64 *counter)
+{
+	return hshm_load_relaxed(counter);
+}
+
+/* ---- cases ---- */
+
+static int start_three_workers(void **state)
+{
+	(void)state;
+	return start("workers: { count: 3 }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+static void sixteen_lanes_on_three_workers_get_6_5_5(void **state)
+{
+	struct chi_container *container = container_of_pool();
+	uint32_t n_of[3] = { 0 };
+
+	(void)state;
+	assert_int_equal(container->queues[0].n_lanes, 16);
+	for (uint32_t i = 0; i < 16; i++)
+		n_of[chi_lane_worker(chi_container_lane(container, 0, i))]++;
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(n_of[i] == 5 || n_of[i] == 6);
+	assert_int_equal(n_of[0] + n_of[1] + n_of[2], 16);
+}
+
+static int start_split(void **state)
+{
+	(void)state;
+	return start("workers: { count: 4, high_latency: 1 }\nmemory: { private_mib: 256 }\n", 0);
+}
+
+static void high_latency_lanes_go_to_the_high_latency_workers(void **state)
+{
+	struct chi_container *container = container_of_pool();
+
+	(void)state;
+	assert_true(chi_lane_worker(chi_container_lane(container, 0, 0)) < 3);
+	assert_int_equal(chi_lane_worker(chi_container_lane(container, 1, 0)), 3);
+}
+
+static int start_one_worker(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, run_in_place: false }\nmemory: { private_mib: 256 }\n", 1);
+}
+
+/* Producers that are stopped between listing the lane and marking it leave it listed several times. */
+static void duplicates_are_dropped_and_no_task_runs_twice(void **state)
+{
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	struct chi_lane *lane = chi_container_lane(container_of_pool(), 0, 0);
+	uint64_t before = count_of(&worker->counters->duplicates);
+	struct probe_task *tasks[200], *counts;
+	struct hold hold;
+
+	(void)state;
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < 200; i++) {
+			assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct probe_task), fixture.pool,
+							CHI_QUERY_LOCAL_ID(0), PROBE_ADD, &tasks[i]), 0);
+			assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
+		}
+		hold_worker(&hold, worker);
+		for (int i = 0; i < 3; i++)
+			chi_active_queue_push(&worker->active[CHI_PRIO_LOW_LATENCY], lane);
+		sem_post(&hold.release);
+		assert_int_equal(chi_wait_all((void **)tasks, 200, HSHM_FOREVER), 0);
+		for (int i = 0; i < 200; i++)
+			chi_task_free(fixture.client, tasks[i]);
+	}
+	/* the last lane pops are behind us once another task has been through the same lane */
+	assert_int_equal(chi_task_alloc(fixture.client, sizeof(*counts), fixture.pool, CHI_QUERY_LOCAL_ID(0), PROBE_COUNTS,
+					&counts), 0);
+	assert_int_equal(chi_call(fixture.client, counts), 0);
+	assert_int_equal(counts->out, 5 * 200);
+	chi_task_free(fixture.client, counts);
+	assert_true(count_of(&worker->counters->duplicates) > before);
+}
+
+static int start_tiny_active_queue(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, run_in_place: false, active_depth: 2 }\nmemory: { private_mib: 256 }\n", 64);
+}
+
+/* More lanes with work than the active queue holds: the sweep finds the rest. */
+static void a_full_active_queue_is_swept(void **state)
+{
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	struct probe_task *tasks[256];
+
+	(void)state;
+	for (int i = 0; i < 256; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct probe_task), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(i), PROBE_ADD, &tasks[i]), 0);
+		assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
+	}
+	assert_int_equal(chi_wait_all((void **)tasks, 256, HSHM_FOREVER), 0);
+	for (int i = 0; i < 256; i++) {
+		assert_int_equal(tasks[i]->task.result, 0);
+		chi_task_free(fixture.client, tasks[i]);
+	}
+	assert_true(count_of(&worker->counters->sweeps) > 0);
+}
+
+/* A client that never stops filling its lane keeps no other lane from its turn. */
+static void a_lane_that_is_always_full_starves_none(void **state)
+{
+	struct chi_task *flood[900];
+	struct chi_task *other;
+	struct chi_client *second;
+
+	(void)state;
+	assert_int_equal(chi_runtime_client(fixture.runtime, NULL, &second), 0);
+	assert_int_equal(chi_task_alloc(second, sizeof(*other), fixture.pool, CHI_QUERY_LOCAL_ID(0), PROBE_NOOP, &other), 0);
+	for (int i = 0; i < 900; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct chi_task), fixture.pool,
+						CHI_QUERY_LOCAL_ID(0), PROBE_NOOP, &flood[i]), 0);
+		assert_int_equal(chi_submit(fixture.client, flood[i]), 0);
+	}
+	assert_int_equal(chi_submit(second, other), 0);
+	while (!chi_task_done(other))
+		for (int i = 0; i < 900; i++)
+			if (chi_task_done(flood[i]))
+				(void)!chi_submit(fixture.client, flood[i]);
+	assert_int_equal(chi_wait_all((void **)flood, 900, HSHM_FOREVER), 0);
+	for (int i = 0; i < 900; i++)
+		chi_task_free(fixture.client, flood[i]);
+	chi_task_free(second, other);
+	chi_client_disconnect(second);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(sixteen_lanes_on_three_workers_get_6_5_5, start_three_workers, stop),
+		cmocka_unit_test_setup_teardown(high_latency_lanes_go_to_the_high_latency_workers, start_split, stop),
+		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
+		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
+		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
