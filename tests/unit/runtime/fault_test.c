@@ -469,7 +469,7 @@ static void touch_segment_after_unwatch(void *arg)
 	struct client client;
 
 	(void)arg;
-	must(chi_fault_install() == 0);
+	must(chi_fault_install() == 0 && chi_fault_thread_init() == 0);
 	client_make(&client, 4 * PAGE);
 	must(chi_fault_watch(&client.session) == 0);
 	chi_fault_unwatch(&client.session);
