@@ -274,8 +274,8 @@ static bool end_session(struct watch *watch)
 	size_t size_bytes = hshm_load_relaxed(&watch->size_bytes);
 
 	/* mmap() of libc is no more than the system call */
-	if (mmap(base, size_bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) ==
-	    MAP_FAILED)
+	if (mmap(base, size_bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		 0) == MAP_FAILED)
 		return false;
 	/* release: pairs with the acquire in chi_fault_hit() */
 	hshm_store_release(&watch->hit, 1);

@@ -105,10 +105,11 @@ static void log_refusal(void)
 	if (__atomic_exchange_n(&logged.v, 1, __ATOMIC_RELAXED))
 		return;
 	n_max = mappings_max();
-	chi_log_error("no memory mapping left for another fiber stack: with mprotect guards each takes two, and "
-		      "vm.max_map_count is %ld; set it higher (sysctl vm.max_map_count=%ld), set fibers.max lower, or use "
-		      "Linux 6.13 or later, whose guards need none",
-		      n_max, n_max * 4);
+	chi_log_error(
+		"no memory mapping left for another fiber stack: with mprotect guards each takes two, and "
+		"vm.max_map_count is %ld; set it higher (sysctl vm.max_map_count=%ld), set fibers.max lower, or use "
+		"Linux 6.13 or later, whose guards need none",
+		n_max, n_max * 4);
 }
 
 int chi_stack_slab_map(const struct chi_stack_layout *layout, uint32_t n_stacks, void **ret_base)
@@ -118,7 +119,8 @@ int chi_stack_slab_map(const struct chi_stack_layout *layout, uint32_t n_stacks,
 	int rc = 0;
 
 	/* NORESERVE: most of it is never touched */
-	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1,
+		    0);
 	if (base == MAP_FAILED) {
 		rc = -errno;
 		goto refused;

@@ -11,7 +11,7 @@
 
 struct chi_stack_layout {
 	uint64_t stack_bytes;
-	uint64_t guard_bytes; /* below each stack */
+	uint64_t guard_bytes;	    /* below each stack */
 	enum chi_fiber_guard guard; /* the one in use: not AUTO */
 };
 
