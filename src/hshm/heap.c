@@ -52,6 +52,7 @@
 
 #define SPAN_BYTES_MIN	(UINT64_C(64) << 10)
 #define SPAN_BLOCKS_MIN 8u
+#define SPANS_MIN	64u
 
 HSHM_STATIC_ASSERT(1u << UNIT_SHIFT == HIPC_REF_UNIT, "a block can be named by a reference");
 
@@ -109,14 +110,18 @@ uint64_t heap_class_bytes(uint32_t class)
 	return (uint64_t)((class - 8) % 4 + 5) << ((class - 8) / 4 + 1) << UNIT_SHIFT;
 }
 
-/* The pages of a span: at least 64 KiB and eight blocks, and the least waste at its end within half as much again. */
-static uint64_t choose_span_pages(uint64_t block_bytes)
+/* The pages of a span: at least 64 KiB and eight blocks, less in a small heap, which has room for few spans; and of
+ * the sizes up to half as much again the one with the least waste at its end. */
+static uint64_t choose_span_pages(uint64_t block_bytes, uint64_t heap_bytes)
 {
 	uint64_t bytes = block_bytes * SPAN_BLOCKS_MIN > SPAN_BYTES_MIN ? block_bytes * SPAN_BLOCKS_MIN
 									: SPAN_BYTES_MIN;
-	uint64_t n_least = (bytes + HEAP_PAGE_BYTES - 1) >> HEAP_PAGE_SHIFT;
-	uint64_t n_best = n_least;
+	uint64_t n_least, n_best;
 
+	if (bytes > heap_bytes / SPANS_MIN)
+		bytes = heap_bytes / SPANS_MIN > block_bytes ? heap_bytes / SPANS_MIN : block_bytes;
+	n_least = (bytes + HEAP_PAGE_BYTES - 1) >> HEAP_PAGE_SHIFT;
+	n_best = n_least;
 	for (uint64_t n = n_least; n <= n_least + n_least / 2; n++) {
 		uint64_t waste = (n << HEAP_PAGE_SHIFT) % block_bytes;
 
@@ -140,7 +145,7 @@ static void init_classes(struct hshm_heap *heap)
 		uint64_t n = cache_bytes / heap_class_bytes(i);
 
 		class->block_bytes = heap_class_bytes(i);
-		class->span_pages = choose_span_pages(class->block_bytes);
+		class->span_pages = choose_span_pages(class->block_bytes, heap->size_bytes);
 		class->n_max = n < 2 ? 0 : n < BIN_MAX ? (uint32_t)n : BIN_MAX;
 		class->n_batch = class->n_max / 2;
 		class->recip = (UINT64_C(1) << 32) / (class->block_bytes >> UNIT_SHIFT) + 1;
