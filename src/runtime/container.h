@@ -5,6 +5,7 @@
 #ifndef RUNTIME_CONTAINER_H
 #define RUNTIME_CONTAINER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <chimaera/module.h>
@@ -19,6 +20,7 @@ struct chi_local_queue {
 	uint32_t n_lanes; /* 0: not created */
 	uint32_t flags;
 	void *memory;	  /* the queue's bytes, in the runtime's private segment */
+	struct chi_lane *lane_memory; /* all lanes, likewise: active queues hold references to them */
 	struct chi_task_queue queue; /* one priority: a container's priorities are queues of their own */
 	hshm_au32 next_lane;	     /* round-robin default */
 };
@@ -30,12 +32,14 @@ struct chi_container {
 	uint32_t local_index;
 	void *state;
 	bool creating;	      /* inside the module's create(): queues may be made */
+	int error;	      /* a queue that could not be made, whatever create() says about it */
+	hshm_au32 complained; /* a wrong answer of monitor() was logged */
 	hshm_au64 n_outstanding; /* tasks routed here and not ended */
 	struct chi_local_queue queues[CHI_QUEUES_MAX];
 };
 
 int chi_container_make(struct chi_pool *pool, uint32_t id, struct chi_container **ret_container);
-/* Default queues, if the module made none. */
+/* Default queues, if the module made none; what went wrong with those it made. */
 int chi_container_ready(struct chi_container *container);
 /* Its lanes are out of every worker's reach already. Accepts NULL. */
 void chi_container_free(struct chi_container *container);
@@ -43,6 +47,9 @@ void chi_container_free(struct chi_container *container);
 /* Fill in the default answer, then let the module change it; checks the answer (lane exists, query allowed): -EINVAL, logged
  * once. Workers, outside fibers or in. */
 int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
+
+/* All lanes of all its queues, for chi_work_orch_retire_lanes(): returns how many; writes them when @lanes is not NULL. */
+uint32_t chi_container_all_lanes(const struct chi_container *container, struct chi_lane **ret_lanes);
 
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
 {

@@ -3,7 +3,7 @@
  * pool_manager.h - pools, their containers and their two domain tables
  *
  * chi_pool_get() is on the path of every task and takes no lock: a slot's pointer, a count, a look at `closing`. A pool is
- * freed only after every worker has passed a point outside any task (chi_work_orch_quiesce()).
+ * freed only after every worker has passed a point outside any task (the first round of chi_work_orch_retire_lanes()).
  */
 #ifndef RUNTIME_POOL_MANAGER_H
 #define RUNTIME_POOL_MANAGER_H
@@ -17,11 +17,19 @@
 #include "runtime/container.h"
 #include "runtime/estimate.h"
 #include "runtime/module_manager.h"
+#include "runtime/work_orchestrator.h"
 
 #define CHI_POOL_SLOTS 4096u /* pool id = slot | reuse << 12; ids are never given twice in a runtime's life */
 
 struct chi_runtime;
 struct chi_pool_manager;
+struct chi_run_context;
+
+enum chi_pool_state {
+	CHI_POOL_MAKING = 0, /* has its name and slot; tasks do not reach it */
+	CHI_POOL_READY,
+	CHI_POOL_ENDING, /* its name is free again; tasks in flight end */
+};
 
 struct chi_pool {
 	struct chi_runtime *runtime;
@@ -34,11 +42,21 @@ struct chi_pool {
 	uint32_t *global_table;		     /* [global id] -> node; one node so far: all 0 */
 	struct chi_container **by_global_id; /* [global id] -> container here, or NULL */
 	hshm_au32 closing;
-	hshm_au64 n_started;
+	hshm_au32 flush_epoch;
+
+	/* under the manager's lock, or its maker's or ender's alone */
+	enum chi_pool_state state;
+	uint32_t n_pins; /* flushes that look at it: not freed meanwhile */
+	const struct chi_run_context *maker;
+	struct chi_retirement retirement; /* prepared when it is made, so that its end cannot fail */
+
+	/* on the path of every task: away from what is only read */
+	hshm_au64 n_started HSHM_ALIGNED(HSHM_FALSE_SHARING);
 	/* in flight, by the parity of flush_epoch at their start */
 	hshm_au64 n_in_flight[2];
-	hshm_au32 flush_epoch;
 	hshm_au32 next_dynamic;
+	/* of them, tasks that wait for a flush themselves (or whose subtask does) */
+	hshm_au32 n_flush_callers[2];
 	struct chi_estimate estimates[CHI_METHODS_MAX];
 };
 
@@ -60,14 +78,23 @@ static inline const struct chi_method *chi_pool_method(const struct chi_pool *po
  * container; -EINVAL: kind. Lock-free. */
 int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query, struct chi_container **ret_container);
 
-/* The rest runs in an admin fiber (or at start, before workers). */
+/* The rest runs in an admin fiber (chi_pool_make() of @fixed_id at start, before workers). */
+
+/* As chi_pool_create() says. @fixed_id: 0, or the id (and slot) it shall have. */
 int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, bool open_existing,
 		  uint32_t fixed_id, uint32_t *ret_pool_id, bool *ret_created);
+/* As chi_pool_destroy() says. */
 int chi_pool_end(struct chi_pool_manager *manager, uint32_t pool_id);
+/* Threads: any. */
 uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_info *ret_pools, uint32_t n_max);
-/* Every task started before, in any pool but admin's, has ended. In a fiber. */
+/* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves. -EBUSY: asked
+ * inside a broadcast; -ENOMEM. */
 int chi_pool_flush_all(struct chi_pool_manager *manager);
-/* Tasks in flight in all pools; logs each pool and method when @log. */
+/* Tasks in flight in all pools; logs each pool when @log. Threads: any. */
 uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log);
+
+/* At the runtime's stop, once its tasks have ended and while workers still run: end all pools but admin, so that modules
+ * destroy what they have. A pool with tasks that were given up is left as it is. Blocks the thread, which is no worker. */
+void chi_pool_end_all(struct chi_pool_manager *manager);
 
 #endif

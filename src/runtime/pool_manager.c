@@ -1,0 +1,796 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pool_manager.c - making, finding, flushing and ending pools
+ *
+ * The lock guards slots, names and states and is held for a few instructions only: never while a module's code runs, never
+ * across a switch of the fiber. So a create() may make pools of its own, and pools may end while others are made.
+ *
+ * A task's way in against a pool's end:
+ *
+ *   chi_pool_get()   count up; seq_cst fence; closing? count down, none
+ *   chi_pool_end()   closing = 1; seq_cst fence; wait until the counts are 0
+ *
+ * G1  Either the getter sees `closing`, or the ender sees the count (Dekker). After the counts were seen 0 no task is in the
+ *     pool, and none gets in.
+ * G2  A getter may still hold the pool's address without a count, between its load of the slot and its count. It is a
+ *     worker outside any switch: once each worker has passed its inbox (the first round of the retirement, which comes
+ *     after the slot is cleared), nobody has the address.
+ */
+#include "runtime/pool_manager.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hshm/clock.h>
+#include <hshm/thread_model.h>
+
+#include "runtime/context_wait.h"
+#include "runtime/log.h"
+#include "runtime/runtime.h"
+#include "runtime/worker.h"
+#include "task/error.h"
+
+#define SLOT_BITS	 12u
+#define REUSE_MAX	 ((1u << (32 - SLOT_BITS)) - 1)
+#define FIRST_FREE_SLOT	 (CHI_ADMIN_POOL_ID + 1) /* slot 0: id 0 is nobody's; slot 1: admin */
+#define WAIT_FIRST_NS	 (20 * HSHM_NSEC_PER_USEC)
+#define WAIT_LONGEST_NS	 (5 * HSHM_NSEC_PER_MSEC)
+#define END_ALL_CHECK_US 50
+
+_Static_assert(CHI_POOL_SLOTS == 1u << SLOT_BITS, "an id is slot | reuse << SLOT_BITS");
+
+struct slot {
+	hshm_aptr ready;       /* what tasks find; NULL: nothing */
+	struct chi_pool *pool; /* in any state; under the lock */
+	uint32_t reuse;	       /* under the lock */
+};
+
+/* A task, of any pool, that a flush must not wait for. */
+struct flush_caller {
+	const struct chi_run_context *context;
+	uint32_t n_flushes;
+};
+
+struct chi_pool_manager {
+	struct chi_runtime *runtime;
+	pthread_mutex_t lock;
+	struct slot slots[CHI_POOL_SLOTS];
+	uint32_t next_slot;
+	struct flush_caller *callers; /* under the lock */
+	uint32_t n_callers;
+	uint32_t callers_allocated;
+	struct chi_mutex flush_turn; /* one flush at a time flips epochs */
+};
+
+int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager **ret_manager)
+{
+	struct chi_pool_manager *manager = calloc(1, sizeof(*manager));
+
+	if (!manager)
+		return chi_error_set(-ENOMEM, "no memory for the pool manager");
+	manager->runtime = runtime;
+	manager->next_slot = FIRST_FREE_SLOT;
+	pthread_mutex_init(&manager->lock, NULL);
+	*ret_manager = manager;
+	return 0;
+}
+
+static void free_pool(struct chi_pool *pool)
+{
+	for (uint32_t i = 0; i < pool->n_local; i++)
+		chi_container_free(pool->local_table[i]);
+	chi_work_orch_retire_fini(&pool->retirement);
+	free(pool->retirement.lanes);
+	free(pool->local_table);
+	free(pool->global_table);
+	free(pool->by_global_id);
+	free(pool);
+}
+
+void chi_pool_manager_destroy(struct chi_pool_manager *manager)
+{
+	if (!manager)
+		return;
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
+		struct chi_pool *pool = manager->slots[i].pool;
+
+		if (!pool)
+			continue;
+		if (pool->module)
+			chi_module_put(manager->runtime->modules, pool->module);
+		free_pool(pool);
+	}
+	free(manager->callers);
+	pthread_mutex_destroy(&manager->lock);
+	free(manager);
+}
+
+/* ---- on the path of every task ---- */
+
+struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch)
+{
+	/* acquire: pairs with the release in publish(): the pool is complete. It is not freed under us: G2 */
+	struct chi_pool *pool = hshm_load_acquire(&manager->slots[pool_id % CHI_POOL_SLOTS].ready);
+	uint8_t epoch;
+
+	if (!pool || pool->id != pool_id)
+		return NULL;
+	/* relaxed: a getter that a flip of the epoch overtakes counts in the old one; the flush after next waits for it */
+	epoch = hshm_load_relaxed(&pool->flush_epoch) & 1;
+	/* relaxed: the fence orders the count before the look at `closing` (G1) */
+	hshm_fetch_add_relaxed(&pool->n_in_flight[epoch], 1);
+	hshm_fence_seq_cst();
+	if (hshm_load_relaxed(&pool->closing)) {
+		chi_pool_put(pool, epoch);
+		return NULL;
+	}
+	hshm_fetch_add_relaxed(&pool->n_started, 1); /* relaxed: for `chimaera status` */
+	*ret_flush_epoch = epoch;
+	return pool;
+}
+
+void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch)
+{
+	/* release: what the task did happens before the end of who sees the count fall; pairs with in_flight() */
+	hshm_fetch_sub_release(&pool->n_in_flight[flush_epoch], 1);
+}
+
+static uint64_t in_flight(const struct chi_pool *pool, uint32_t parity)
+{
+	/* acquire: pairs with the release in chi_pool_put() */
+	return hshm_load_acquire(&pool->n_in_flight[parity]);
+}
+
+int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query, struct chi_container **ret_container)
+{
+	struct chi_container *container = NULL;
+
+	switch (query->kind) {
+	case CHI_DOMAIN_LOCAL_ID:
+		if (query->value < pool->n_local)
+			container = pool->local_table[query->value];
+		break;
+	case CHI_DOMAIN_LOCAL_HASH:
+		if (pool->n_local)
+			container = pool->local_table[query->value % pool->n_local];
+		break;
+	case CHI_DOMAIN_GLOBAL_ID:
+		if (query->value < pool->n_containers)
+			container = pool->by_global_id[query->value];
+		break;
+	case CHI_DOMAIN_GLOBAL_HASH:
+		container = pool->by_global_id[query->value % pool->n_containers];
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (!container)
+		return -ENOENT;
+	*ret_container = container;
+	return 0;
+}
+
+/* ---- waiting, in a fiber ---- */
+
+static void wait_a_little(uint64_t *delay_ns)
+{
+	chi_context_sleep(*delay_ns);
+	if (*delay_ns < WAIT_LONGEST_NS)
+		*delay_ns *= 2;
+}
+
+/* The task that runs here; NULL at start. */
+static const struct chi_run_context *current_context(void)
+{
+	return CHI_CUR_WORKER ? CHI_CUR_WORKER->current : NULL;
+}
+
+/* Does the task here, or one that waits for it, run in that pool? */
+static bool called_from_pool(const struct chi_pool *pool)
+{
+	for (const struct chi_run_context *c = current_context(); c; c = c->parent) {
+		if (c->pool == pool)
+			return true;
+	}
+	return false;
+}
+
+static bool called_from_context(const struct chi_run_context *context)
+{
+	for (const struct chi_run_context *c = current_context(); c; c = c->parent) {
+		if (c == context)
+			return true;
+	}
+	return false;
+}
+
+/* ---- making ---- */
+
+static int check_spec(const struct chi_pool_spec *spec, const char *name)
+{
+	size_t size = strnlen(name, CHI_NAME_MAX);
+
+	if (size == 0 || size == CHI_NAME_MAX)
+		return chi_error_set(-EINVAL, "the name of a pool has 1 to %u characters", CHI_NAME_MAX - 1);
+	for (size_t i = 0; i < size; i++) {
+		if (name[i] <= ' ' || name[i] > '~')
+			return chi_error_set(-EINVAL, "the name of a pool has printable characters and no spaces");
+	}
+	if (spec->n_containers > CHI_POOL_CONTAINERS_MAX)
+		return chi_error_set(-EINVAL, "pool '%s': %u containers (allowed 1..%u)", name, spec->n_containers,
+				     CHI_POOL_CONTAINERS_MAX);
+	return 0;
+}
+
+static struct chi_pool *find_name(struct chi_pool_manager *manager, const char *name)
+{
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
+		struct chi_pool *pool = manager->slots[i].pool;
+
+		if (pool && pool->state != CHI_POOL_ENDING && strcmp(pool->name, name) == 0)
+			return pool;
+	}
+	return NULL;
+}
+
+/* Round and round, so that an id's slot rests as long as possible. */
+static struct slot *find_free_slot(struct chi_pool_manager *manager, uint32_t *ret_index)
+{
+	for (uint32_t n = FIRST_FREE_SLOT; n < CHI_POOL_SLOTS; n++) {
+		uint32_t index = manager->next_slot;
+		struct slot *slot = &manager->slots[index];
+
+		manager->next_slot = index + 1 < CHI_POOL_SLOTS ? index + 1 : FIRST_FREE_SLOT;
+		if (!slot->pool && slot->reuse < REUSE_MAX) {
+			*ret_index = index;
+			return slot;
+		}
+	}
+	return NULL;
+}
+
+static int check_existing(const struct chi_pool *pool, const struct chi_pool_spec *spec, bool open_existing,
+			  uint32_t *ret_pool_id)
+{
+	uint64_t hash = pool->module->table->interface_hash;
+
+	if (!open_existing)
+		return chi_error_set(-EEXIST, "pool '%s' is there already", pool->name);
+	if (strcmp(pool->module->name, spec->module) != 0)
+		return chi_error_set(-EEXIST, "pool '%s' is there already, of module '%s'", pool->name,
+				     pool->module->name);
+	if (spec->interface_hash && spec->interface_hash != hash)
+		return chi_error_set(-EPROTO, "pool '%s': module '%s' has interface %016llx, asked for is %016llx",
+				     pool->name, pool->module->name, (unsigned long long)hash,
+				     (unsigned long long)spec->interface_hash);
+	*ret_pool_id = pool->id;
+	return 0;
+}
+
+/* Reserve name and slot for a new pool (1), or open the one of that name (0). */
+static int reserve(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, struct chi_pool *pool,
+		   bool open_existing, uint32_t fixed_id, uint32_t *ret_pool_id)
+{
+	uint64_t delay_ns = WAIT_FIRST_NS;
+
+	for (;;) {
+		struct chi_pool *there;
+		uint32_t index = fixed_id;
+		struct slot *slot;
+		int ret = 1;
+
+		pthread_mutex_lock(&manager->lock);
+		there = find_name(manager, pool->name);
+		if (there && there->state == CHI_POOL_READY) {
+			ret = check_existing(there, spec, open_existing, ret_pool_id);
+		} else if (there && called_from_context(there->maker)) {
+			ret = chi_error_set(-EBUSY, "pool '%s' is asked for by its own create()", pool->name);
+		} else if (!there) {
+			slot = fixed_id ? &manager->slots[fixed_id] : find_free_slot(manager, &index);
+			if (slot) {
+				pool->id = index | slot->reuse << SLOT_BITS;
+				slot->pool = pool;
+				there = pool;
+			} else {
+				ret = chi_error_set(-ENOSPC, "there are %u pools already", CHI_POOL_SLOTS);
+			}
+		}
+		pthread_mutex_unlock(&manager->lock);
+		if (!there || there == pool || ret != 1)
+			return ret;
+		/* somebody makes it just now: see what becomes of it */
+		wait_a_little(&delay_ns);
+	}
+}
+
+static void release_slot(struct chi_pool_manager *manager, const struct chi_pool *pool)
+{
+	struct slot *slot = &manager->slots[pool->id % CHI_POOL_SLOTS];
+
+	pthread_mutex_lock(&manager->lock);
+	slot->pool = NULL;
+	slot->reuse++;
+	pthread_mutex_unlock(&manager->lock);
+}
+
+static int make_tables(struct chi_pool *pool)
+{
+	pool->local_table = calloc(pool->n_containers, sizeof(*pool->local_table));
+	pool->global_table = calloc(pool->n_containers, sizeof(*pool->global_table));
+	pool->by_global_id = calloc(pool->n_containers, sizeof(*pool->by_global_id));
+	if (!pool->local_table || !pool->global_table || !pool->by_global_id)
+		return chi_error_set(-ENOMEM, "no memory for pool '%s'", pool->name);
+	return 0;
+}
+
+/* Room for the lanes of one more container, so that taking them back cannot fail. */
+static int note_lanes(struct chi_pool *pool, const struct chi_container *container)
+{
+	struct chi_retirement *retirement = &pool->retirement;
+	uint32_t n = chi_container_all_lanes(container, NULL);
+	struct chi_lane **lanes = realloc(retirement->lanes, (retirement->n_lanes + n) * sizeof(*lanes) + 1);
+
+	if (!lanes)
+		return chi_error_set(-ENOMEM, "no memory for pool '%s'", pool->name);
+	chi_container_all_lanes(container, lanes + retirement->n_lanes);
+	retirement->lanes = lanes;
+	retirement->n_lanes += n;
+	return 0;
+}
+
+/* @ret_created: the module's create() succeeded, so its destroy() is owed */
+static int make_container(struct chi_pool *pool, const struct chi_pool_spec *spec, uint32_t id, bool *ret_created)
+{
+	const struct chi_module *module = pool->module->table;
+	struct chi_container *container;
+	int noted, error = chi_container_make(pool, id, &container);
+
+	if (error)
+		return error;
+	pool->local_table[id] = container;
+	pool->by_global_id[id] = container;
+	pool->n_local = id + 1;
+	container->creating = true;
+	if (module->create)
+		error = module->create(container, spec->params, spec->params_size);
+	*ret_created = error >= 0;
+	if (error < 0)
+		chi_error_set(error, "pool '%s': create() of module '%s' failed for container %u: %s", pool->name,
+			      pool->module->name, id, strerror(-error));
+	else
+		error = chi_container_ready(container);
+	container->creating = false;
+	noted = note_lanes(pool, container);
+	return error < 0 ? error : noted;
+}
+
+static void event_done(void *arg)
+{
+	chi_context_event_set(arg);
+}
+
+/* Nobody finds the pool any more. Its lanes leave the workers, then the module may take it apart. */
+static void take_apart(struct chi_pool_manager *manager, struct chi_pool *pool, uint32_t n_created)
+{
+	const struct chi_module *module = pool->module->table;
+	struct chi_context_event event;
+
+	chi_context_event_init(&event);
+	pool->retirement.done = event_done;
+	pool->retirement.arg = &event;
+	chi_work_orch_retire_lanes(manager->runtime->orch, &pool->retirement);
+	chi_context_event_wait(&event);
+	for (uint32_t i = 0; module->destroy && i < n_created; i++)
+		module->destroy(pool->local_table[i]);
+}
+
+static void publish(struct chi_pool_manager *manager, struct chi_pool *pool)
+{
+	pthread_mutex_lock(&manager->lock);
+	pool->state = CHI_POOL_READY;
+	pool->maker = NULL;
+	/* release: the whole pool before its address; pairs with the acquire in chi_pool_get() */
+	hshm_store_release(&manager->slots[pool->id % CHI_POOL_SLOTS].ready, pool);
+	pthread_mutex_unlock(&manager->lock);
+}
+
+static int build(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, struct chi_pool *pool)
+{
+	bool at_start = !current_context();
+	uint32_t n_created = 0;
+	int error;
+
+	error = chi_module_get(manager->runtime->modules, spec->module, &pool->module);
+	if (error)
+		return error;
+	if (spec->interface_hash && spec->interface_hash != pool->module->table->interface_hash)
+		return chi_error_set(-EPROTO, "module '%s' has interface %016llx, asked for is %016llx", spec->module,
+				     (unsigned long long)pool->module->table->interface_hash,
+				     (unsigned long long)spec->interface_hash);
+	error = make_tables(pool);
+	if (error)
+		return error;
+	if (chi_work_orch_retire_prepare(manager->runtime->orch, &pool->retirement))
+		return chi_error_set(-ENOMEM, "no memory for pool '%s'", pool->name);
+	for (uint32_t id = 0; !error && id < pool->n_containers; id++) {
+		bool created = false;
+
+		error = make_container(pool, spec, id, &created);
+		n_created += created;
+	}
+	if (error < 0 && !at_start) {
+		char why[256];
+
+		/* the undo switches the fiber, and others use the thread's text meanwhile */
+		snprintf(why, sizeof(why), "%s", chi_error_text());
+		take_apart(manager, pool, n_created);
+		chi_error_set(error, "%s", why);
+	}
+	return error;
+}
+
+static struct chi_pool *alloc_pool(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, const char *name)
+{
+	struct chi_pool *pool = aligned_alloc(HSHM_FALSE_SHARING, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	memset(pool, 0, sizeof(*pool));
+	pool->runtime = manager->runtime;
+	pool->n_containers = spec->n_containers ? spec->n_containers : 1;
+	pool->maker = current_context();
+	strcpy(pool->name, name);
+	return pool;
+}
+
+int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, bool open_existing,
+		  uint32_t fixed_id, uint32_t *ret_pool_id, bool *ret_created)
+{
+	const char *name = spec->name && *spec->name ? spec->name : spec->module;
+	struct chi_pool *pool;
+	int ret = check_spec(spec, name);
+
+	if (ret)
+		return ret;
+	pool = alloc_pool(manager, spec, name);
+	if (!pool)
+		return chi_error_set(-ENOMEM, "no memory for pool '%s'", name);
+	ret = reserve(manager, spec, pool, open_existing, fixed_id, ret_pool_id);
+	if (ret != 1) {
+		if (ret == 0)
+			*ret_created = false;
+		free(pool);
+		return ret;
+	}
+	ret = build(manager, spec, pool);
+	if (ret) {
+		release_slot(manager, pool);
+		if (pool->module)
+			chi_module_put(manager->runtime->modules, pool->module);
+		free_pool(pool);
+		return ret;
+	}
+	*ret_pool_id = pool->id;
+	*ret_created = true;
+	publish(manager, pool);
+	return 0;
+}
+
+/* ---- ending ---- */
+
+/* Take the name away and let no more tasks in; the rest is the caller's. */
+static int begin_end(struct chi_pool_manager *manager, uint32_t pool_id, bool only_idle, struct chi_pool **ret_pool)
+{
+	struct chi_pool *pool;
+	int error = 0;
+
+	if (pool_id == CHI_ADMIN_POOL_ID)
+		return chi_error_set(-EPERM, "admin cannot be destroyed");
+	pthread_mutex_lock(&manager->lock);
+	pool = manager->slots[pool_id % CHI_POOL_SLOTS].pool;
+	if (!pool || pool->id != pool_id || pool->state != CHI_POOL_READY) {
+		error = chi_error_set(-ENOENT, "no pool %u", pool_id);
+	} else if (called_from_pool(pool)) {
+		error = chi_error_set(-EBUSY, "pool '%s' cannot be destroyed by a task of its own", pool->name);
+	} else if (only_idle && in_flight(pool, 0) + in_flight(pool, 1) > 0) {
+		error = chi_error_set(-EBUSY, "pool '%s' has tasks in flight", pool->name);
+	} else {
+		pool->state = CHI_POOL_ENDING;
+		/* relaxed: the fence below orders it before the look at the counts (G1) */
+		hshm_store_relaxed(&pool->closing, 1);
+	}
+	pthread_mutex_unlock(&manager->lock);
+	*ret_pool = pool;
+	return error;
+}
+
+static bool is_left(struct chi_pool_manager *manager, const struct chi_pool *pool)
+{
+	bool left;
+
+	if (in_flight(pool, 0) || in_flight(pool, 1))
+		return false;
+	pthread_mutex_lock(&manager->lock);
+	left = pool->n_pins == 0;
+	pthread_mutex_unlock(&manager->lock);
+	return left;
+}
+
+static int end_pool(struct chi_pool_manager *manager, uint32_t pool_id, bool only_idle)
+{
+	struct chi_work_orch *orch = manager->runtime->orch;
+	uint64_t delay_ns = WAIT_FIRST_NS;
+	struct chi_pool *pool = NULL;
+	int error = begin_end(manager, pool_id, only_idle, &pool);
+
+	if (error)
+		return error;
+	hshm_fence_seq_cst(); /* G1: pairs with the fence in chi_pool_get() */
+	for (uint32_t i = 0; i < chi_work_orch_n_workers(orch); i++)
+		chi_worker_ask_expire(chi_work_orch_worker(orch, i));
+	while (!is_left(manager, pool))
+		wait_a_little(&delay_ns);
+	/* relaxed: a getter that still sees the pool finds it closing (G1, G2) */
+	hshm_store_relaxed(&manager->slots[pool_id % CHI_POOL_SLOTS].ready, NULL);
+	take_apart(manager, pool, pool->n_local);
+	release_slot(manager, pool);
+	chi_module_put(manager->runtime->modules, pool->module);
+	free_pool(pool);
+	return 0;
+}
+
+int chi_pool_end(struct chi_pool_manager *manager, uint32_t pool_id)
+{
+	return end_pool(manager, pool_id, false);
+}
+
+/* ---- ending all, at the runtime's stop ---- */
+
+/* A task of admin's that nobody submitted: it comes to a worker as a work. */
+struct end_all {
+	struct chi_work work;
+	struct chi_pool_manager *manager;
+	struct chi_task task;
+	hshm_au32 failed;
+};
+
+static int end_all_run(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct chi_pool_manager *manager = container->runtime->pools;
+
+	(void)task;
+	(void)context;
+	for (uint32_t i = FIRST_FREE_SLOT; i < CHI_POOL_SLOTS; i++) {
+		uint32_t pool_id = 0;
+
+		pthread_mutex_lock(&manager->lock);
+		if (manager->slots[i].pool)
+			pool_id = manager->slots[i].pool->id;
+		pthread_mutex_unlock(&manager->lock);
+		if (pool_id && end_pool(manager, pool_id, true) < 0)
+			chi_log_debug("at stop: %s", chi_error_text());
+	}
+	return 0;
+}
+
+static const struct chi_method end_all_method = {
+	.name = "end_all",
+	.id = CHI_METHODS_MAX - 1,
+	.task_size = sizeof(struct chi_task),
+	.run = end_all_run,
+};
+
+static void end_all_start(struct chi_worker *worker, struct chi_work *work)
+{
+	struct end_all *end = (struct end_all *)work;
+	struct chi_run_context *context;
+	struct chi_pool *admin;
+	uint8_t epoch;
+
+	admin = chi_pool_get(end->manager, CHI_ADMIN_POOL_ID, &epoch);
+	if (!admin || chi_context_alloc(worker->runtime, 0, &context)) {
+		if (admin)
+			chi_pool_put(admin, epoch);
+		/* release: nothing of `end` is touched after it; pairs with the acquire in chi_pool_end_all() */
+		hshm_store_release(&end->failed, 1);
+		return;
+	}
+	context->task = &end->task;
+	context->pool = admin;
+	context->flush_epoch = epoch;
+	context->method = &end_all_method;
+	context->container = admin->local_table[0];
+	context->numbers = &context->n_numbered;
+	/* relaxed: a load figure */
+	hshm_fetch_add_relaxed(&context->container->n_outstanding, 1);
+	chi_context_start(worker, context);
+}
+
+void chi_pool_end_all(struct chi_pool_manager *manager)
+{
+	struct end_all end = { .work.fn = end_all_start, .manager = manager };
+
+	chi_task_init(&end.task, sizeof(end.task), CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0), end_all_method.id);
+	chi_worker_post(chi_work_orch_worker(manager->runtime->orch, 0), &end.work);
+	/* acquire: pairs with the release in end_all_start() */
+	while (!chi_task_done(&end.task) && !hshm_load_acquire(&end.failed))
+		HSHM_THREAD_MODEL->sleep_for_us(END_ALL_CHECK_US);
+	if (hshm_load_relaxed(&end.failed))
+		chi_log_warn("no memory to end the pools in order");
+}
+
+/* ---- flush ---- */
+
+static struct flush_caller *find_caller(struct chi_pool_manager *manager, const struct chi_run_context *context)
+{
+	for (uint32_t i = 0; i < manager->n_callers; i++) {
+		if (manager->callers[i].context == context)
+			return &manager->callers[i];
+	}
+	return NULL;
+}
+
+/* Under the lock. */
+static int add_caller(struct chi_pool_manager *manager, const struct chi_run_context *context)
+{
+	struct flush_caller *caller = find_caller(manager, context);
+
+	if (caller) {
+		caller->n_flushes++;
+		return 0;
+	}
+	if (manager->n_callers == manager->callers_allocated) {
+		uint32_t n = manager->callers_allocated ? manager->callers_allocated * 2 : 16;
+
+		caller = realloc(manager->callers, n * sizeof(*caller));
+		if (!caller)
+			return chi_error_set(-ENOMEM, "no memory for a flush");
+		manager->callers = caller;
+		manager->callers_allocated = n;
+	}
+	manager->callers[manager->n_callers++] = (struct flush_caller){ context, 1 };
+	/* relaxed: the lock publishes it; a flush that reads it late only waits a little longer */
+	hshm_fetch_add_relaxed(&context->pool->n_flush_callers[context->flush_epoch], 1);
+	return 0;
+}
+
+/* Under the lock; up to, not including @end. */
+static void remove_callers(struct chi_pool_manager *manager, const struct chi_run_context *end)
+{
+	for (const struct chi_run_context *c = current_context()->parent; c != end; c = c->parent) {
+		struct flush_caller *caller = find_caller(manager, c);
+
+		if (--caller->n_flushes)
+			continue;
+		hshm_fetch_sub_relaxed(&c->pool->n_flush_callers[c->flush_epoch], 1);
+		*caller = manager->callers[--manager->n_callers];
+	}
+}
+
+/* Who waits for this flush would keep it waiting for ever: they and those who wait for them are not counted. */
+static int enter_flush(struct chi_pool_manager *manager)
+{
+	int error = 0;
+
+	pthread_mutex_lock(&manager->lock);
+	for (const struct chi_run_context *c = current_context()->parent; c && !error; c = c->parent) {
+		/* the part of a broadcast has no count of its own, and its origin waits for all parts */
+		if (c->broadcast)
+			error = chi_error_set(-EBUSY, "a flush inside a broadcast would wait for itself");
+		else
+			error = add_caller(manager, c);
+		if (error)
+			remove_callers(manager, c);
+	}
+	pthread_mutex_unlock(&manager->lock);
+	return error;
+}
+
+static void leave_flush(struct chi_pool_manager *manager)
+{
+	pthread_mutex_lock(&manager->lock);
+	remove_callers(manager, NULL);
+	pthread_mutex_unlock(&manager->lock);
+}
+
+static void wait_parity(const struct chi_pool *pool, uint32_t parity)
+{
+	uint64_t delay_ns = WAIT_FIRST_NS;
+
+	/* relaxed for the callers: a hint that only grows stale towards longer waiting, and is read again */
+	while (in_flight(pool, parity) > hshm_load_relaxed(&pool->n_flush_callers[parity]))
+		wait_a_little(&delay_ns);
+}
+
+/* What is in the other parity is left over from the flush before (its callers, or who was overtaken by its flip); what is in
+ * this one came since. New tasks go to the parity that is not waited for, so both waits come to an end. */
+static void flush_pool(struct chi_pool *pool)
+{
+	uint32_t parity = hshm_load_relaxed(&pool->flush_epoch) & 1; /* relaxed: only the flush whose turn it is writes it */
+
+	wait_parity(pool, parity ^ 1);
+	/* relaxed: whoever entered before this flush was asked for had read the old one */
+	hshm_store_relaxed(&pool->flush_epoch, parity ^ 1);
+	wait_parity(pool, parity);
+}
+
+int chi_pool_flush_all(struct chi_pool_manager *manager)
+{
+	int error = enter_flush(manager);
+
+	if (error)
+		return error;
+	chi_mutex_lock(&manager->flush_turn);
+	for (uint32_t i = FIRST_FREE_SLOT; i < CHI_POOL_SLOTS; i++) {
+		struct chi_pool *pool;
+
+		pthread_mutex_lock(&manager->lock);
+		pool = manager->slots[i].pool;
+		if (pool && pool->state == CHI_POOL_MAKING)
+			pool = NULL;
+		if (pool)
+			pool->n_pins++;
+		pthread_mutex_unlock(&manager->lock);
+		if (!pool)
+			continue;
+		flush_pool(pool);
+		pthread_mutex_lock(&manager->lock);
+		pool->n_pins--;
+		pthread_mutex_unlock(&manager->lock);
+	}
+	chi_mutex_unlock(&manager->flush_turn);
+	leave_flush(manager);
+	return 0;
+}
+
+/* ---- looking ---- */
+
+uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_info *ret_pools, uint32_t n_max)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&manager->lock);
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
+		const struct chi_pool *pool = manager->slots[i].pool;
+
+		if (!pool || pool->state != CHI_POOL_READY)
+			continue;
+		if (n < n_max) {
+			struct chi_pool_info *info = &ret_pools[n];
+
+			memset(info, 0, sizeof(*info));
+			info->pool_id = pool->id;
+			info->n_containers = pool->n_containers;
+			info->n_tasks = hshm_load_relaxed(&pool->n_started); /* relaxed: a figure to look at */
+			info->n_in_flight = in_flight(pool, 0) + in_flight(pool, 1);
+			strcpy(info->name, pool->name);
+			strcpy(info->module, pool->module->name);
+		}
+		n++;
+	}
+	pthread_mutex_unlock(&manager->lock);
+	return n;
+}
+
+uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log)
+{
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&manager->lock);
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
+		const struct chi_pool *pool = manager->slots[i].pool;
+		uint64_t n_here;
+
+		if (!pool || pool->state == CHI_POOL_MAKING)
+			continue;
+		n_here = in_flight(pool, 0) + in_flight(pool, 1);
+		if (log && n_here)
+			chi_log_warn("pool '%s' (module '%s'): %llu tasks in flight", pool->name, pool->module->name,
+				     (unsigned long long)n_here);
+		n += n_here;
+	}
+	pthread_mutex_unlock(&manager->lock);
+	return n;
+}
