@@ -87,18 +87,31 @@ struct chi_pool_spec {
  *
  * Returns: 1 made, 0 opened, -EEXIST (exclusive, or the name is taken by another module), -ENOENT (no such module),
  *          -ELIBBAD (module refused: ABI version, or not loadable), -EPROTO (interface hash), -EINVAL, -ENOMEM, what the
- *          module's create() returned, or as chi_call().
+ *          module's create() returned, -ENOSPC (4094 pools), -E2BIG (more than 1 MiB of parameters), -EBUSY (a create() that
+ *          asks for its own pool), or as chi_call().
  */
 CHI_API CHI_NODISCARD int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
 					   uint32_t *ret_pool_id);
 
-/** chi_pool_destroy - tasks in flight end first; later ones get -ENOENT. Returns 0, -ENOENT, -EPERM (admin), -EBUSY. */
+/**
+ * chi_pool_destroy - tasks in flight end first; later ones get -ENOENT, and the name is free at once
+ *
+ * Returns: 0, -ENOENT, -EPERM (admin), -EBUSY (asked by a task of that pool, or one that such a task waits for), or as
+ *          chi_call().
+ */
 CHI_API CHI_NODISCARD int chi_pool_destroy(struct chi_client *client, uint32_t pool_id);
 
 /** chi_pool_list - Returns how many there are (may be more than @n_max; so many were written), or a negative errno. */
 CHI_API CHI_NODISCARD int chi_pool_list(struct chi_client *client, struct chi_pool_info *ret_pools, uint32_t n_max);
 
-/** chi_flush - returns 0 when every task submitted to the runtime before this call has ended. */
+/**
+ * chi_flush - wait until what is under way has ended
+ *
+ * That is: every task that the runtime had taken from a lane when the flush began, and all that the calling thread submitted
+ * before. Not waited for: admin's own tasks, and tasks that wait for a flush themselves (in a method: the caller and those who
+ * wait for it). Periodic tasks count like others: cancel them first.
+ * Returns: 0, -EBUSY (called inside a broadcast), -ENOMEM, or as chi_call().
+ */
 CHI_API CHI_NODISCARD int chi_flush(struct chi_client *client);
 
 /** chi_stop - ask the runtime to drain and end. Returns 0 when it has begun. */
