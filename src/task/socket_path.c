@@ -2,7 +2,6 @@
 /*
  * socket_path.c - where a runtime's socket is
  */
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -60,11 +59,8 @@ static bool name_is_valid(const char *name)
 
 	if (length == 0 || length >= CHI_NAME_MAX || name[0] == '.')
 		return false;
-	for (size_t i = 0; i < length; i++) {
-		if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
-			return false;
-	}
-	return true;
+	/* not isalnum(): in some locales it takes more than ASCII */
+	return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
 }
 
 static int join(const char *folder, const char *name, struct chi_socket_path *ret_path)

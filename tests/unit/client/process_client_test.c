@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * process_client_test.c - memory, lanes, fire-and-forget, and the end of the runtime or of the process
+ */
+#include "fake_runtime.h"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "task/submitter.h"
+
+struct fixture {
+	struct fake_runtime fake;
+	struct chi_client *client;
+};
+
+static int setup(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+	fake_init(&fixture->fake);
+	assert_int_equal(fake_connect(&fixture->fake, &fixture->client), 0);
+	*state = fixture;
+	return 0;
+}
+
+/* The fake takes nothing: hang up first, or disconnect would wait for it to do so. */
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fake_hang_up(&fixture->fake);
+	chi_client_disconnect(fixture->client);
+	fake_fini(&fixture->fake);
+	free(fixture);
+	return 0;
+}
+
+static struct chi_task *new_task(struct chi_client *client, uint16_t flags)
+{
+	struct chi_task *task;
+
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), 9, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+	task->flags = flags;
+	return task;
+}
+
+/* ---- submit ---- */
+
+static void submitted_tasks_arrive_in_order_at_their_priority(void **state)
+{
+	struct fixture *fixture = *state;
+	struct hipc_mpsc_consumer low = { 0 }, high = { 0 };
+	struct chi_task *first = new_task(fixture->client, 0);
+	struct chi_task *second = new_task(fixture->client, 0);
+	struct chi_task *slow = new_task(fixture->client, CHI_TASK_HIGH_LATENCY);
+	uint32_t lane = HSHM_THREAD_MODEL->index() % FAKE_LANES;
+	struct chi_buffer buffer;
+
+	assert_int_equal(chi_submit(fixture->client, first), 0);
+	assert_int_equal(chi_submit(fixture->client, slow), 0);
+	assert_int_equal(chi_submit(fixture->client, second), 0);
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, first, 1, CHI_BUFFER_IN), 0);
+	assert_int_equal(fake_take(&fixture->fake, &low, lane, CHI_PRIO_LOW_LATENCY) * HIPC_REF_UNIT,
+			 hipc_ptr_offset(buffer.ptr));
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, second, 1, CHI_BUFFER_IN), 0);
+	assert_int_equal(fake_take(&fixture->fake, &low, lane, CHI_PRIO_LOW_LATENCY) * HIPC_REF_UNIT,
+			 hipc_ptr_offset(buffer.ptr));
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, slow, 1, CHI_BUFFER_IN), 0);
+	assert_int_equal(fake_take(&fixture->fake, &high, lane, CHI_PRIO_HIGH_LATENCY) * HIPC_REF_UNIT,
+			 hipc_ptr_offset(buffer.ptr));
+	assert_int_equal(fake_take(&fixture->fake, &low, lane, CHI_PRIO_LOW_LATENCY), 0);
+	/* each priority's lane was asked for once */
+	assert_int_equal(hshm_load_relaxed(&fixture->fake.n_lanes_asked), 2);
+}
+
+static void armed_lane_is_rung_and_a_hot_one_is_not(void **state)
+{
+	struct fixture *fixture = *state;
+	hshm_au32 *armed = (hshm_au32 *)((char *)fixture->fake.main.map.base + chi_main_armed_offset(0));
+	eventfd_t rings;
+
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	assert_int_equal(eventfd_read(fixture->fake.eventfd, &rings), -1);
+	hshm_store_relaxed(armed, 1);
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	assert_int_equal(eventfd_read(fixture->fake.eventfd, &rings), 0);
+}
+
+static void memory_that_is_not_the_clients_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	_Alignas(64) struct chi_task on_stack;
+	struct chi_task *task = new_task(fixture->client, 0);
+	char *base = (char *)task;
+	struct chi_buffer buffer;
+
+	chi_task_init(&on_stack, sizeof(on_stack), 9, CHI_QUERY_LOCAL_ID(0), 0);
+	assert_int_equal(chi_submit(fixture->client, &on_stack), -EINVAL);
+	assert_int_equal(on_stack.submitter, 0);
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, &on_stack, 1, CHI_BUFFER_IN), -EFAULT);
+
+	/* not aligned to a reference's unit */
+	memset(base + 8, 0, sizeof(*task) - 8);
+	assert_int_equal(chi_submit(fixture->client, base + 8), -EINVAL);
+	/* says that it is larger than what is left of the segment */
+	chi_task_init(task, sizeof(*task), 9, CHI_QUERY_LOCAL_ID(0), 0);
+	task->size_bytes = FAKE_CLIENT_BYTES;
+	assert_int_equal(chi_submit(fixture->client, task), -EINVAL);
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, task, FAKE_CLIENT_BYTES, CHI_BUFFER_IN), -EFAULT);
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, task, UINT64_MAX, CHI_BUFFER_IN), -EFAULT);
+	/* nothing of it came to the runtime */
+	assert_int_equal(hshm_load_relaxed(&fixture->fake.n_lanes_asked), 0);
+}
+
+static void queue_and_parking_words_cannot_be_lent(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t park_ref;
+	hshm_au32 *park = fixture->client->ops->park(fixture->client, &park_ref);
+	struct chi_buffer buffer;
+	/* a task laid over the segment's first lane: header, tail and slots */
+	struct chi_task *on_queue = (struct chi_task *)((char *)park - (uint64_t)park_ref * 4 +
+							chi_client_queue_offset(FAKE_LANES));
+
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, park, 4, CHI_BUFFER_OUT), -EFAULT);
+	assert_int_equal(fixture->client->ops->submit(fixture->client, on_queue), -EINVAL);
+}
+
+static void parking_word_is_the_lanes_and_its_reference_names_it(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t ref;
+	hshm_au32 *word = fixture->client->ops->park(fixture->client, &ref);
+	hshm_au32 *seen = (hshm_au32 *)((char *)fixture->fake.segment.map.base + (uint64_t)ref * 4);
+
+	assert_int_equal((uint64_t)ref * 4, chi_client_park_offset(HSHM_THREAD_MODEL->index() % FAKE_LANES));
+	hshm_store_relaxed(word, 41);
+	assert_int_equal(hshm_load_relaxed(seen), 41);
+}
+
+static void full_lane_returns_eagain_and_the_task_stays_the_callers(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chi_task *task;
+
+	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
+		assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	task = new_task(fixture->client, CHI_TASK_FIRE_AND_FORGET);
+	assert_int_equal(chi_submit(fixture->client, task), -EAGAIN);
+	assert_int_equal(task->submitter, 0);
+	assert_int_equal(chi_task_free(fixture->client, task), 0);
+}
+
+static void late_answer_for_another_lane_is_passed_over(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->fake.late_answer = true;
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+}
+
+static void answer_without_a_descriptor_returns_eproto(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->fake.lane_fds = 0;
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), -EPROTO);
+}
+
+static void armed_word_outside_the_main_segment_returns_eproto(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->fake.armed_index = UINT32_MAX;
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), -EPROTO);
+	fixture->fake.armed_index = 0;
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+}
+
+static void silent_runtime_delays_a_lane_no_longer_than_the_timeout(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->fake.silent = true;
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), -EAGAIN);
+}
+
+/* ---- memory ---- */
+
+static void cap_returns_enomem_and_freed_memory_comes_back(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t most = FAKE_CLIENT_BYTES - chi_client_heap_offset(FAKE_LANES, FAKE_DEPTH);
+	void *memory, *more;
+
+	assert_int_equal(chi_alloc(fixture->client, FAKE_CLIENT_BYTES, &memory), -ENOMEM);
+	assert_true(chi_error_text()[0]);
+	assert_int_equal(chi_alloc(fixture->client, most / 4 * 3, &memory), 0);
+	assert_int_equal(chi_alloc(fixture->client, most / 4 * 3, &more), -ENOMEM);
+	chi_free(fixture->client, memory);
+	assert_int_equal(chi_alloc(fixture->client, most / 4 * 3, &more), 0);
+	chi_free(fixture->client, more);
+	assert_int_equal(chi_alloc(fixture->client, 0, &memory), -EINVAL);
+}
+
+/* ---- fire and forget ---- */
+
+static void given_tasks_are_reclaimed_by_later_submits(void **state)
+{
+	struct fixture *fixture = *state;
+	struct hipc_mpsc_consumer consumer = { 0 };
+	uint32_t lane = HSHM_THREAD_MODEL->index() % FAKE_LANES;
+
+	/* many more than the segment holds at once */
+	for (uint32_t i = 0; i < 4 * FAKE_CLIENT_BYTES / CHI_TASK_SIZE_MAX; i++) {
+		struct chi_task *task;
+
+		assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+		task->flags = CHI_TASK_FIRE_AND_FORGET;
+		assert_int_equal(chi_submit(fixture->client, task), 0);
+		fake_complete(&fixture->fake, fake_take(&fixture->fake, &consumer, lane, CHI_PRIO_LOW_LATENCY));
+	}
+}
+
+static void given_tasks_are_reclaimed_when_memory_is_short(void **state)
+{
+	struct fixture *fixture = *state;
+	struct hipc_mpsc_consumer consumer = { 0 };
+	uint32_t lane = HSHM_THREAD_MODEL->index() % FAKE_LANES;
+	uint32_t refs[FAKE_CLIENT_BYTES / CHI_TASK_SIZE_MAX], n = 0;
+	struct chi_task *task;
+
+	/* not one is done until the memory is used up */
+	while (chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task) == 0) {
+		task->flags = CHI_TASK_FIRE_AND_FORGET;
+		assert_int_equal(chi_submit(fixture->client, task), 0);
+		refs[n++] = fake_take(&fixture->fake, &consumer, lane, CHI_PRIO_LOW_LATENCY);
+	}
+	assert_true(n > 10);
+	/* the oldest stay, as a periodic task would: they must not hide the rest */
+	for (uint32_t i = 8; i < n; i++)
+		fake_complete(&fixture->fake, refs[i]);
+	for (uint32_t i = 8; i < n; i++)
+		assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+	assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task), -ENOMEM);
+}
+
+static void given_tasks_in_flight_are_not_reclaimed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct hipc_mpsc_consumer consumer = { 0 };
+	uint32_t lane = HSHM_THREAD_MODEL->index() % FAKE_LANES;
+	struct chi_task *task = new_task(fixture->client, CHI_TASK_FIRE_AND_FORGET);
+
+	task->period_ns = 4711;
+	assert_int_equal(chi_submit(fixture->client, task), 0);
+	fake_take(&fixture->fake, &consumer, lane, CHI_PRIO_LOW_LATENCY);
+	for (uint32_t i = 0; i < 200; i++)
+		new_task(fixture->client, 0);
+	assert_int_equal(task->period_ns, 4711);
+}
+
+/* ---- ends ---- */
+
+static void hang_up_is_found_and_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chi_task *task = new_task(fixture->client, 0);
+
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	assert_int_equal(chi_client_alive(fixture->client), 0);
+	shutdown(fixture->fake.own_end, SHUT_RDWR);
+	assert_int_equal(chi_client_alive(fixture->client), -EOWNERDEAD);
+	assert_int_equal(chi_client_alive(fixture->client), -EOWNERDEAD);
+	assert_int_equal(chi_submit(fixture->client, task), -EOWNERDEAD);
+	assert_int_equal(task->submitter, 0);
+}
+
+static void full_lane_of_a_dead_runtime_returns_eownerdead(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
+		assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	shutdown(fixture->fake.own_end, SHUT_RDWR);
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), -EOWNERDEAD);
+}
+
+static void lane_of_a_dead_runtime_returns_eownerdead(void **state)
+{
+	struct fixture *fixture = *state;
+
+	shutdown(fixture->fake.own_end, SHUT_RDWR);
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), -EOWNERDEAD);
+}
+
+struct drain {
+	struct fake_runtime *fake;
+	uint32_t lane;
+	uint32_t n_taken;
+};
+
+static void drain_slowly(void *arg)
+{
+	struct drain *drain = arg;
+	struct hipc_mpsc_consumer consumer = { 0 };
+
+	while (drain->n_taken < FAKE_DEPTH) {
+		HSHM_THREAD_MODEL->sleep_for_us(2000);
+		if (fake_take(drain->fake, &consumer, drain->lane, CHI_PRIO_LOW_LATENCY))
+			drain->n_taken++;
+	}
+}
+
+static void disconnect_waits_until_the_runtime_has_taken_all(void **state)
+{
+	struct fixture other;
+	struct drain drain = { .fake = &other.fake, .lane = HSHM_THREAD_MODEL->index() % FAKE_LANES };
+	struct hshm_thread *thread;
+	struct hipc_multi_mpsc_queue queue;
+	struct hipc_mpsc_queue ring;
+
+	(void)state;
+	fake_init(&other.fake);
+	assert_int_equal(fake_connect(&other.fake, &other.client), 0);
+	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
+		assert_int_equal(chi_submit(other.client, new_task(other.client, CHI_TASK_FIRE_AND_FORGET)), 0);
+	assert_int_equal(HSHM_THREAD_MODEL->spawn("drain", drain_slowly, &drain, &thread), 0);
+	chi_client_disconnect(other.client);
+	/* what is left in the ring when it returns would never have been run */
+	assert_int_equal(hipc_multi_mpsc_queue_attach((char *)other.fake.segment.map.base +
+							      chi_client_queue_offset(FAKE_LANES),
+						      FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header),
+						      &queue),
+			 0);
+	ring = hipc_multi_mpsc_queue_lane(&queue, drain.lane, CHI_PRIO_LOW_LATENCY);
+	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
+		assert_int_equal((uint32_t)hshm_load_relaxed(&ring.slots[i]), 0);
+	HSHM_THREAD_MODEL->join(thread);
+	assert_int_equal(drain.n_taken, FAKE_DEPTH);
+	fake_fini(&other.fake);
+}
+
+/* In the child: the exit code is the line that failed, 0 when all holds. */
+#define CHECK(condition)              \
+	do {                          \
+		if (!(condition))     \
+			_exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1); \
+	} while (0)
+
+static void check_in_child(struct fixture *fixture, const void *memory)
+{
+	struct chi_runtime_info info;
+	struct chi_buffer buffer;
+	void *block;
+
+	CHECK(chi_client_alive(fixture->client) == -ENOTCONN);
+	CHECK(chi_alloc(fixture->client, 64, &block) == -ENOTCONN);
+	CHECK(chi_task_alloc(fixture->client, 128, 1, CHI_QUERY_LOCAL_ID(0), 0, &block) == -ENOTCONN);
+	CHECK(chi_buffer_set(fixture->client, &buffer, &info, 1, CHI_BUFFER_IN) == -ENOTCONN);
+	CHECK(fixture->client->ops->submit(fixture->client, (struct chi_task *)(uintptr_t)memory) == -ENOTCONN);
+	CHECK(chi_client_runtime_info(fixture->client, &info) == -ENOTCONN);
+	chi_free(fixture->client, (void *)(uintptr_t)memory);
+	chi_client_disconnect(fixture->client);
+	_exit(0);
+}
+
+static void forked_child_gets_enotconn_and_harms_nobody(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chi_task *task = new_task(fixture->client, 0);
+	int status;
+	pid_t child;
+
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		check_in_child(fixture, task);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	/* the parent's connection and memory are as before */
+	assert_int_equal(chi_client_alive(fixture->client), 0);
+	assert_int_equal(chi_submit(fixture->client, task), 0);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(submitted_tasks_arrive_in_order_at_their_priority),
+		CASE(armed_lane_is_rung_and_a_hot_one_is_not),
+		CASE(memory_that_is_not_the_clients_is_refused),
+		CASE(queue_and_parking_words_cannot_be_lent),
+		CASE(parking_word_is_the_lanes_and_its_reference_names_it),
+		CASE(full_lane_returns_eagain_and_the_task_stays_the_callers),
+		CASE(late_answer_for_another_lane_is_passed_over),
+		CASE(answer_without_a_descriptor_returns_eproto),
+		CASE(armed_word_outside_the_main_segment_returns_eproto),
+		CASE(silent_runtime_delays_a_lane_no_longer_than_the_timeout),
+		CASE(cap_returns_enomem_and_freed_memory_comes_back),
+		CASE(given_tasks_are_reclaimed_by_later_submits),
+		CASE(given_tasks_are_reclaimed_when_memory_is_short),
+		CASE(given_tasks_in_flight_are_not_reclaimed),
+		CASE(hang_up_is_found_and_stays),
+		CASE(full_lane_of_a_dead_runtime_returns_eownerdead),
+		CASE(lane_of_a_dead_runtime_returns_eownerdead),
+		CASE(disconnect_waits_until_the_runtime_has_taken_all),
+		CASE(forked_child_gets_enotconn_and_harms_nobody),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
