@@ -97,7 +97,7 @@ int hshm_segment_create(const char *name, uint64_t size_bytes, uint32_t segment_
 {
 	int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | (seal == HSHM_SEAL_WRITE ? F_SEAL_FUTURE_WRITE : 0);
 	void *base;
-	int fd, rc;
+	int fd = -1, rc;
 
 	rc = check_numbers(&size_bytes, segment_id);
 	if (rc < 0)

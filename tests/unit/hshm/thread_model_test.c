@@ -93,7 +93,7 @@ static void sleep_of_10_us_is_not_stretched_by_timer_slack(void **state)
 	assert_in_range(here, 10000, 50000);
 	HSHM_THREAD_MODEL->join(start(measure_sleep, &there));
 	assert_in_range(there, 10000, 50000);
-	assert_in_range(shortest_sleep_ns(0), 0, 50000);
+	assert_true(shortest_sleep_ns(0) < 50000);
 }
 
 static volatile sig_atomic_t n_alarms;
