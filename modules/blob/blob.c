@@ -180,9 +180,7 @@ static int blob_monitor(struct chi_container *container, enum chi_monitor_mode m
 
 	if (mode != CHI_MONITOR_LOCAL_SCHEDULE || monitor->task->method_id > CHI_BLOB_STAT)
 		return -ENOTSUP;
-	/* the low bits have chosen the container: they would leave lanes unused */
-	monitor->lane_id = chi_container_lane_by_hash(container, monitor->queue_id,
-						      chi_blob_key_hash(&task->key) >> 32);
+	monitor->lane_id = chi_container_lane_by_hash(container, monitor->queue_id, chi_blob_key_hash(&task->key));
 	return 0;
 }
 
