@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * chimaera.c - one command with subcommands: start, stop, status
+ */
+#include "chimaera.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <chimaera/task.h>
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "start", command_start, "run a runtime that other processes can use" },
+	{ "stop", command_stop, "ask a runtime to end, and wait until it has" },
+	{ "status", command_status, "show a runtime's workers and pools" },
+};
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_usage(FILE *out)
+{
+	fprintf(out, "Usage: chimaera COMMAND [OPTION...]\n\n");
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fprintf(out, "\n`chimaera COMMAND --help' tells a command's options. Also: --help, --version.\n"
+		     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n");
+}
+
+int parse_arguments(const struct argp *argp, int argc, char **argv, void *input)
+{
+	argp_err_exit_status = EXIT_USAGE;
+	return argp_parse(argp, argc, argv, 0, NULL, input) ? EXIT_USAGE : EXIT_OK;
+}
+
+const char *shown_name(const char *name)
+{
+	const char *from_environment = getenv("CHIMAERA_NAME");
+
+	if (name)
+		return name;
+	return from_environment && *from_environment ? from_environment : "default";
+}
+
+int connect_to(const char *name, struct chi_client **ret_client)
+{
+	int error = chi_client_connect(&CHI_CLIENT_OPTS(.name = name), ret_client);
+
+	if (!error)
+		return EXIT_OK;
+	fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(name),
+		*chi_error_text() ? chi_error_text() : strerror(-error));
+	if (error != -ENOENT && error != -ECONNREFUSED)
+		return EXIT_FAILED;
+	fprintf(stderr, "chimaera: start one with: chimaera start --foreground%s%s\n", name ? " --name " : "",
+		name ? name : "");
+	return EXIT_NO_RUNTIME;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0) {
+		print_usage(stdout);
+		return EXIT_OK;
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+		printf("chimaera %s\n", CHIMAERA_VERSION);
+		return EXIT_OK;
+	}
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0) {
+			char shown[32];
+
+			snprintf(shown, sizeof(shown), "chimaera %s", name);
+			argv[1] = shown;
+			return commands[i].run(argc - 1, argv + 1);
+		}
+	}
+	if (argc > 1)
+		fprintf(stderr, "chimaera: there is no command '%s'\n", name);
+	print_usage(stderr);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * start.c - chimaera start --foreground: the daemon
+ */
+#include "chimaera.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <chimaera/runtime.h>
+#include <hshm/clock.h>
+
+struct arguments {
+	bool foreground;
+	const char *config_file;
+	const char *name;
+};
+
+enum { OPTION_FOREGROUND = 0x100 };
+
+static const struct argp_option options[] = {
+	{ "foreground", OPTION_FOREGROUND, NULL, 0, "Stay in the foreground: the only way so far", 0 },
+	{ "config", 'c', "FILE", 0, "Configuration (YAML); every key has a default", 0 },
+	{ "name", 'n', "NAME", 0, "Name of the runtime, before the configuration's", 0 },
+	{ 0 },
+};
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+
+	switch (key) {
+	case OPTION_FOREGROUND:
+		arguments->foreground = true;
+		return 0;
+	case 'c':
+		arguments->config_file = value;
+		return 0;
+	case 'n':
+		arguments->name = value;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is too much", value);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.doc = "Run a runtime that other processes can use.\v"
+	       "It is ready when it says so on its standard output. SIGTERM, SIGINT and `chimaera stop' let tasks in "
+	       "flight end, up to stop_timeout_ms of the configuration.",
+};
+
+/* Signals, or chi_stop() by a client: whichever comes first. A thread waits for each, since neither can wait for both. */
+static void *wait_for_stop(void *arg)
+{
+	chi_runtime_wait_stop(arg, HSHM_FOREVER);
+	kill(getpid(), SIGTERM);
+	return NULL;
+}
+
+static void block_signals(sigset_t *set)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	/* before any thread is made: all inherit it */
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static int serve(struct chi_runtime *runtime, const sigset_t *signals)
+{
+	uint64_t n_given_up = 0;
+	pthread_t waiter;
+	int signal_number, error;
+
+	error = pthread_create(&waiter, NULL, wait_for_stop, runtime);
+	if (error) {
+		fprintf(stderr, "chimaera: %s\n", strerror(error));
+		chi_runtime_stop(runtime, 0, NULL);
+		return EXIT_FAILED;
+	}
+	printf("chimaera: ready (%s, pid %d, %s)\n", chi_runtime_name(runtime), (int)getpid(),
+	       chi_runtime_socket(runtime));
+	fflush(stdout);
+	sigwait(signals, &signal_number);
+	/* in that wait it holds nothing */
+	pthread_cancel(waiter);
+	pthread_join(waiter, NULL);
+	error = chi_runtime_stop(runtime, 0, &n_given_up);
+	if (error)
+		fprintf(stderr, "chimaera: ended, but %llu tasks were given up\n", (unsigned long long)n_given_up);
+	return error ? EXIT_FAILED : EXIT_OK;
+}
+
+int command_start(int argc, char **argv)
+{
+	struct arguments arguments = { 0 };
+	struct chi_runtime *runtime;
+	sigset_t signals;
+	int error = parse_arguments(&argp, argc, argv, &arguments);
+
+	if (error)
+		return error;
+	if (!arguments.foreground) {
+		fprintf(stderr, "chimaera: start needs --foreground; to run it in the background, give it to a "
+				"supervisor (systemd) or to the shell (&)\n");
+		return EXIT_USAGE;
+	}
+	block_signals(&signals);
+	error = chi_runtime_start(&CHI_RUNTIME_OPTS(.listen = true, .config_file = arguments.config_file,
+						    .name = arguments.name),
+				  &runtime);
+	if (error) {
+		fprintf(stderr, "chimaera: cannot start: %s\n",
+			*chi_error_text() ? chi_error_text() : strerror(-error));
+		return EXIT_FAILED;
+	}
+	return serve(runtime, &signals);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * stop.c - chimaera stop: ask, then wait for the hang-up
+ */
+#include "chimaera.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <chimaera/admin.h>
+#include <hshm/clock.h>
+#include <hshm/thread_model.h>
+
+#define LOOK_EVERY_US 10000u
+#define DOT_EVERY_NS  HSHM_NSEC_PER_SEC
+
+struct arguments {
+	const char *name;
+	uint64_t timeout_ns;
+};
+
+static const struct argp_option options[] = {
+	{ "name", 'n', "NAME", 0, "Name of the runtime, or a path with '/' to its socket", 0 },
+	{ "timeout", 't', "MS", 0, "Wait at most so many milliseconds (60000)", 0 },
+	{ 0 },
+};
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+	struct arguments *arguments = state->input;
+	unsigned long long ms;
+	char *end;
+
+	switch (key) {
+	case 'n':
+		arguments->name = value;
+		return 0;
+	case 't':
+		errno = 0;
+		ms = strtoull(value, &end, 10);
+		if (errno || end == value || *end || *value == '-' || ms > UINT64_MAX / HSHM_NSEC_PER_MSEC)
+			argp_error(state, "--timeout: '%s' is no number of milliseconds", value);
+		arguments->timeout_ns = ms * HSHM_NSEC_PER_MSEC;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is too much", value);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.doc = "Ask a runtime to end and wait until it has: tasks in flight end first.\v"
+	       "Exit codes: 0 it has ended, 1 it has not in that time, 3 there is none.",
+};
+
+/* Until it hangs up: 0, or -ETIMEDOUT. */
+static int wait_for_end(struct chi_client *client, uint64_t timeout_ns)
+{
+	uint64_t started_ns = hshm_clock_ns(), dots = 0;
+	bool on_terminal = isatty(STDERR_FILENO);
+	int error = 0;
+
+	while (!error && chi_client_alive(client) == 0) {
+		uint64_t waited_ns = hshm_clock_ns() - started_ns;
+
+		if (waited_ns >= timeout_ns)
+			error = -ETIMEDOUT;
+		for (; on_terminal && dots < waited_ns / DOT_EVERY_NS; dots++)
+			fputs(dots ? "." : "chimaera: waiting for tasks in flight .", stderr);
+		HSHM_THREAD_MODEL->sleep_for_us(LOOK_EVERY_US);
+	}
+	if (dots)
+		fputc('\n', stderr);
+	return error;
+}
+
+int command_stop(int argc, char **argv)
+{
+	struct arguments arguments = { .timeout_ns = 60 * HSHM_NSEC_PER_SEC };
+	struct chi_client *client;
+	int error = parse_arguments(&argp, argc, argv, &arguments);
+
+	if (!error)
+		error = connect_to(arguments.name, &client);
+	if (error)
+		return error;
+	error = chi_stop(client);
+	/* it may have gone before it could answer, or be on its way already */
+	if (error == 0 || error == -EOWNERDEAD || error == -ESHUTDOWN)
+		error = wait_for_end(client, arguments.timeout_ns);
+	chi_client_disconnect(client);
+	if (error) {
+		fprintf(stderr, "chimaera: runtime '%s' has not ended: %s\n", shown_name(arguments.name),
+			strerror(-error));
+		return EXIT_FAILED;
+	}
+	printf("chimaera: runtime '%s' has ended\n", shown_name(arguments.name));
+	return EXIT_OK;
+}
