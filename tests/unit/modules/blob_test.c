@@ -19,7 +19,7 @@ static int set_up(void **state)
 
 static struct chi_blob_key key_of(const char *text)
 {
-	struct chi_blob_key key;
+	struct chi_blob_key key = { 0 };
 
 	assert_int_equal(chi_blob_key_set(&key, text, strlen(text)), 0);
 	return key;
@@ -42,7 +42,7 @@ static int get_text(uint32_t pool_id, const char *key_text, const char *value)
 {
 	struct chi_blob_key key = key_of(key_text);
 	char *memory = lend(strlen(value));
-	struct chi_blob_info info;
+	struct chi_blob_info info = { 0 };
 	int rc = chi_blob_get(client, pool_id, &key, memory, strlen(value), &info);
 
 	if (!rc) {
@@ -71,7 +71,7 @@ static void round_trip(uint64_t n, int noise)
 {
 	struct chi_blob_key key = key_of("round trip");
 	unsigned char *in = lend(n), *out = lend(n);
-	struct chi_blob_info info;
+	struct chi_blob_info info = { 0 };
 
 	fill(in, n, n + 3, noise);
 	assert_true(chi_blob_put(client, pool, &key, in, n, &info) >= 0);
@@ -104,7 +104,7 @@ static void chunks_are_counted(void **state)
 	struct chi_blob_key key = key_of("chunks");
 	uint64_t n = 4 * MIB + 1;
 	unsigned char *in = lend(n);
-	struct chi_blob_task *task;
+	struct chi_blob_task *task = NULL;
 
 	(void)state;
 	fill(in, n, 3, 0);
@@ -133,7 +133,7 @@ static void put_tells_made_from_replaced(void **state)
 static void a_missing_key_returns_enoent(void **state)
 {
 	struct chi_blob_key key = key_of("missing");
-	struct chi_blob_info info;
+	struct chi_blob_info info = { 0 };
 
 	(void)state;
 	assert_int_equal(get_text(pool, "missing", "x"), -ENOENT);
@@ -159,7 +159,7 @@ static void a_small_buffer_returns_enospc_and_the_size(void **state)
 
 static void keys_have_1_to_255_bytes(void **state)
 {
-	struct chi_blob_key key;
+	struct chi_blob_key key = { 0 };
 	char text[300];
 
 	(void)state;
@@ -175,7 +175,7 @@ static void a_key_of_another_container_returns_einval(void **state)
 {
 	struct chi_blob_key key = key_of("where am I");
 	uint64_t home = chi_blob_key_hash(&key) % CONTAINERS;
-	struct chi_blob_task *task;
+	struct chi_blob_task *task = NULL;
 
 	(void)state;
 	for (uint32_t method = CHI_BLOB_PUT; method <= CHI_BLOB_STAT; method++) {
@@ -223,7 +223,7 @@ static void list_gives_every_key_of_every_container_once(void **state)
 
 static void usage_folds_all_containers(void **state)
 {
-	struct chi_blob_usage_task all, one;
+	struct chi_blob_usage_task all = { 0 }, one = { 0 };
 	uint64_t n_objects = 0, size_bytes = 0;
 
 	(void)state;
@@ -244,7 +244,7 @@ static void at_the_memory_limit_put_returns_enospc_and_the_old_value_stays(void 
 	uint32_t id = make_pool("limited", (struct chi_blob_params){ .memory_max_bytes = 100000 });
 	struct chi_blob_key key = key_of("noise");
 	unsigned char *memory = lend(200000);
-	struct chi_blob_usage_task usage;
+	struct chi_blob_usage_task usage = { 0 };
 
 	(void)state;
 	assert_int_equal(put_text(id, "noise", "the old value"), 1);
@@ -266,7 +266,7 @@ static void a_put_whose_compress_fails_leaves_the_old_value(void **state)
 	uint32_t id = make_pool("failing", params);
 	struct chi_blob_key key = key_of("key");
 	unsigned char *memory = lend(40960), *back = lend(40960);
-	struct chi_blob_info info;
+	struct chi_blob_info info = { 0 };
 
 	(void)state;
 	memset(memory, 'o', 40960);
@@ -354,13 +354,13 @@ static void a_value_that_changes_meanwhile_stays_whole(void **state)
 static void *race(void *arg)
 {
 	struct chi_blob_key key = key_of("race");
-	unsigned char *memory;
+	unsigned char *memory = NULL;
 	uintptr_t n_bad = 0;
 
 	if (chi_alloc(client, RACE_BYTES, &memory))
 		return (void *)1;
 	for (int i = 0; i < 30; i++) {
-		struct chi_blob_info info;
+		struct chi_blob_info info = { 0 };
 		uint64_t n = RACE_BYTES - (uint64_t)(i * 7000);
 
 		memset(memory, 'a' + i % 20, n);
@@ -399,7 +399,7 @@ static void a_get_sees_one_whole_value_while_others_put(void **state)
 
 static void put_and_get_wait_for_compress(void **state)
 {
-	struct chi_runtime_info before, after;
+	struct chi_runtime_info before = { 0 }, after = { 0 };
 	uint64_t n_waits = 0;
 
 	(void)state;

@@ -77,7 +77,7 @@ static void a_level_out_of_range_returns_einval(void **state)
 {
 	static const int32_t levels[] = { CHI_COMPRESS_LEVEL_MIN - 1, CHI_COMPRESS_LEVEL_MAX + 1, INT32_MIN, INT32_MAX };
 	unsigned char *in = lend(64), *out = lend(256);
-	uint64_t out_bytes;
+	uint64_t out_bytes = 0;
 
 	(void)state;
 	memset(in, 'a', 64);
@@ -89,7 +89,7 @@ static void a_level_out_of_range_returns_einval(void **state)
 
 static void unknown_flags_return_einval(void **state)
 {
-	struct chi_compress_task *task;
+	struct chi_compress_task *task = NULL;
 	unsigned char *in = lend(64), *out = lend(256);
 
 	(void)state;
@@ -108,9 +108,9 @@ static void unknown_flags_return_einval(void **state)
 
 static void too_little_room_returns_enospc(void **state)
 {
-	uint64_t n = 3 * MIB, frame_max = chi_compress_bound_bytes(n), frame_bytes, out_bytes;
+	uint64_t n = 3 * MIB, frame_max = chi_compress_bound_bytes(n), frame_bytes = 0, out_bytes = 0;
 	unsigned char *in = lend(n), *frame = lend(frame_max), *back = lend(n);
-	struct chi_compress_task *task;
+	struct chi_compress_task *task = NULL;
 
 	(void)state;
 	fill(in, n, 5, 1);
@@ -134,7 +134,7 @@ static void too_little_room_returns_enospc(void **state)
 /* Whatever byte is turned, the answer is an error or the right bytes (some header bits mean nothing). */
 static void a_corrupt_frame_returns_ebadmsg(void **state)
 {
-	uint64_t n = 3000, frame_bytes, out_bytes;
+	uint64_t n = 3000, frame_bytes = 0, out_bytes = 0;
 	unsigned char *in = lend(n), *frame = lend(4096), *back = lend(n);
 	int n_bad = 0;
 
@@ -163,7 +163,7 @@ static void a_corrupt_frame_returns_ebadmsg(void **state)
 
 static void a_cut_or_longer_frame_returns_ebadmsg(void **state)
 {
-	uint64_t n = 2 * MIB + 77, frame_max = chi_compress_bound_bytes(n) + 1, frame_bytes, out_bytes;
+	uint64_t n = 2 * MIB + 77, frame_max = chi_compress_bound_bytes(n) + 1, frame_bytes = 0, out_bytes = 0;
 	unsigned char *in = lend(n), *frame = lend(frame_max), *back = lend(n);
 
 	(void)state;
@@ -183,7 +183,7 @@ static void a_cut_or_longer_frame_returns_ebadmsg(void **state)
 static void noise_is_no_frame(void **state)
 {
 	unsigned char *in = lend(4096), *out = lend(4096);
-	uint64_t out_bytes;
+	uint64_t out_bytes = 0;
 
 	(void)state;
 	for (uint64_t seed = 1; seed < 100; seed++) {
@@ -198,7 +198,7 @@ static void noise_is_no_frame(void **state)
 
 static void input_that_changes_meanwhile_still_gives_a_whole_frame(void **state)
 {
-	uint64_t n = 2 * MIB, frame_max = chi_compress_bound_bytes(n), out_bytes;
+	uint64_t n = 2 * MIB, frame_max = chi_compress_bound_bytes(n), out_bytes = 0;
 	unsigned char *in = lend(n), *frame = lend(frame_max), *back = lend(n);
 	struct scribbler scribbler;
 
@@ -219,7 +219,7 @@ static void input_that_changes_meanwhile_still_gives_a_whole_frame(void **state)
 
 static void a_frame_that_changes_meanwhile_harms_nobody(void **state)
 {
-	uint64_t n = 2 * MIB, frame_max = chi_compress_bound_bytes(n), frame_bytes, out_bytes;
+	uint64_t n = 2 * MIB, frame_max = chi_compress_bound_bytes(n), frame_bytes = 0, out_bytes = 0;
 	unsigned char *in = lend(n), *frame = lend(frame_max), *back = lend(n);
 	struct scribbler in_frame, in_output;
 
@@ -244,7 +244,7 @@ static void a_frame_that_changes_meanwhile_harms_nobody(void **state)
 static void bound_is_what_the_header_computes(void **state)
 {
 	static const uint64_t sizes[] = { 0, 1, 131072, MIB, UINT64_C(1) << 40 };
-	struct chi_compress_bound_task *task;
+	struct chi_compress_bound_task *task = NULL;
 
 	(void)state;
 	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), CHI_COMPRESS_BOUND, &task), 0);
