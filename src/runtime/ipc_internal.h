@@ -79,7 +79,7 @@ struct chi_ipc_manager {
 	uint32_t next_slot;
 	uint64_t *armed_used; /* a bit for each armed word of the main segment */
 	uint32_t n_armed;
-	uint32_t next_armed;
+	uint32_t first_armed; /* none below it is free */
 	struct chi_log_limit refusal_limit;
 
 	pthread_mutex_t lock;

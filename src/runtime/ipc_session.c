@@ -25,8 +25,8 @@ static hshm_au32 *armed_word(struct chi_ipc_manager *ipc, uint32_t index)
 
 static int armed_get(struct chi_ipc_manager *ipc, uint32_t *ret_index)
 {
-	for (uint32_t i = 0; i < ipc->n_armed; i++) {
-		uint32_t index = (ipc->next_armed + i) % ipc->n_armed;
+	/* the lowest that is free: a page of them is reserved for good once one was used */
+	for (uint32_t index = ipc->first_armed; index < ipc->n_armed; index++) {
 		uint64_t bit = UINT64_C(1) << (index % BITS_PER_WORD);
 		int rc;
 
@@ -36,7 +36,7 @@ static int armed_get(struct chi_ipc_manager *ipc, uint32_t *ret_index)
 		if (rc < 0)
 			return rc;
 		ipc->armed_used[index / BITS_PER_WORD] |= bit;
-		ipc->next_armed = index + 1;
+		ipc->first_armed = index + 1;
 		*ret_index = index;
 		return 0;
 	}
@@ -46,6 +46,8 @@ static int armed_get(struct chi_ipc_manager *ipc, uint32_t *ret_index)
 static void armed_put(struct chi_ipc_manager *ipc, uint32_t index)
 {
 	ipc->armed_used[index / BITS_PER_WORD] &= ~(UINT64_C(1) << (index % BITS_PER_WORD));
+	if (index < ipc->first_armed)
+		ipc->first_armed = index;
 }
 
 /* ---- lanes ---- */
@@ -206,6 +208,7 @@ void chi_ipc_session_end(struct chi_ipc_manager *ipc, struct ipc_session *sessio
 	shutdown(session->base.socket, SHUT_RDWR);
 	/* release: as in fault.c; workers drop the lanes where they find them, tasks see that their client is gone */
 	hshm_store_release(&session->base.ended, 1);
+	chi_work_orch_expire_periodic(ipc->runtime->orch);
 	if (session->n_open == 0) {
 		chi_session_put(&session->base);
 		return;

@@ -34,7 +34,8 @@ int chi_ipc_group(const char *name, gid_t *ret_group);
  */
 int chi_ipc_socket_open(const char *name, gid_t group, struct chi_ipc_socket *ret_socket);
 
-/* Give the name up, unless somebody else has it by now, and refuse who connects. The descriptor stays. Threads: any, once. */
+/* Give the name up, unless somebody else has it by now, and refuse who connects. The descriptor stays: while it is open no
+ * other file gets our inode's number. Threads: any, once. */
 void chi_ipc_socket_remove(struct chi_ipc_socket *socket);
 /* Accepts one that is closed. */
 void chi_ipc_socket_close(struct chi_ipc_socket *socket);
