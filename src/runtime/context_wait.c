@@ -25,6 +25,8 @@
 #include "task/submitter.h"
 
 #define DELAY_MIN_NS 1000u
+/* Without posts, a chain of waits would double the delay at each link: it is capped, and a long wait polls at 1 kHz. */
+#define DELAY_MAX_UNPOSTED_NS HSHM_NSEC_PER_MSEC
 
 struct chi_wait {
 	void *const *tasks; /* none: only for the time to pass */
@@ -195,6 +197,8 @@ static void put_back_later(struct chi_worker *worker, struct chi_run_context *co
 	uint64_t due_ns;
 
 	wait->delay_ns *= 2;
+	if (!worker->runtime->config.completion_posting && wait->delay_ns > DELAY_MAX_UNPOSTED_NS)
+		wait->delay_ns = DELAY_MAX_UNPOSTED_NS;
 	due_ns = now_ns + wait->delay_ns;
 	hshm_min_heap_update(&worker->waiting, &context->heap_node,
 			     due_ns < wait->deadline_ns ? due_ns : wait->deadline_ns);

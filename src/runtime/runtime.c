@@ -204,12 +204,6 @@ int chi_runtime_client(struct chi_runtime *runtime, const struct chi_client_opts
 
 /* ---- stop ---- */
 
-static void expire_periodic_tasks(struct chi_runtime *runtime)
-{
-	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++)
-		chi_worker_ask_expire(chi_work_orch_worker(runtime->orch, i));
-}
-
 /* Returns the number of tasks that had not ended by the deadline. */
 static uint64_t drain(struct chi_runtime *runtime, uint64_t timeout_ns)
 {
@@ -217,7 +211,7 @@ static uint64_t drain(struct chi_runtime *runtime, uint64_t timeout_ns)
 
 	/* relaxed: whoever slips in is counted in flight and drained with the rest */
 	hshm_store_relaxed(&runtime->draining, 1);
-	expire_periodic_tasks(runtime);
+	chi_work_orch_expire_periodic(runtime->orch);
 	while (chi_pool_count_in_flight(runtime->pools, false) > 0) {
 		if (hshm_clock_ns() >= deadline_ns)
 			return chi_pool_count_in_flight(runtime->pools, true);

@@ -170,6 +170,12 @@ int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lan
 	return chi_worker_add_lane(&orch->workers[worker], lane);
 }
 
+void chi_work_orch_expire_periodic(struct chi_work_orch *orch)
+{
+	for (uint32_t i = 0; i < orch->n_workers; i++)
+		chi_worker_ask_expire(&orch->workers[i]);
+}
+
 /* ---- retirement ---- */
 
 static void post_round(struct chi_retirement *retirement)

@@ -33,6 +33,10 @@ struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch)
  */
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane);
 
+/* Have all workers end the periodic tasks that wait for their next start and have a reason to end: pool closing, client
+ * gone, runtime stopping. Set the reason first. Any thread. */
+void chi_work_orch_expire_periodic(struct chi_work_orch *orch);
+
 /**
  * chi_work_orch_retire_lanes - take lanes out of every worker's reach, for good
  * @lanes: borrowed until @done ran

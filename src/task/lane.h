@@ -70,7 +70,8 @@ static inline uint32_t chi_lane_worker(const struct chi_lane *lane)
 	return chi_activation_worker(hshm_load_relaxed(&lane->header->activation));
 }
 
-#if CHIMAERA_RUNTIME
+/* The rest exists in the runtime's library only. */
+
 /* After a push to lane->ring: activate the lane at its worker if it is not there, and ring. Any thread of the runtime. */
 void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_queues);
 
@@ -82,6 +83,5 @@ void chi_active_queue_push(struct chi_active_queue *queue, struct chi_lane *lane
 
 /* The next lane, or NULL. The owner. */
 struct chi_lane *chi_active_queue_pop(struct chi_active_queue *queue);
-#endif
 
 #endif
