@@ -199,12 +199,13 @@ static void release_index(void)
 	my_index = HSHM_THREAD_INDEX_NONE;
 }
 
-/* Waits for the last round, so that the destructors of others may still use what hangs on the index. */
+/* Waits for the last round but one, so that the destructors of others may still use what hangs on the index. The last
+ * one belongs to sanitizers: after it no lock may be touched. */
 static void on_thread_end(void *round)
 {
 	uintptr_t n = (uintptr_t)round;
 
-	if (n < PTHREAD_DESTRUCTOR_ITERATIONS && pthread_setspecific(indices.key, (void *)(n + 1)) == 0)
+	if (n < PTHREAD_DESTRUCTOR_ITERATIONS - 1 && pthread_setspecific(indices.key, (void *)(n + 1)) == 0)
 		return;
 	release_index();
 }

@@ -124,6 +124,7 @@ static void flood_of_descriptors_leaks_none(void **state)
 	char byte;
 
 	(void)state;
+	skip_under_qemu("loses the descriptors it cuts off");
 	for (size_t i = 0; i < N_ELEMENTS(counts); i++) {
 		send_many(pair.here, pair.here, counts[i]);
 		assert_int_equal(hshm_fds_receive(pair.there, &byte, 1, came, HSHM_FDS_MAX, &n_fds), -EPROTO);

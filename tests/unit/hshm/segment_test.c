@@ -218,6 +218,7 @@ static void mapping_is_not_there_after_fork(void **state)
 	struct hshm_segment segment = make_segment(HSHM_SEAL_SIZE), peer, private;
 
 	(void)state;
+	skip_under_qemu("ignores MADV_DONTFORK");
 	assert_int_equal(hshm_segment_open(dup(segment.fd), SIZE, 5, HSHM_SEGMENT_READ_WRITE, &peer), 0);
 	assert_int_equal(hshm_segment_create_private(SIZE, 6, &private), 0);
 	assert_int_equal(touch_in_child(&segment), SIGSEGV);
