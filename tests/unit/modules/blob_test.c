@@ -397,6 +397,75 @@ static void a_get_sees_one_whole_value_while_others_put(void **state)
 	assert_int_equal(chi_blob_remove(client, pool, &key), 0);
 }
 
+/* Threads make and remove keys of their own in one container, many at once. */
+#define CHURN_KEYS   64u
+#define CHURN_ROUNDS 60
+
+static uint32_t churn_pool;
+
+static int churn_round(uintptr_t thread, enum chi_blob_method method, char *value)
+{
+	struct chi_blob_task *tasks[CHURN_KEYS] = { NULL };
+	int n_bad = 0;
+
+	for (uint32_t i = 0; i < CHURN_KEYS; i++) {
+		struct chi_blob_key key = { 0 };
+		char text[32];
+
+		snprintf(text, sizeof(text), "%u/%u", (unsigned int)thread, i);
+		if (chi_blob_key_set(&key, text, strlen(text)) ||
+		    chi_blob_task_alloc(client, churn_pool, method, &key, method == CHI_BLOB_PUT ? value : NULL, 32,
+					&tasks[i]))
+			return 1;
+		while (chi_submit(client, tasks[i]) == -EAGAIN)
+			chi_yield();
+	}
+	n_bad += chi_wait_all((void *const *)tasks, CHURN_KEYS, HSHM_FOREVER) != 0;
+	for (uint32_t i = 0; i < CHURN_KEYS; i++) {
+		n_bad += tasks[i]->task.result != (method == CHI_BLOB_PUT);
+		chi_task_free(client, tasks[i]);
+	}
+	return n_bad;
+}
+
+static void *churn(void *arg)
+{
+	uintptr_t n_bad = 0;
+	char *value = NULL;
+
+	if (chi_alloc(client, 32, &value))
+		return (void *)1;
+	memset(value, 'v', 32);
+	for (int i = 0; i < CHURN_ROUNDS; i++) {
+		n_bad += (uintptr_t)churn_round((uintptr_t)arg, CHI_BLOB_PUT, value);
+		if (i + 1 < CHURN_ROUNDS)
+			n_bad += (uintptr_t)churn_round((uintptr_t)arg, CHI_BLOB_REMOVE, value);
+	}
+	chi_free(client, value);
+	return (void *)n_bad;
+}
+
+static void many_at_once_leave_a_whole_table(void **state)
+{
+	struct chi_blob_usage_task usage = { 0 };
+	pthread_t threads[3];
+
+	(void)state;
+	churn_pool = make_pool("churn", (struct chi_blob_params){ 0 });
+	for (uintptr_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, churn, (void *)i), 0);
+	for (int i = 0; i < 3; i++) {
+		void *n_bad;
+
+		pthread_join(threads[i], &n_bad);
+		assert_null(n_bad);
+	}
+	assert_int_equal(chi_blob_usage(client, churn_pool, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
+	assert_int_equal(usage.n_objects, 3 * CHURN_KEYS);
+	assert_int_equal(usage.size_bytes, 3 * CHURN_KEYS * 32);
+	destroy_pool(churn_pool);
+}
+
 static void put_and_get_wait_for_compress(void **state)
 {
 	struct chi_runtime_info before = { 0 }, after = { 0 };
@@ -429,6 +498,7 @@ int main(void)
 		cmocka_unit_test(wrong_parameters_are_refused),
 		cmocka_unit_test(a_value_that_changes_meanwhile_stays_whole),
 		cmocka_unit_test(a_get_sees_one_whole_value_while_others_put),
+		cmocka_unit_test(many_at_once_leave_a_whole_table),
 		cmocka_unit_test(put_and_get_wait_for_compress),
 	};
 
