@@ -119,8 +119,7 @@ static int check_welcome(const struct chi_welcome *welcome)
 				     welcome->n_workers);
 	/* 0 also when lane_depth is no power of two, or out of range */
 	heap = chi_client_heap_offset(welcome->n_lanes, welcome->lane_depth);
-	if (heap == 0 || heap >= welcome->client_bytes || welcome->client_bytes % CHI_PAGE ||
-	    welcome->client_bytes > CLIENT_BYTES_MAX)
+	if (heap == 0 || heap >= welcome->client_bytes || welcome->client_bytes > CLIENT_BYTES_MAX)
 		return chi_error_set(-EPROTO, "the runtime offers %u lanes of %u in %llu bytes", welcome->n_lanes,
 				     welcome->lane_depth, (unsigned long long)welcome->client_bytes);
 	if (welcome->main_bytes < chi_main_armed_offset(1))

@@ -103,8 +103,10 @@ static inline void fake_answer_lane(struct fake_runtime *fake, const struct chi_
 
 	if (fake->late_answer) {
 		answer.lane++;
+		answer.armed_index = UINT32_MAX; /* found wrong if it is believed */
 		(void)!hshm_fds_send(fake->own_end, &answer, sizeof(answer), &fake->eventfd, fake->lane_fds);
 		answer.lane--;
+		answer.armed_index = fake->armed_index;
 	}
 	(void)!hshm_fds_send(fake->own_end, &answer, sizeof(answer), &fake->eventfd, fake->lane_fds);
 }

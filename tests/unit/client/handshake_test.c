@@ -5,6 +5,7 @@
 #include "fake_runtime.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <stdio.h>
 
 static int count_fds(void)
@@ -157,6 +158,29 @@ static void refusal_is_read_after_the_runtime_has_closed(void **state)
 	assert_int_equal(chi_client_open_socket(ends[0], NULL, &client), -EUSERS);
 }
 
+/* A runtime that has our hello, does not read it, says no and closes. */
+static void refuse_unread(void *arg)
+{
+	struct pollfd hello = { .fd = *(int *)arg, .events = POLLIN };
+
+	poll(&hello, 1, -1);
+	(void)!hshm_fds_send(hello.fd, &refused, sizeof(refused), NULL, 0);
+	close(hello.fd);
+}
+
+static void refusal_is_read_though_the_hello_never_was(void **state)
+{
+	struct hshm_thread *thread;
+	struct chi_client *client;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	assert_int_equal(HSHM_THREAD_MODEL->spawn("refuse", refuse_unread, &ends[1], &thread), 0);
+	assert_int_equal(chi_client_open_socket(ends[0], NULL, &client), -EUSERS);
+	HSHM_THREAD_MODEL->join(thread);
+}
+
 static void silent_runtime_returns_etimedout_in_time(void **state)
 {
 	uint64_t begin_ns = hshm_clock_ns();
@@ -186,6 +210,7 @@ int main(void)
 		cmocka_unit_test(refusal_is_returned_with_its_text),
 		cmocka_unit_test(refusal_without_an_error_returns_eproto),
 		cmocka_unit_test(refusal_is_read_after_the_runtime_has_closed),
+		cmocka_unit_test(refusal_is_read_though_the_hello_never_was),
 		cmocka_unit_test(silent_runtime_returns_etimedout_in_time),
 		cmocka_unit_test(hang_up_in_the_handshake_returns_econnrefused),
 	};

@@ -4,6 +4,8 @@
  */
 #include "fake_runtime.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -386,6 +388,30 @@ static void forked_child_gets_enotconn_and_harms_nobody(void **state)
 	assert_int_equal(chi_submit(fixture->client, task), 0);
 }
 
+static void disconnect_is_seen_though_a_child_holds_the_socket(void **state)
+{
+	struct pollfd hang_up = { .events = POLLRDHUP };
+	struct fixture other;
+	int status;
+	pid_t child;
+
+	(void)state;
+	fake_init(&other.fake);
+	assert_int_equal(fake_connect(&other.fake, &other.client), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	chi_client_disconnect(other.client);
+	hang_up.fd = other.fake.own_end;
+	assert_int_equal(poll(&hang_up, 1, 5000), 1);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	fake_fini(&other.fake);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -410,6 +436,7 @@ int main(void)
 		CASE(lane_of_a_dead_runtime_returns_eownerdead),
 		CASE(disconnect_waits_until_the_runtime_has_taken_all),
 		CASE(forked_child_gets_enotconn_and_harms_nobody),
+		CASE(disconnect_is_seen_though_a_child_holds_the_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
