@@ -398,7 +398,8 @@ static void mutated_files_never_crash_the_reader(void **state)
 	free(mutant);
 	free(bytes);
 	/* both happen: the mutations reach what is read, and do not always */
-	assert_true(accepted > 100 && refused_n > 100);
+	if (accepted < 50 || refused_n < 50)
+		fail_msg("%d accepted, %d refused", accepted, refused_n);
 }
 
 int main(void)

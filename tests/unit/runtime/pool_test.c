@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pool_test.c - pools and containers in a running runtime: made, found, flushed, ended; and the default answers
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <chimaera/chimaera.h>
+#include <chimaera/module.h>
+#include <chimaera/runtime.h>
+
+#include "runtime/container.h"
+#include "runtime/module_manager.h"
+#include "runtime/pool_manager.h"
+#include "runtime/runtime.h"
+
+static struct chi_runtime *runtime;
+static struct chi_client *client;
+
+/* ---- a module inside this program ---- */
+
+enum { METHOD_SLEEP, METHOD_DESTROY, METHOD_FLUSH };
+
+struct hand_task {
+	struct chi_task task;
+	uint32_t pool_id;
+	uint32_t reserved;
+};
+
+static hshm_au32 gate, n_inside, n_made, n_gone, wrong_monitor;
+
+/* until the gate opens */
+static int run_sleep(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	(void)task;
+	(void)context;
+	hshm_fetch_add_acq_rel(&n_inside, 1);
+	while (!hshm_load_acquire(&gate))
+		chi_yield();
+	hshm_fetch_sub_acq_rel(&n_inside, 1);
+	return 0;
+}
+
+static int run_destroy(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	return chi_pool_destroy(chi_context_client(context), ((struct hand_task *)task)->pool_id);
+}
+
+static int run_flush(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	(void)task;
+	return chi_flush(chi_context_client(context));
+}
+
+static int make_one(struct chi_container *container, const void *params, uint64_t params_size)
+{
+	struct chi_pool_spec spec = { .module = "hand", .name = params };
+	uint32_t pool_id;
+	int ret;
+
+	hshm_fetch_add_relaxed(&n_made, 1);
+	if (!params_size)
+		return 0;
+	ret = chi_pool_create(chi_container_client(container), &spec, &pool_id);
+	return ret < 0 ? ret : 0;
+}
+
+static void end_one(struct chi_container *container)
+{
+	(void)container;
+	hshm_fetch_add_relaxed(&n_gone, 1);
+}
+
+static int hand_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor)
+{
+	(void)container;
+	if (!hshm_load_relaxed(&wrong_monitor) || mode != CHI_MONITOR_LOCAL_SCHEDULE)
+		return -ENOTSUP;
+	monitor->lane_id = 1000;
+	return 0;
+}
+
+static const struct chi_method methods[] = {
+	{ .name = "sleep", .id = METHOD_SLEEP, .task_size = sizeof(struct hand_task), .run = run_sleep },
+	{ .name = "destroy", .id = METHOD_DESTROY, .task_size = sizeof(struct hand_task), .run = run_destroy },
+	{ .name = "flush", .id = METHOD_FLUSH, .task_size = sizeof(struct hand_task), .run = run_flush },
+};
+
+static const struct chi_module hand = {
+	.size = sizeof(hand),
+	.method_stride = sizeof(methods[0]),
+	.name = "hand",
+	.n_methods = 3,
+	.methods = methods,
+	.create = make_one,
+	.destroy = end_one,
+	.monitor = hand_monitor,
+};
+
+/* ---- */
+
+static int set_up(void **state)
+{
+	(void)state;
+	hshm_store_relaxed(&gate, 0);
+	hshm_store_relaxed(&n_inside, 0);
+	hshm_store_relaxed(&n_made, 0);
+	hshm_store_relaxed(&n_gone, 0);
+	hshm_store_relaxed(&wrong_monitor, 0);
+	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = "workers: { count: 2 }\nlog_level: warn\n"
+							       "clients: { memory_mib: 64 }\n"
+							       "memory: { private_mib: 512 }\n"),
+			      &runtime))
+		return -1;
+	return chi_module_register_builtin(runtime->modules, &hand) || chi_runtime_client(runtime, NULL, &client);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	hshm_store_release(&gate, 1);
+	chi_client_disconnect(client);
+	return chi_runtime_stop(runtime, 0, NULL);
+}
+
+static uint32_t make(const char *name, uint32_t n_containers)
+{
+	uint32_t pool_id = 0;
+	int ret = chi_pool_create(client,
+				  &(struct chi_pool_spec){ .module = "hand", .name = name, .n_containers = n_containers },
+				  &pool_id);
+
+	if (ret != 1)
+		fail_msg("%s: %d: %s", name, ret, chi_error_text());
+	return pool_id;
+}
+
+static struct hand_task *submit(uint32_t pool_id, uint32_t method_id)
+{
+	struct hand_task *task;
+
+	assert_int_equal(
+		chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), method_id, &task), 0);
+	task->pool_id = pool_id;
+	assert_int_equal(chi_submit(client, task), 0);
+	return task;
+}
+
+static int finish(struct hand_task *task)
+{
+	int ret = chi_wait(task, 10 * HSHM_NSEC_PER_SEC);
+
+	assert_int_equal(ret, 0);
+	ret = task->task.result;
+	chi_task_free(client, task);
+	return ret;
+}
+
+static void until_inside(uint32_t n)
+{
+	while (hshm_load_acquire(&n_inside) != n)
+		usleep(100);
+}
+
+static uint32_t n_pools(void)
+{
+	return (uint32_t)chi_pool_list(client, NULL, 0);
+}
+
+/* ---- making ---- */
+
+static void a_pool_is_made_once_and_opened_after(void **state)
+{
+	struct chi_pool_info infos[4];
+	uint32_t first = make("a", 3), second = 0;
+
+	(void)state;
+	assert_int_equal(hshm_load_relaxed(&n_made), 3);
+	assert_int_equal(chi_pool_create(client, &(struct chi_pool_spec){ .module = "hand", .name = "a" }, &second), 0);
+	assert_int_equal(first, second);
+	assert_int_equal(hshm_load_relaxed(&n_made), 3);
+	assert_int_equal(chi_pool_list(client, infos, 4), 2);
+	assert_string_equal(infos[0].name, "admin");
+	assert_string_equal(infos[1].name, "a");
+	assert_string_equal(infos[1].module, "hand");
+	assert_int_equal(infos[1].n_containers, 3);
+	assert_int_equal(infos[1].pool_id, first);
+	assert_int_equal(chi_pool_list(client, infos, 1), 2);
+	assert_int_equal(chi_pool_create(
+				 client, &(struct chi_pool_spec){ .module = "hand", .name = "a", .exclusive = true }, &second),
+			 -EEXIST);
+	assert_int_equal(chi_pool_create(client, &(struct chi_pool_spec){ .module = "create_fails", .name = "a" }, &second),
+			 -EEXIST);
+	assert_non_null(strstr(chi_error_text(), "of module 'hand'"));
+}
+
+static void what_cannot_be_made_says_why(void **state)
+{
+	static const struct {
+		struct chi_pool_spec spec;
+		int error;
+		const char *why;
+	} wrong[] = {
+		{ { .module = "nowhere" }, -ENOENT, "chimaera_nowhere.so" },
+		{ { .module = "../x" }, -EINVAL, "no name of a module" },
+		{ { .module = "bad_abi" }, -ELIBBAD, "built for module ABI 9999" },
+		{ { .module = "hand", .name = "a b" }, -EINVAL, "no spaces" },
+		{ { .module = "hand", .n_containers = 1025 }, -EINVAL, "allowed 1..1024" },
+		{ { .module = "hand", .interface_hash = 7 }, -EPROTO, "interface" },
+		{ { .module = NULL }, -EINVAL, "needs a module" },
+		{ { .module = "hand", .params_size = 3 }, -EINVAL, "need a place" },
+	};
+	uint32_t pool_id = 77;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		int ret = chi_pool_create(client, &wrong[i].spec, &pool_id);
+
+		if (ret != wrong[i].error || !strstr(chi_error_text(), wrong[i].why))
+			fail_msg("%zu: %d: %s", i, ret, chi_error_text());
+	}
+	assert_int_equal(pool_id, 77);
+	assert_int_equal(n_pools(), 1);
+}
+
+static void a_create_that_fails_leaves_nothing(void **state)
+{
+	struct {
+		uint32_t container;
+		int32_t error;
+	} params = { 2, -EXDEV };
+	struct chi_pool_spec spec = { .module = "create_fails",
+				      .n_containers = 4,
+				      .params = &params,
+				      .params_size = sizeof(params),
+				      .interface_hash = 0xc0ffee };
+	struct chi_task *task;
+	uint32_t pool_id = 0;
+	char path[1024];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/tests/modules/chimaera_create_fails.so", getenv("CHI_TEST_BUILD_DIR"));
+	assert_int_equal(chi_pool_create(client, &spec, &pool_id), -EXDEV);
+	assert_non_null(strstr(chi_error_text(), "create() of module 'create_fails' failed for container 2"));
+	assert_int_equal(n_pools(), 1);
+	assert_null(dlopen(path, RTLD_NOW | RTLD_NOLOAD));
+
+	/* two containers were made and are gone: the next pool counts its own alone */
+	params.container = 99;
+	assert_int_equal(chi_pool_create(client, &spec, &pool_id), 1);
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+	assert_int_equal(chi_call(client, task), 4);
+	chi_task_free(client, task);
+	assert_int_equal(chi_pool_destroy(client, pool_id), 0);
+	assert_null(dlopen(path, RTLD_NOW | RTLD_NOLOAD));
+}
+
+static void a_create_may_make_another_pool_but_not_its_own(void **state)
+{
+	uint32_t pool_id = 0;
+
+	(void)state;
+	assert_int_equal(chi_pool_create(client,
+					 &(struct chi_pool_spec){
+						 .module = "hand", .name = "outer", .params = "inner", .params_size = 6 },
+					 &pool_id),
+			 1);
+	assert_int_equal(n_pools(), 3);
+	assert_int_equal(chi_pool_create(client,
+					 &(struct chi_pool_spec){
+						 .module = "hand", .name = "self", .params = "self", .params_size = 5 },
+					 &pool_id),
+			 -EBUSY);
+	assert_int_equal(n_pools(), 3);
+}
+
+static void *make_same(void *arg)
+{
+	struct chi_client *mine;
+	uint32_t pool_id = 0;
+
+	(void)arg;
+	if (chi_runtime_client(runtime, NULL, &mine) ||
+	    chi_pool_create(mine, &(struct chi_pool_spec){ .module = "hand", .name = "same" }, &pool_id) < 0)
+		pool_id = 0;
+	chi_client_disconnect(mine);
+	return (void *)(uintptr_t)pool_id;
+}
+
+static void many_who_ask_at_once_get_one_pool(void **state)
+{
+	pthread_t threads[6];
+	void *ids[6];
+
+	(void)state;
+	for (int i = 0; i < 6; i++)
+		pthread_create(&threads[i], NULL, make_same, NULL);
+	for (int i = 0; i < 6; i++)
+		pthread_join(threads[i], &ids[i]);
+	for (int i = 0; i < 6; i++) {
+		assert_non_null(ids[i]);
+		assert_ptr_equal(ids[i], ids[0]);
+	}
+	assert_int_equal(hshm_load_relaxed(&n_made), 1);
+}
+
+/* ---- ending ---- */
+
+static void *destroy_it(void *arg)
+{
+	struct chi_client *mine;
+	int ret = chi_runtime_client(runtime, NULL, &mine);
+
+	if (!ret)
+		ret = chi_pool_destroy(mine, (uint32_t)(uintptr_t)arg);
+	chi_client_disconnect(mine);
+	return (void *)(intptr_t)ret;
+}
+
+static void tasks_in_flight_end_before_their_pool(void **state)
+{
+	uint32_t pool_id = make("a", 2), again;
+	struct hand_task *task = submit(pool_id, METHOD_SLEEP);
+	pthread_t thread;
+	void *ret;
+
+	(void)state;
+	until_inside(1);
+	pthread_create(&thread, NULL, destroy_it, (void *)(uintptr_t)pool_id);
+	while (n_pools() != 1)
+		usleep(1000);
+	/* closing: no more tasks, the name is free, nothing was destroyed */
+	assert_int_equal(finish(submit(pool_id, METHOD_SLEEP)), -ENOENT);
+	assert_int_equal(chi_pool_destroy(client, pool_id), -ENOENT);
+	again = make("a", 1);
+	assert_int_not_equal(again, pool_id);
+	assert_int_equal(hshm_load_relaxed(&n_gone), 0);
+	hshm_store_release(&gate, 1);
+	assert_int_equal(finish(task), 0);
+	pthread_join(thread, &ret);
+	assert_int_equal((intptr_t)ret, 0);
+	assert_int_equal(hshm_load_relaxed(&n_gone), 2);
+}
+
+static void ids_are_never_given_twice(void **state)
+{
+	uint32_t seen[50];
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		seen[i] = make("a", 1);
+		for (int k = 0; k < i; k++)
+			assert_int_not_equal(seen[k], seen[i]);
+		assert_int_equal(chi_pool_destroy(client, seen[i]), 0);
+		assert_int_equal(finish(submit(seen[i], METHOD_SLEEP)), -ENOENT);
+	}
+	assert_int_equal(hshm_load_relaxed(&n_gone), 50);
+}
+
+static void who_may_not_destroy_is_told(void **state)
+{
+	uint32_t pool_id = make("a", 1), other = make("b", 1);
+	struct hand_task *task;
+
+	(void)state;
+	assert_int_equal(chi_pool_destroy(client, CHI_ADMIN_POOL_ID), -EPERM);
+	assert_int_equal(chi_pool_destroy(client, 0), -ENOENT);
+	assert_int_equal(chi_pool_destroy(client, pool_id + CHI_POOL_SLOTS), -ENOENT);
+	/* by a task of its own it would wait for itself */
+	assert_int_equal(finish(submit(pool_id, METHOD_DESTROY)), -EBUSY);
+	assert_int_equal(
+		chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), METHOD_DESTROY, &task), 0);
+	task->pool_id = other;
+	assert_int_equal(chi_submit(client, task), 0);
+	assert_int_equal(finish(task), 0);
+	assert_int_equal(n_pools(), 2);
+}
+
+static void at_stop_modules_destroy_what_they_have(void **state)
+{
+	(void)state;
+	make("a", 3);
+	make("b", 2);
+	chi_client_disconnect(client);
+	assert_int_equal(chi_runtime_stop(runtime, 0, NULL), 0);
+	assert_int_equal(hshm_load_relaxed(&n_gone), 5);
+	assert_int_equal(set_up(NULL), 0);
+}
+
+/* ---- flush ---- */
+
+static void *flush_it(void *arg)
+{
+	struct chi_client *mine;
+	int ret = chi_runtime_client(runtime, NULL, &mine);
+
+	if (!ret)
+		ret = chi_flush(mine);
+	hshm_store_release((hshm_au32 *)arg, 1);
+	chi_client_disconnect(mine);
+	return (void *)(intptr_t)ret;
+}
+
+static void a_flush_waits_for_what_was_there(void **state)
+{
+	uint32_t pool_id = make("a", 1);
+	struct hand_task *task = submit(pool_id, METHOD_SLEEP);
+	hshm_au32 done = { 0 };
+	pthread_t thread;
+	void *ret;
+
+	(void)state;
+	until_inside(1);
+	pthread_create(&thread, NULL, flush_it, &done);
+	usleep(100000);
+	assert_int_equal(hshm_load_acquire(&done), 0);
+	hshm_store_release(&gate, 1);
+	pthread_join(thread, &ret);
+	assert_int_equal((intptr_t)ret, 0);
+	/* no waiting was left to do */
+	assert_true(chi_task_done(task));
+	finish(task);
+	assert_int_equal(chi_flush(client), 0);
+}
+
+static void a_flush_in_a_method_does_not_wait_for_itself(void **state)
+{
+	uint32_t a = make("a", 1), b = make("b", 1);
+	struct hand_task *tasks[6];
+
+	(void)state;
+	/* several at once: each waits for the others but for those that wait too */
+	for (int i = 0; i < 6; i++)
+		tasks[i] = submit(i % 2 ? a : b, METHOD_FLUSH);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(finish(tasks[i]), 0);
+	assert_int_equal(chi_flush(client), 0);
+	assert_int_equal(runtime->stop_requested.v, 0);
+}
+
+/* ---- containers ---- */
+
+static struct chi_pool *pool_of(uint32_t pool_id)
+{
+	uint8_t epoch;
+	struct chi_pool *pool = chi_pool_get(runtime->pools, pool_id, &epoch);
+
+	assert_non_null(pool);
+	chi_pool_put(pool, epoch);
+	return pool;
+}
+
+static void queries_name_their_containers(void **state)
+{
+	struct chi_pool *pool = pool_of(make("a", 3));
+	const struct {
+		struct chi_domain_query query;
+		int id;
+	} cases[] = {
+		{ CHI_QUERY_LOCAL_ID(2), 2 },	   { CHI_QUERY_LOCAL_ID(3), -ENOENT },
+		{ CHI_QUERY_GLOBAL_ID(1), 1 },	   { CHI_QUERY_GLOBAL_ID(UINT64_MAX), -ENOENT },
+		{ CHI_QUERY_LOCAL_HASH(7), 1 },	   { CHI_QUERY_GLOBAL_HASH(8), 2 },
+		{ CHI_QUERY_GLOBAL_BCAST(), -EINVAL }, { CHI_QUERY_DYNAMIC(), -EINVAL },
+		{ { 99, 0, 0 }, -EINVAL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct chi_container *container = NULL;
+		int ret = chi_pool_resolve(pool, &cases[i].query, &container);
+
+		assert_int_equal(ret ? ret : (int)container->id, cases[i].id);
+	}
+}
+
+static void default_lanes_go_by_latency_and_hash(void **state)
+{
+	uint32_t pool_id = 0, counts[4] = { 0 }, turns[4] = { 0 };
+	struct chi_task task = { .query = CHI_QUERY_GLOBAL_HASH(0) };
+	struct chi_monitor monitor = { .task = &task };
+	struct chi_container *container;
+
+	(void)state;
+	assert_int_equal(chi_pool_create(client, &(struct chi_pool_spec){ .module = "create_fails" }, &pool_id), 1);
+	container = pool_of(pool_id)->local_table[0];
+	/* one container of four would see each fourth value: its lanes must still share them evenly */
+	for (uint64_t i = 0; i < 4000; i++) {
+		task.query.value = i * 4;
+		assert_int_equal(chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor), 0);
+		assert_int_equal(monitor.queue_id, 0);
+		assert_int_equal(monitor.lane_id, chi_container_lane_by_hash(container, 0, i * 4));
+		counts[monitor.lane_id]++;
+	}
+	for (int i = 0; i < 4; i++)
+		assert_in_range(counts[i], 800, 1200);
+	task.query = CHI_QUERY_LOCAL_ID(0);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor), 0);
+		turns[monitor.lane_id]++;
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(turns[i], 2);
+
+	container = pool_of(make("a", 1))->local_table[0];
+	assert_int_equal(chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor), 0);
+	assert_int_equal(monitor.queue_id, 0);
+	task.flags = CHI_TASK_HIGH_LATENCY;
+	assert_int_equal(chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor), 0);
+	assert_int_equal(monitor.queue_id, 1);
+}
+
+static void dynamic_tasks_go_to_the_least_loaded(void **state)
+{
+	struct chi_pool *pool = pool_of(make("a", 4));
+	struct chi_task task = { .query = CHI_QUERY_DYNAMIC() };
+	struct chi_monitor monitor = { .task = &task };
+	uint32_t turns[4] = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(chi_container_monitor(pool->local_table[0], CHI_MONITOR_GLOBAL_SCHEDULE, &monitor), 0);
+		assert_int_equal(monitor.query.kind, CHI_DOMAIN_GLOBAL_ID);
+		turns[monitor.query.value]++;
+	}
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(turns[i], 2);
+	for (int i = 0; i < 4; i++)
+		hshm_store_relaxed(&pool->local_table[i]->n_outstanding, i == 2 ? 1 : 5);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(chi_container_monitor(pool->local_table[0], CHI_MONITOR_GLOBAL_SCHEDULE, &monitor), 0);
+		assert_int_equal(monitor.query.value, 2);
+	}
+	for (int i = 0; i < 4; i++)
+		hshm_store_relaxed(&pool->local_table[i]->n_outstanding, 0);
+}
+
+static void a_wrong_answer_of_a_module_fails_the_task(void **state)
+{
+	uint32_t pool_id = make("a", 1);
+
+	(void)state;
+	hshm_store_relaxed(&wrong_monitor, 1);
+	hshm_store_release(&gate, 1);
+	assert_int_equal(finish(submit(pool_id, METHOD_SLEEP)), -EINVAL);
+	hshm_store_relaxed(&wrong_monitor, 0);
+	assert_int_equal(finish(submit(pool_id, METHOD_SLEEP)), 0);
+}
+
+static void queues_are_made_inside_create_only(void **state)
+{
+	struct chi_container *container = pool_of(make("a", 1))->local_table[0];
+
+	(void)state;
+	assert_int_equal(chi_container_create_local_queue(container, 3, 1, 0), -EINVAL);
+	container->creating = true;
+	assert_int_equal(chi_container_create_local_queue(container, CHI_QUEUES_MAX, 1, 0), -EINVAL);
+	assert_int_equal(chi_container_create_local_queue(container, 3, 0, 0), -EINVAL);
+	assert_int_equal(chi_container_create_local_queue(container, 3, 4097, 0), -EINVAL);
+	assert_int_equal(chi_container_create_local_queue(container, 3, 1, 2), -EINVAL);
+	assert_int_equal(chi_container_create_local_queue(container, 0, 1, 0), -EEXIST);
+	container->creating = false;
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		CASE(a_pool_is_made_once_and_opened_after),
+		CASE(what_cannot_be_made_says_why),
+		CASE(a_create_that_fails_leaves_nothing),
+		CASE(a_create_may_make_another_pool_but_not_its_own),
+		CASE(many_who_ask_at_once_get_one_pool),
+		CASE(tasks_in_flight_end_before_their_pool),
+		CASE(ids_are_never_given_twice),
+		CASE(who_may_not_destroy_is_told),
+		CASE(at_stop_modules_destroy_what_they_have),
+		CASE(a_flush_waits_for_what_was_there),
+		CASE(a_flush_in_a_method_does_not_wait_for_itself),
+		CASE(queries_name_their_containers),
+		CASE(default_lanes_go_by_latency_and_hash),
+		CASE(dynamic_tasks_go_to_the_least_loaded),
+		CASE(a_wrong_answer_of_a_module_fails_the_task),
+		CASE(queues_are_made_inside_create_only),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
