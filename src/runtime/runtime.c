@@ -230,6 +230,8 @@ int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t 
 		return 0;
 	chi_ipc_stop_listening(runtime->ipc);
 	n_given_up = drain(runtime, timeout_ns ? timeout_ns : runtime->config.stop_timeout_ns);
+	if (n_given_up == 0)
+		chi_pool_end_all(runtime->pools); /* the modules' destroy() */
 	chi_work_orch_stop(runtime->orch);
 	free_runtime(runtime);
 	chi_fault_uninstall();

@@ -101,6 +101,8 @@ static bool resume_ready(struct chi_worker *worker)
 
 static void handle_events(struct chi_worker *worker, const struct epoll_event *events, int n_events)
 {
+	/* acquire: pairs with the add in chi_worker_add_lane(); the kernel has brought an event of the lane, so the add is seen */
+	(void)hshm_load_acquire(&worker->lanes_added);
 	for (int i = 0; i < n_events; i++)
 		if (events[i].data.ptr)
 			chi_worker_lane_rung(worker, events[i].data.ptr);
@@ -232,31 +234,44 @@ static bool iterate(struct chi_worker *worker)
 	return worked;
 }
 
+static void bind_to_cpu(struct chi_worker *worker)
+{
+	const struct chi_config *config = &worker->runtime->config;
+	uint32_t cpu;
+	int ret;
+
+	if (config->n_cpus == 0)
+		return;
+	cpu = config->cpus[worker->id % config->n_cpus];
+	ret = HSHM_THREAD_MODEL->set_affinity(cpu);
+	if (ret < 0)
+		chi_log_warn("worker %u: cannot bind to CPU %u (workers.cpus): %s", worker->id, cpu, strerror(-ret));
+}
+
+/* What belongs to the thread: its fibers know its stack, the signal stack is its own. */
 static int init_thread(struct chi_worker *worker)
 {
 	const struct chi_config *config = &worker->runtime->config;
+	struct chi_fiber_opts opts = { config->stack_bytes, config->fibers_max, config->fiber_guard };
 	int ret;
 
 	chi_cur_worker = worker;
 	prctl(PR_SET_TIMERSLACK, 1UL);
-	if (config->n_cpus) {
-		uint32_t cpu = config->cpus[worker->id % config->n_cpus];
-
-		ret = HSHM_THREAD_MODEL->set_affinity(cpu);
-		if (ret < 0)
-			chi_log_warn("worker %u: cannot bind to CPU %u (workers.cpus): %s", worker->id, cpu, strerror(-ret));
-	}
+	bind_to_cpu(worker);
 	ret = chi_fault_thread_init();
-	if (ret < 0)
-		chi_log_warn("worker %u: no alternate signal stack: %s", worker->id, strerror(-ret));
-	return 0;
+	return ret < 0 ? ret : chi_fiber_pool_create(&opts, &worker->fibers);
 }
 
-static void worker_main(void *arg)
+static void fini_thread(struct chi_worker *worker)
 {
-	struct chi_worker *worker = arg;
+	chi_fiber_pool_destroy(worker->fibers);
+	worker->fibers = NULL;
+	chi_fault_thread_fini();
+	chi_cur_worker = NULL;
+}
 
-	init_thread(worker);
+static void run_until_stop(struct chi_worker *worker)
+{
 	worker->now_ns = worker->busy_since_ns = hshm_clock_ns();
 	/* relaxed: the doorbell's fences see to it that it is seen; nothing else hangs on it */
 	while (!hshm_load_relaxed(&worker->stop)) {
@@ -266,10 +281,18 @@ static void worker_main(void *arg)
 			become_busy(worker);
 	}
 	give_spin_permit(worker);
-	chi_fiber_pool_destroy(worker->fibers);
-	worker->fibers = NULL;
-	chi_fault_thread_fini();
-	chi_cur_worker = NULL;
+}
+
+static void worker_main(void *arg)
+{
+	struct chi_worker *worker = arg;
+	int error = init_thread(worker);
+
+	worker->start_error = error;
+	sem_post(&worker->started);
+	if (error == 0)
+		run_until_stop(worker);
+	fini_thread(worker);
 }
 
 /* ---- the outside ---- */
@@ -297,6 +320,7 @@ int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint
 	worker->counters = &counters[id];
 	worker->epoll_fd = -1;
 	pthread_mutex_init(&worker->lanes_lock, NULL);
+	sem_init(&worker->started, 0, 0);
 	hshm_min_heap_init(&worker->waiting);
 	worker->hot = calloc(runtime->config.hot_lanes_max, sizeof(*worker->hot));
 	if (!worker->hot)
@@ -312,22 +336,27 @@ void chi_worker_fini(struct chi_worker *worker)
 	hshm_doorbell_fini(&worker->doorbell);
 	hshm_min_heap_fini(&worker->waiting);
 	pthread_mutex_destroy(&worker->lanes_lock);
-	chi_fiber_pool_destroy(worker->fibers);
+	sem_destroy(&worker->started);
 	free(worker->lanes);
 	free(worker->hot);
 }
 
 int chi_worker_start(struct chi_worker *worker)
 {
-	const struct chi_config *config = &worker->runtime->config;
-	struct chi_fiber_opts opts = { config->stack_bytes, config->fibers_max, config->fiber_guard };
 	char name[HSHM_THREAD_NAME_MAX];
-	int ret = chi_fiber_pool_create(&opts, &worker->fibers);
+	int ret;
 
+	snprintf(name, sizeof(name), "chi-worker-%u", worker->id);
+	ret = HSHM_THREAD_MODEL->spawn(name, worker_main, worker, &worker->thread);
 	if (ret < 0)
 		return ret;
-	snprintf(name, sizeof(name), "chi-worker-%u", worker->id);
-	return HSHM_THREAD_MODEL->spawn(name, worker_main, worker, &worker->thread);
+	while (sem_wait(&worker->started) < 0)
+		;
+	if (worker->start_error < 0) {
+		HSHM_THREAD_MODEL->join(worker->thread);
+		worker->thread = NULL;
+	}
+	return worker->start_error;
 }
 
 void chi_worker_ask_stop(struct chi_worker *worker)
@@ -361,6 +390,8 @@ int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane)
 		worker->lanes = lanes;
 		worker->lanes_allocated = n;
 	}
+	/* acq_rel: the lane's fields before its events; pairs with the load in handle_events() */
+	hshm_fetch_add_acq_rel(&worker->lanes_added, 1);
 	if (lane->session && epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, lane->eventfd, &event) < 0) {
 		ret = -errno;
 		goto unlock;

@@ -8,6 +8,7 @@
 #define RUNTIME_WORKER_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,6 +36,8 @@ struct chi_worker {
 	struct chi_runtime *runtime;
 	uint32_t id;
 	struct hshm_thread *thread;
+	sem_t started; /* posted by the thread once start_error is set */
+	int start_error;
 	struct chi_worker_counters *counters; /* in the main segment */
 
 	/* lanes with work */
@@ -68,6 +71,7 @@ struct chi_worker {
 	struct chi_lane **lanes; /* (any, under the lock) */
 	uint32_t n_lanes;	 /* (any, under the lock) */
 	uint32_t lanes_allocated;
+	hshm_au32 lanes_added;	 /* (any) publishes a lane before its events can come */
 
 	struct hshm_doorbell doorbell HSHM_ALIGNED(128);
 	hshm_aptr inbox;      /* (any) stack of struct chi_work */
