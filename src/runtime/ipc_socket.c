@@ -75,8 +75,8 @@ static int lock(const char *path, int *ret_fd)
 		}
 		close(fd);
 		if (hshm_clock_ns() >= deadline_ns)
-			return chi_error_set(-EADDRINUSE, "%s is held: another runtime of that name is starting or ending",
-					     path);
+			return chi_error_set(-EADDRINUSE,
+					     "%s is held: another runtime of that name is starting or ending", path);
 		HSHM_THREAD_MODEL->sleep_for_us(LOCK_RETRY_US);
 	}
 }
@@ -97,7 +97,7 @@ static void fill_address(const char *path, struct sockaddr_un *ret_address)
 
 static int in_use(const char *path, int probe)
 {
-	struct chi_ipc_credentials owner;
+	struct chi_ipc_credentials owner = { 0 };
 
 	if (probe >= 0 && chi_ipc_credentials(probe, &owner) == 0 && owner.pid > 0)
 		return chi_error_set(-EADDRINUSE, "a runtime lives at %s already (pid %d)", path, (int)owner.pid);
@@ -107,7 +107,7 @@ static int in_use(const char *path, int probe)
 /* Has the process that listens ended, and a child that it forked holds the socket? */
 static bool listener_is_dead(int probe)
 {
-	struct chi_ipc_credentials owner;
+	struct chi_ipc_credentials owner = { 0 };
 
 	return chi_ipc_credentials(probe, &owner) == 0 && owner.pid > 0 && kill(owner.pid, 0) < 0 && errno == ESRCH;
 }
@@ -150,8 +150,8 @@ static int bind_name(struct chi_ipc_socket *new_socket)
 	/* before the bind: there is no moment in which the file has wider rights */
 	fchmod(new_socket->fd, 0600);
 	if (bind(new_socket->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return chi_error_set(errno == ENOENT || errno == EADDRINUSE || errno == ENOMEM ? -errno : -EACCES, "%s: %s",
-				     path, strerror(errno));
+		return chi_error_set(errno == ENOENT || errno == EADDRINUSE || errno == ENOMEM ? -errno : -EACCES,
+				     "%s: %s", path, strerror(errno));
 	new_socket->named = true;
 	if (lstat(path, &st) < 0)
 		return chi_error_set(-EACCES, "%s: %s", path, strerror(errno));
@@ -159,8 +159,8 @@ static int bind_name(struct chi_ipc_socket *new_socket)
 	new_socket->inode = st.st_ino;
 	if (new_socket->group != CHI_NO_GROUP &&
 	    (chown(path, (uid_t)-1, new_socket->group) < 0 || chmod(path, 0660) < 0))
-		return chi_error_set(-EACCES, "%s: cannot give it to group %u: %s", path, (unsigned int)new_socket->group,
-				     strerror(errno));
+		return chi_error_set(-EACCES, "%s: cannot give it to group %u: %s", path,
+				     (unsigned int)new_socket->group, strerror(errno));
 	if (listen(new_socket->fd, BACKLOG) < 0)
 		return chi_error_set(-ENOMEM, "listen: %s", strerror(errno));
 	return 0;
@@ -248,7 +248,8 @@ int chi_ipc_group(const char *name, gid_t *ret_group)
 			continue;
 		}
 		if (error || !found)
-			return chi_error_set(-EINVAL, "group '%s': %s", name, error ? strerror(error) : "there is none");
+			return chi_error_set(-EINVAL, "group '%s': %s", name,
+					     error ? strerror(error) : "there is none");
 		*ret_group = entry.gr_gid;
 		return 0;
 	}
