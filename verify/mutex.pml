@@ -8,12 +8,12 @@
  *
  * Checked: one owner at a time; waiters get the mutex in the order they were pushed; nobody waits for ever.
  *
+ * red   LOCK_BY_STORE       two_owners    lock loads FREE, then stores HELD
  * red   UNLOCK_BY_STORE     lost_waiter   unlock stores FREE where it should compare
  * red   LOAD_THEN_STORE     lost_waiter   the stack is loaded, then the word set to HELD by a store
- * red   PUSH_BY_STORE       lost_waiter   a waiter pushes itself by a store
- * red   TAKE_LEAVES_FREE    two_owners    the exchange that takes the stack leaves FREE
+ * red   PUSH_BY_STORE       out_of_order  a waiter pushes itself by a store
+ * red   TAKE_LEAVES_FREE    lost_waiter   the exchange that takes the stack leaves FREE
  * red   NEWEST_FIRST        out_of_order  the stack is not reversed
- * red   STACK_FIRST         out_of_order  unlock takes from the stack though its FIFO is not empty
  * reach HANDED_OVER         a waiter was handed the mutex out of a FIFO of two
  * reach FREED               all done, the word FREE, at least three waits
  */
@@ -66,7 +66,11 @@ proctype fiber(byte me)
 	:: k < TIMES ->
 		/* lock */
 		do
+#ifdef BREAK_LOCK_BY_STORE
+		:: word == FREE -> atomic { word = HELD; enter(); break }
+#else
 		:: atomic { word == FREE -> word = HELD; enter(); break }	/* CAS FREE -> HELD */
+#endif
 		:: atomic { word != FREE -> old = word };
 			next[me] = old;
 			if
@@ -90,18 +94,13 @@ proctype fiber(byte me)
 		/* unlock */
 		leave();
 		if
-#ifdef BREAK_STACK_FIRST
-		:: len(fifo) > 0 && word == HELD -> hand_over()
-		:: len(fifo) == 0 || word != HELD ->
-#else
 		:: len(fifo) > 0 -> hand_over()
 		:: len(fifo) == 0 ->
-#endif
 			if
 #ifdef BREAK_UNLOCK_BY_STORE
 			:: word == HELD -> word = FREE
 #else
-			:: atomic { word == HELD && len(fifo) == 0 -> word = FREE }
+			:: atomic { word == HELD -> word = FREE }
 #endif
 			:: word > HELD ->
 #if defined(BREAK_LOAD_THEN_STORE)

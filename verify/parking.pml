@@ -70,12 +70,12 @@ inline take_parked(b)
 #endif
 }
 
-inline post(p)
+inline post(to)
 {
 	atomic {
-		found[p] -> found[p] = 0;
-		CHECK(woken_twice, waiting[p] && !wake[p]);
-		wake[p] = 1
+		found[to] -> found[to] = 0;
+		CHECK(woken_twice, waiting[to] && !wake[to]);
+		wake[to] = 1
 	}
 }
 

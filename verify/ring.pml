@@ -40,7 +40,7 @@ proctype producer(byte p)
 	do
 	:: k < TASKS ->
 #ifdef BREAK_TICKET_THEN_WRITE
-		STEP(tail - head < DEPTH; pos = tail; tail++);
+		atomic { tail - head < DEPTH -> pos = tail; tail++ };
 		STEP(ref[pos % DEPTH] = p + 1; number[pos % DEPTH] = k + 1; published[p]++; k++; pos = 0)
 #else
 		STEP(pos = tail);
@@ -51,13 +51,14 @@ proctype producer(byte p)
 #ifdef REACH_FULL
 			REACHED(tail == pos);
 #endif
-			STEP(tail != pos || lap[pos % DEPTH] != l)
+			tail != pos || lap[pos % DEPTH] != l	/* no end in here: who waits must be seen */
 		:: else ->
 #ifdef REACH_STALE
 			REACHED(l > pos / DEPTH);
 #endif
 #ifdef BREAK_TAIL_BEFORE_SLOT
 			STEP(if :: tail == pos -> tail++ :: else fi);
+			STEP(skip);
 #endif
 			if
 			:: atomic {
@@ -73,11 +74,10 @@ proctype producer(byte p)
 #endif
 			:: else ->
 #ifdef BREAK_NO_HELP
-				STEP(tail != pos)
+				tail != pos	/* it would spin: here it waits, so that the end is seen */
 #else
 				skip
 #endif
-			:: goto dead
 			fi;
 #if !defined(BREAK_TAIL_BEFORE_SLOT) && !defined(BREAK_NO_HELP)
 #ifdef REACH_HELPED
