@@ -24,8 +24,8 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5; the C library's headers may be older */
 #endif
 
-#define CONNECT_RETRY_US 1000u			/* while the runtime's backlog is full */
-#define DRAIN_NS	 HSHM_NSEC_PER_SEC	/* at disconnect, for the runtime to take what was submitted */
+#define CONNECT_RETRY_US 1000u		   /* while the runtime's backlog is full */
+#define DRAIN_NS	 HSHM_NSEC_PER_SEC /* at disconnect, for the runtime to take what was submitted */
 #define LANES_MAX	 65536u
 #define CLIENT_BYTES_MAX ((UINT64_C(1) << 32) * HIPC_REF_UNIT) /* what a reference can name */
 
@@ -56,7 +56,8 @@ static int connect_path(const char *path, uint64_t deadline_ns, int *ret_socket)
 	int rc;
 
 	if (fd < 0)
-		return chi_error_set(errno == ENOBUFS || errno == ENOMEM ? -ENOMEM : -EMFILE, "socket: %s", strerror(errno));
+		return chi_error_set(errno == ENOBUFS || errno == ENOMEM ? -ENOMEM : -EMFILE, "socket: %s",
+				     strerror(errno));
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	while (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		if (errno == EINTR)
@@ -226,8 +227,8 @@ static int client_create(int socket, int pidfd, const struct chi_client_opts *op
 	if (rc < 0)
 		goto fail;
 	client->heap_offset = chi_client_heap_offset(client->welcome.n_lanes, client->welcome.lane_depth);
-	rc = hshm_heap_create(&client->segment, client->heap_offset, client->segment.map.size_bytes - client->heap_offset,
-			      &client->heap);
+	rc = hshm_heap_create(&client->segment, client->heap_offset,
+			      client->segment.map.size_bytes - client->heap_offset, &client->heap);
 	if (rc < 0) {
 		chi_error_set(rc, "no memory for the client's heap");
 		goto fail;
@@ -315,7 +316,8 @@ int chi_client_runtime_info(struct chi_client *base, struct chi_runtime_info *re
 	if (base->ops != &chi_process_client_ops || !chi_fork_guard_is_owner(&client->guard))
 		return chi_error_set(-ENOTCONN, "not a client of this process");
 	header = client->main.map.base;
-	counters = (const struct chi_worker_counters *)((const char *)client->main.map.base + chi_main_counters_offset());
+	counters =
+		(const struct chi_worker_counters *)((const char *)client->main.map.base + chi_main_counters_offset());
 	memset(ret_info, 0, sizeof(*ret_info));
 	ret_info->pid = client->welcome.runtime_pid;
 	ret_info->n_workers = client->welcome.n_workers;

@@ -73,7 +73,8 @@ static int take_refusal(struct chi_refusal *refusal)
 {
 	refusal->text[sizeof(refusal->text) - 1] = '\0';
 	if (refusal->error >= 0 || refusal->error < -ERRNO_MAX)
-		return chi_error_set(-EPROTO, "the runtime refused for no reason (%d): %s", refusal->error, refusal->text);
+		return chi_error_set(-EPROTO, "the runtime refused for no reason (%d): %s", refusal->error,
+				     refusal->text);
 	return chi_error_set(refusal->error, "the runtime refused: %s", refusal->text);
 }
 
@@ -86,7 +87,8 @@ int chi_connection_receive(const struct chi_connection *connection, uint32_t typ
 	long n;
 
 	for (;;) {
-		n = hshm_fds_receive(connection->socket, ret_message, sizeof(*ret_message), came, HSHM_FDS_MAX, &n_came);
+		n = hshm_fds_receive(connection->socket, ret_message, sizeof(*ret_message), came, HSHM_FDS_MAX,
+				     &n_came);
 		/* A peer that closed with something of ours unread: the kernel says so first and then gives what it sent. */
 		if (n == -ECONNRESET && !was_reset) {
 			was_reset = true;

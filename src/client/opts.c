@@ -24,7 +24,8 @@ int chi_client_opts_read(const struct chi_client_opts *opts, struct chi_client_o
 			return chi_error_set(-EINVAL, "options of %u bytes: set by CHI_CLIENT_OPTS()?", size);
 		for (uint32_t i = sizeof(read); i < size; i++) {
 			if (bytes[i])
-				return chi_error_set(-E2BIG, "the options set something that this library (%s) does not know",
+				return chi_error_set(-E2BIG,
+						     "the options set something that this library (%s) does not know",
 						     CHI_VERSION_TEXT);
 		}
 		memcpy(&read, opts, size < sizeof(read) ? size : sizeof(read));

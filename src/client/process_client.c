@@ -18,7 +18,7 @@
 #define GIVEN_LOOKS 4u
 /* While a lane stays full, the runtime's life is looked at once in so many tries: it is a system call. */
 #define FULL_TRIES_PER_LOOK 64u
-#define DRAIN_SLEEP_US 10u
+#define DRAIN_SLEEP_US	    10u
 
 static struct process_client *of(struct chi_client *client)
 {
@@ -186,7 +186,8 @@ static int client_submit(struct chi_client *base, struct chi_task *task)
 	ref = hipc_ref_of(map, task);
 	if (ref < client->heap_offset / HIPC_REF_UNIT || !hipc_ref_translate(map, ref, sizeof(*task)) ||
 	    !hipc_ref_translate(map, ref, task->size_bytes))
-		return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()", (void *)task);
+		return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()",
+				     (void *)task);
 	/* relaxed: as in gone(); without it a client would go on filling lanes that nobody empties */
 	if (hshm_load_relaxed(&client->dead))
 		return gone(client);
@@ -277,7 +278,8 @@ static bool lane_is_empty(const struct hipc_mpsc_queue *ring)
 static bool lanes_are_empty(const struct process_client *client)
 {
 	for (uint32_t i = 0; i < client->n_lanes_all; i++) {
-		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&client->queue.queue, i / CHI_PRIOS, i % CHI_PRIOS);
+		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&client->queue.queue, i / CHI_PRIOS,
+									 i % CHI_PRIOS);
 
 		/* acquire: as in client_submit() */
 		if (hshm_load_acquire(&client->lanes[i].opened) && !lane_is_empty(&ring))

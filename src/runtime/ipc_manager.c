@@ -24,12 +24,12 @@
 #include "runtime/runtime.h"
 #include "task/error.h"
 
-#define EVENTS_MAX	   64
-#define ACCEPTS_PER_EVENT  16
-#define GREETERS_MAX	   256u
-#define GREETING_NS	   (3 * HSHM_NSEC_PER_SEC)	/* from accept to hello */
-#define LISTEN_PAUSE_NS	   (100 * HSHM_NSEC_PER_MSEC)	/* when we are out of descriptors */
-#define REFUSALS_LOGGED	   10u				/* a second */
+#define EVENTS_MAX	  64
+#define ACCEPTS_PER_EVENT 16
+#define GREETERS_MAX	  256u
+#define GREETING_NS	  (3 * HSHM_NSEC_PER_SEC)    /* from accept to hello */
+#define LISTEN_PAUSE_NS	  (100 * HSHM_NSEC_PER_MSEC) /* when we are out of descriptors */
+#define REFUSALS_LOGGED	  10u			     /* a second */
 
 /* ---- descriptors in the epoll set ---- */
 
@@ -211,8 +211,8 @@ static void on_hello(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const s
 	if (hello->magic != CHI_HELLO_MAGIC) {
 		refuse(ipc, peer, -EPROTO, "this is no chimaera client");
 	} else if (hello->layout_version != CHI_LAYOUT_VERSION) {
-		refuse(ipc, peer, -EPROTO, "layout version %u of the client, %u of this runtime (%s)", hello->layout_version,
-		       CHI_LAYOUT_VERSION, CHI_VERSION_TEXT);
+		refuse(ipc, peer, -EPROTO, "layout version %u of the client, %u of this runtime (%s)",
+		       hello->layout_version, CHI_LAYOUT_VERSION, CHI_VERSION_TEXT);
 	} else if (hshm_load_acquire(&ipc->stopping)) { /* acquire: see chi_ipc_stop_listening() */
 		refuse(ipc, peer, -ESHUTDOWN, "the runtime is stopping");
 	} else {

@@ -162,7 +162,8 @@ int chi_ipc_session_open(struct chi_ipc_manager *ipc, struct ipc_session **ret_s
 	if (rc < 0)
 		goto free_session;
 	session->base.ipc = ipc;
-	session->open_lanes = calloc((size_t)ipc->runtime->config.client_lanes * CHI_PRIOS, sizeof(*session->open_lanes));
+	session->open_lanes = calloc((size_t)ipc->runtime->config.client_lanes * CHI_PRIOS,
+				     sizeof(*session->open_lanes));
 	if (!session->open_lanes) {
 		rc = -ENOMEM;
 		goto fini_session;

@@ -14,7 +14,7 @@
 #define CHI_NO_GROUP ((gid_t)-1)
 
 struct chi_ipc_socket {
-	int fd; /* listening, non-blocking; -1: none */
+	int fd;	     /* listening, non-blocking; -1: none */
 	gid_t group; /* whose members may connect, too */
 	struct chi_socket_path where;
 	dev_t device; /* of the socket's file: is the name still ours? */

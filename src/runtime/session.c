@@ -53,7 +53,8 @@ int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < n_lanes * CHI_PRIOS; i++) {
-		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&session->queue.queue, i / CHI_PRIOS, i % CHI_PRIOS);
+		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&session->queue.queue, i / CHI_PRIOS,
+									 i % CHI_PRIOS);
 		struct chi_lane_header *header = ring.header;
 
 		header->lane_id = i / CHI_PRIOS;
@@ -70,8 +71,8 @@ static int make_bitmap(struct chi_session *session)
 
 	session->in_flight_bytes = (units + BITS_PER_WORD - 1) / BITS_PER_WORD * sizeof(hshm_au64);
 	/* sparse: one page of it for each 2 MiB of the segment that ever held tasks */
-	bits = mmap(NULL, session->in_flight_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		    0);
+	bits = mmap(NULL, session->in_flight_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
 	if (bits == MAP_FAILED)
 		return -ENOMEM;
 	session->in_flight = bits;
@@ -92,8 +93,8 @@ int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, u
 	hshm_store_relaxed(&session->refs, 1);
 
 	snprintf(name, sizeof(name), "chimaera-client-%u", client_id);
-	rc = hshm_segment_create(name, runtime->config.client_bytes, CHI_SEGMENT_CLIENTS + client_id - 1, HSHM_SEAL_SIZE,
-				 &session->segment);
+	rc = hshm_segment_create(name, runtime->config.client_bytes, CHI_SEGMENT_CLIENTS + client_id - 1,
+				 HSHM_SEAL_SIZE, &session->segment);
 	if (rc == 0)
 		rc = make_bitmap(session);
 	if (rc == 0)

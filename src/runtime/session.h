@@ -24,7 +24,7 @@ struct chi_ipc_manager;
 struct chi_session {
 	struct chi_runtime *runtime;
 	struct chi_ipc_manager *ipc; /* gets the session back with the last put */
-	uint32_t client_id; /* slot + 1 */
+	uint32_t client_id;	     /* slot + 1 */
 	pid_t pid;
 	int socket; /* open as long as the session is there: who finds the client at fault hangs up */
 	struct hshm_segment segment;
@@ -33,10 +33,10 @@ struct chi_session {
 	hshm_au64 *in_flight;	     /* a bit for each HIPC_REF_UNIT of the segment: a task there is the runtime's */
 	uint64_t in_flight_bytes;
 	hshm_au32 refs;
-	hshm_au32 ended;	/* its lanes are dropped where they are found */
-	hshm_au32 n_contexts;	/* run contexts of its root tasks */
-	uint32_t contexts_max;	/* at which its lanes are not popped */
-	hshm_aptr parking;	/* lanes that wait for n_contexts to fall (parking.h) */
+	hshm_au32 ended;       /* its lanes are dropped where they are found */
+	hshm_au32 n_contexts;  /* run contexts of its root tasks */
+	uint32_t contexts_max; /* at which its lanes are not popped */
+	hshm_aptr parking;     /* lanes that wait for n_contexts to fall (parking.h) */
 	struct chi_session *next_reclaim;
 };
 

@@ -68,8 +68,8 @@ static int join(const char *folder, const char *name, struct chi_socket_path *re
 	int length = snprintf(ret_path->path, sizeof(ret_path->path), "%s/%s.sock", folder, name);
 
 	if (length < 0 || (size_t)length >= sizeof(ret_path->path))
-		return chi_error_set(-EINVAL, "%s/%s.sock is too long: a socket's path has at most %zu bytes", folder, name,
-				     sizeof(ret_path->path) - 1);
+		return chi_error_set(-EINVAL, "%s/%s.sock is too long: a socket's path has at most %zu bytes", folder,
+				     name, sizeof(ret_path->path) - 1);
 	ret_path->given = false;
 	return 0;
 }
@@ -115,9 +115,10 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
 		return 0;
 	}
 	if (!name_is_valid(name))
-		return chi_error_set(-EINVAL,
-				     "'%s' is no name of a runtime: 1 to %u letters, digits, '.', '_' or '-', no '.' in front",
-				     name, CHI_NAME_MAX - 1);
+		return chi_error_set(
+			-EINVAL,
+			"'%s' is no name of a runtime: 1 to %u letters, digits, '.', '_' or '-', no '.' in front", name,
+			CHI_NAME_MAX - 1);
 
 	list_folders(&folders);
 	for (int i = 0; i < FOLDERS; i++) {
@@ -130,7 +131,7 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
 			return rc;
 	}
 	return chi_error_set(-ENOENT, "%s '%s': %s %s%s%s and %s",
-			     use == CHI_SOCKET_FIND ? "no runtime named" : "no folder for the socket of",
-			     name, use == CHI_SOCKET_FIND ? "no socket in" : "cannot make", folders.paths[0],
+			     use == CHI_SOCKET_FIND ? "no runtime named" : "no folder for the socket of", name,
+			     use == CHI_SOCKET_FIND ? "no socket in" : "cannot make", folders.paths[0],
 			     folders.paths[0][0] ? ", " : "", folders.paths[1], folders.paths[2]);
 }

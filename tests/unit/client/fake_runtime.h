@@ -34,7 +34,7 @@ struct fake_runtime {
 	struct chi_welcome welcome;
 	uint32_t welcome_bytes;
 	uint32_t welcome_fds;
-	uint32_t lane_fds;	/* with each chi_lane_opened */
+	uint32_t lane_fds; /* with each chi_lane_opened */
 	uint32_t armed_index;
 	const struct chi_refusal *refusal; /* instead of the welcome */
 	bool silent;
@@ -63,10 +63,10 @@ static inline void fake_init(struct fake_runtime *fake)
 	fake->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_int_equal(hshm_segment_create("test-main", main_bytes, 1, HSHM_SEAL_WRITE, &fake->main), 0);
 	assert_int_equal(hshm_segment_create("test-client", FAKE_CLIENT_BYTES, 3, HSHM_SEAL_SIZE, &fake->segment), 0);
-	assert_int_equal(hipc_multi_mpsc_queue_init((char *)fake->segment.map.base + chi_client_queue_offset(FAKE_LANES),
-						    FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header),
-						    &queue),
-			 0);
+	assert_int_equal(
+		hipc_multi_mpsc_queue_init((char *)fake->segment.map.base + chi_client_queue_offset(FAKE_LANES),
+					   FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header), &queue),
+		0);
 	header = fake->main.map.base;
 	header->magic = CHI_MAIN_MAGIC;
 	header->generation = FAKE_GENERATION;
@@ -124,7 +124,8 @@ static inline void fake_thread(void *arg)
 		if (message.type == CHI_MESSAGE_HELLO && fake->refusal)
 			(void)!hshm_fds_send(fake->own_end, fake->refusal, sizeof(*fake->refusal), NULL, 0);
 		else if (message.type == CHI_MESSAGE_HELLO)
-			(void)!hshm_fds_send(fake->own_end, &fake->welcome, fake->welcome_bytes, fds, fake->welcome_fds);
+			(void)!hshm_fds_send(fake->own_end, &fake->welcome, fake->welcome_bytes, fds,
+					     fake->welcome_fds);
 		if (message.type == CHI_MESSAGE_LANE_OPEN) {
 			hshm_fetch_add_relaxed(&fake->n_lanes_asked, 1);
 			fake_answer_lane(fake, &message.lane_open);
@@ -165,10 +166,10 @@ static inline uint32_t fake_take(struct fake_runtime *fake, struct hipc_mpsc_con
 	struct hipc_multi_mpsc_queue queue;
 	struct hipc_mpsc_queue ring;
 
-	assert_int_equal(hipc_multi_mpsc_queue_attach((char *)fake->segment.map.base + chi_client_queue_offset(FAKE_LANES),
-						      FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header),
-						      &queue),
-			 0);
+	assert_int_equal(
+		hipc_multi_mpsc_queue_attach((char *)fake->segment.map.base + chi_client_queue_offset(FAKE_LANES),
+					     FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header), &queue),
+		0);
 	ring = hipc_multi_mpsc_queue_lane(&queue, lane, prio);
 	if (!consumer->slots)
 		hipc_mpsc_consumer_init(consumer, &ring);

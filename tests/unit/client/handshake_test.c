@@ -69,10 +69,10 @@ static void client_tells_who_is_at_the_other_side(void **state)
 	fake_fini(&fake);
 }
 
-#define SPOILT(name, statement)                            \
-	static void name(struct fake_runtime *fake)        \
-	{                                                  \
-		fake->statement;                           \
+#define SPOILT(name, statement)                     \
+	static void name(struct fake_runtime *fake) \
+	{                                           \
+		fake->statement;                    \
 	}
 
 SPOILT(version, welcome.layout_version++)
@@ -108,11 +108,11 @@ static void wrong_welcome_returns_eproto(void **state)
 		void (*spoil)(struct fake_runtime *fake);
 	} cases[] = {
 #define CASE(name) { #name, name }
-		CASE(version),	    CASE(no_lanes),	CASE(many_lanes),   CASE(more_lanes), CASE(odd_depth),
-		CASE(zero_depth),   CASE(huge_depth),	CASE(many_workers), CASE(small_client), CASE(odd_client),
-		CASE(large_client), CASE(huge_client),	CASE(small_main),   CASE(large_main), CASE(other_generation),
-		CASE(main_id),	    CASE(client_id),	CASE(cut),	    CASE(one_word),   CASE(two_bytes),
-		CASE(no_fds),	    CASE(one_fd),	CASE(three_fds),    CASE(type),	      CASE(unknown_type),
+		CASE(version),	    CASE(no_lanes),    CASE(many_lanes),   CASE(more_lanes),   CASE(odd_depth),
+		CASE(zero_depth),   CASE(huge_depth),  CASE(many_workers), CASE(small_client), CASE(odd_client),
+		CASE(large_client), CASE(huge_client), CASE(small_main),   CASE(large_main),   CASE(other_generation),
+		CASE(main_id),	    CASE(client_id),   CASE(cut),	   CASE(one_word),     CASE(two_bytes),
+		CASE(no_fds),	    CASE(one_fd),      CASE(three_fds),	   CASE(type),	       CASE(unknown_type),
 	};
 
 	(void)state;

@@ -30,7 +30,8 @@ static void no_options_are_all_defaults(void **state)
 
 static void set_options_are_kept(void **state)
 {
-	struct chi_client_opts opts = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_BUSY, .name = "x", .connect_timeout_ns = 7);
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_BUSY, .name = "x",
+						      .connect_timeout_ns = 7);
 	struct chi_client_opts read;
 
 	(void)state;

@@ -122,8 +122,8 @@ static void queue_and_parking_words_cannot_be_lent(void **state)
 	hshm_au32 *park = fixture->client->ops->park(fixture->client, &park_ref);
 	struct chi_buffer buffer;
 	/* a task laid over the segment's first lane: header, tail and slots */
-	struct chi_task *on_queue = (struct chi_task *)((char *)park - (uint64_t)park_ref * 4 +
-							chi_client_queue_offset(FAKE_LANES));
+	struct chi_task *on_queue =
+		(struct chi_task *)((char *)park - (uint64_t)park_ref * 4 + chi_client_queue_offset(FAKE_LANES));
 
 	assert_int_equal(chi_buffer_set(fixture->client, &buffer, park, 4, CHI_BUFFER_OUT), -EFAULT);
 	assert_int_equal(fixture->client->ops->submit(fixture->client, on_queue), -EINVAL);
@@ -218,7 +218,8 @@ static void given_tasks_are_reclaimed_by_later_submits(void **state)
 	for (uint32_t i = 0; i < 4 * FAKE_CLIENT_BYTES / CHI_TASK_SIZE_MAX; i++) {
 		struct chi_task *task;
 
-		assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+		assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task),
+				 0);
 		task->flags = CHI_TASK_FIRE_AND_FORGET;
 		assert_int_equal(chi_submit(fixture->client, task), 0);
 		fake_complete(&fixture->fake, fake_take(&fixture->fake, &consumer, lane, CHI_PRIO_LOW_LATENCY));
@@ -244,8 +245,10 @@ static void given_tasks_are_reclaimed_when_memory_is_short(void **state)
 	for (uint32_t i = 8; i < n; i++)
 		fake_complete(&fixture->fake, refs[i]);
 	for (uint32_t i = 8; i < n; i++)
-		assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
-	assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task), -ENOMEM);
+		assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task),
+				 0);
+	assert_int_equal(chi_task_alloc(fixture->client, CHI_TASK_SIZE_MAX, 9, CHI_QUERY_LOCAL_ID(0), 0, &task),
+			 -ENOMEM);
 }
 
 static void given_tasks_in_flight_are_not_reclaimed(void **state)
@@ -331,11 +334,10 @@ static void disconnect_waits_until_the_runtime_has_taken_all(void **state)
 	assert_int_equal(HSHM_THREAD_MODEL->spawn("drain", drain_slowly, &drain, &thread), 0);
 	chi_client_disconnect(other.client);
 	/* what is left in the ring when it returns would never have been run */
-	assert_int_equal(hipc_multi_mpsc_queue_attach((char *)other.fake.segment.map.base +
-							      chi_client_queue_offset(FAKE_LANES),
-						      FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header),
-						      &queue),
-			 0);
+	assert_int_equal(
+		hipc_multi_mpsc_queue_attach((char *)other.fake.segment.map.base + chi_client_queue_offset(FAKE_LANES),
+					     FAKE_LANES, CHI_PRIOS, FAKE_DEPTH, sizeof(struct chi_lane_header), &queue),
+		0);
 	ring = hipc_multi_mpsc_queue_lane(&queue, drain.lane, CHI_PRIO_LOW_LATENCY);
 	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
 		assert_int_equal((uint32_t)hshm_load_relaxed(&ring.slots[i]), 0);
@@ -345,9 +347,9 @@ static void disconnect_waits_until_the_runtime_has_taken_all(void **state)
 }
 
 /* In the child: the exit code is the line that failed, 0 when all holds. */
-#define CHECK(condition)              \
-	do {                          \
-		if (!(condition))     \
+#define CHECK(condition)                                              \
+	do {                                                          \
+		if (!(condition))                                     \
 			_exit(__LINE__ & 0x7f ? __LINE__ & 0x7f : 1); \
 	} while (0)
 

@@ -32,8 +32,8 @@
 #include "task/segment_layout.h"
 #include "task/socket_path.h"
 
-#define PLACES 3u
-#define LANES  2u
+#define PLACES	3u
+#define LANES	2u
 #define WAIT_MS 10000
 
 static const char config[] = "log_level: error\n"
@@ -232,8 +232,12 @@ static void rubbish_is_refused_and_hung_up(void **state)
 		const void *bytes;
 		size_t size_bytes;
 	} cases[] = {
-		{ "x", 1 }, { &early, sizeof(early) }, { &bad_magic, sizeof(bad_magic) }, { &bad_magic, sizeof(bad_magic) - 4 },
-		{ long_message, sizeof(long_message) }, { "\0\0\0\0", 4 },
+		{ "x", 1 },
+		{ &early, sizeof(early) },
+		{ &bad_magic, sizeof(bad_magic) },
+		{ &bad_magic, sizeof(bad_magic) - 4 },
+		{ long_message, sizeof(long_message) },
+		{ "\0\0\0\0", 4 },
 	};
 
 	(void)state;
@@ -447,7 +451,6 @@ static void killed_process_is_noticed_though_its_child_holds_the_socket(void **s
 {
 	int pipes[2], status;
 	pid_t child, grandchild;
-
 
 	assert_int_equal(pipe(pipes), 0);
 	child = fork();

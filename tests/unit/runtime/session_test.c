@@ -71,8 +71,8 @@ static void new_session_has_a_written_header_and_empty_lanes(void **state)
 	assert_int_equal(fixture->session.contexts_max, 7);
 	assert_int_equal(fixture->session.segment.map.segment_id, CHI_SEGMENT_CLIENTS + 4);
 	for (uint32_t i = 0; i < LANES * CHI_PRIOS; i++) {
-		struct hipc_mpsc_queue ring =
-			hipc_multi_mpsc_queue_lane(&fixture->session.queue.queue, i / CHI_PRIOS, i % CHI_PRIOS);
+		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&fixture->session.queue.queue, i / CHI_PRIOS,
+									 i % CHI_PRIOS);
 		const struct chi_lane_header *lane = ring.header;
 		struct hipc_mpsc_consumer consumer;
 
