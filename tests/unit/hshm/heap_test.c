@@ -290,6 +290,22 @@ static void memory_moves_from_class_to_class(void **state)
 	}
 }
 
+/* I3 */
+static void spans_without_blocks_give_their_pages_back(void **state)
+{
+	static void *blocks[4096];
+	uint64_t reserved_bytes;
+
+	(void)state;
+	for (size_t i = 0; i < N_ELEMENTS(blocks); i++)
+		blocks[i] = alloc(2048);
+	reserved_bytes = stats().reserved_bytes;
+	for (size_t i = 0; i < N_ELEMENTS(blocks); i++)
+		hshm_heap_free(heap, blocks[i]);
+	alloc(6 << 20);
+	assert_int_equal(stats().reserved_bytes, reserved_bytes);
+}
+
 /* A range of four spans of the usual size, and more classes than that */
 static void tiny_heap_serves_many_classes(void **state)
 {
@@ -428,6 +444,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(freed_block_is_used_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(cap_is_enomem_and_what_comes_back_is_usable, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_moves_from_class_to_class, setup, teardown),
+		cmocka_unit_test_setup_teardown(spans_without_blocks_give_their_pages_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(tiny_heap_serves_many_classes, setup_tiny, teardown),
 		cmocka_unit_test_setup_teardown(freeing_what_is_no_live_block_is_a_bug, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_thread_may_free, setup, teardown),
