@@ -95,8 +95,8 @@ static int serve(struct chi_runtime *runtime, const sigset_t *signals)
 	       chi_runtime_socket(runtime));
 	fflush(stdout);
 	sigwait(signals, &signal_number);
-	/* in that wait it holds nothing */
-	pthread_cancel(waiter);
+	/* when it was a signal from outside, the waiter waits still; its own signal stays pending and harms nobody */
+	chi_runtime_request_stop(runtime);
 	pthread_join(waiter, NULL);
 	error = chi_runtime_stop(runtime, 0, &n_given_up);
 	if (error)

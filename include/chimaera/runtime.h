@@ -62,10 +62,13 @@ CHI_API const char *chi_runtime_name(const struct chi_runtime *runtime);
 /** chi_runtime_socket - the path where other processes reach it, or NULL: it does not listen. Lent until chi_runtime_stop(). */
 CHI_API const char *chi_runtime_socket(const struct chi_runtime *runtime);
 
-/** chi_runtime_stop_requested - has somebody asked by chi_stop()? Threads: any. */
+/** chi_runtime_request_stop - what chi_stop() does, from this process: wakes chi_runtime_wait_stop(). Threads: any. */
+CHI_API void chi_runtime_request_stop(struct chi_runtime *runtime);
+
+/** chi_runtime_stop_requested - has somebody asked? Threads: any. */
 CHI_API bool chi_runtime_stop_requested(const struct chi_runtime *runtime);
 
-/** chi_runtime_wait_stop - sleep until chi_stop() is asked or @timeout_ns passed. Returns 0 or -ETIMEDOUT. */
+/** chi_runtime_wait_stop - sleep until a stop is asked for or @timeout_ns passed. Returns 0 or -ETIMEDOUT. */
 CHI_API int chi_runtime_wait_stop(struct chi_runtime *runtime, uint64_t timeout_ns);
 
 CHI_END_DECLS

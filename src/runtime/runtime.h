@@ -43,7 +43,4 @@ static inline struct chi_main_header *chi_runtime_main_header(struct chi_runtime
 	return runtime->main.map.base;
 }
 
-/* admin's stop: wakes chi_runtime_wait_stop(); any thread */
-void chi_runtime_request_stop(struct chi_runtime *runtime);
-
 #endif
