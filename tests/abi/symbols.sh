@@ -17,7 +17,7 @@ for name in libchimaera libchimaera-runtime; do
 	[ -n "$exported" ] || fail "$name exports nothing"
 	foreign=$(grep -vE '^(chi|hipc|hshm|HSHM)_' <<<"$exported" || true)
 	[ -z "$foreign" ] || fail "$name exports $(tr '\n' ' ' <<<"$foreign")"
-	nm -D --defined-only "$file" | grep -q ' A CHIMAERA_0.1' || fail "$name: no version CHIMAERA_0.1"
+	grep -q ' A CHIMAERA_0.1' <<<"$(nm -D --defined-only "$file")" || fail "$name: no version CHIMAERA_0.1"
 	readelf -d "$file" | grep -q "SONAME.*\[$name.so.0\]" || fail "$name: soname is not $name.so.0"
 	if readelf -d "$file" | grep 'NEEDED.*stdc++'; then
 		fail "$name needs the C++ library"
