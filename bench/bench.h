@@ -17,7 +17,7 @@
 #include <chimaera/client.h>
 
 #define BENCH_RUNS_MIN	       5u  /* kept */
-#define BENCH_RUNS_MAX	       20u /* tried */
+#define BENCH_RUNS_MAX	       30u /* tried */
 #define BENCH_PLACEMENT_CHANGE 1.5
 
 struct echo;

@@ -277,9 +277,12 @@ int main(int argc, char **argv)
 	}
 	find_module();
 	cpu_model(cpu, sizeof(cpu));
-	rc = bench_echo_start(arguments.bench.cpus[1], &arguments.bench.echo);
+	/* theirs too, so that a CPU that we may not use is found here and not in the other process */
+	rc = bench_pin(arguments.bench.cpus[1]);
 	if (!rc)
 		rc = bench_pin(arguments.bench.cpus[0]);
+	if (!rc)
+		rc = bench_echo_start(arguments.bench.cpus[1], &arguments.bench.echo);
 	if (rc) {
 		fprintf(stderr, "chimaera-bench: CPUs %u and %u: %s\n", arguments.bench.cpus[0],
 			arguments.bench.cpus[1], strerror(-rc));

@@ -18,7 +18,7 @@
 
 #define OUTSTANDING_MAX 64u
 #define RATE_WINDOW	4096u
-#define NEST_COUNT	1024u
+#define NEST_COUNT	64u
 #define IDLE_AIM_NS	10e6 /* in 10 s */
 
 struct setup {
