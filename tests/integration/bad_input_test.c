@@ -548,7 +548,10 @@ static void a_bad_configuration_is_refused_with_line_and_key(void **state)
 		{ "- a\n- b\n", "(text):1:", "" },
 		{ "workers: {\n", "(text):", "" },
 		{ "a: &x [*x]\n", "(text):", "" },
-		{ "\x80\x81\x82", "(text)", "" },
+		{ "\x80\x81\x82", "(text):1:", "0x80" },
+		{ "\xff\xfew\n", "(text):1:", "0xff" },
+		{ "workers: { count: 1 }\n# \xed\xa0\x80\nwrokers: 1\n", "(text):2:", "0xed" },
+		{ "workers: { count: 1 }\n\n\xc3", "(text):3:", "0xc3" },
 	};
 
 	(void)state;
