@@ -97,8 +97,8 @@ struct bench_runtime {
 };
 int bench_runtime_start(unsigned cpu, const char *config_text, enum chi_wait_policy policy,
 			struct bench_runtime *ret_runtime);
-/* Accepts a runtime that did not start. @at_once: do not wait for its tasks. */
-void bench_runtime_stop(struct bench_runtime *runtime, bool at_once);
+/* Accepts a runtime that did not start. */
+void bench_runtime_stop(struct bench_runtime *runtime);
 /* CPU time that its process has used */
 uint64_t bench_runtime_cpu_ns(const struct bench_runtime *runtime);
 

@@ -89,16 +89,14 @@ int bench_runtime_start(unsigned cpu, const char *config_text, enum chi_wait_pol
 	return 0;
 
 stop:
-	bench_runtime_stop(ret_runtime, true);
+	bench_runtime_stop(ret_runtime);
 	return rc;
 }
 
-void bench_runtime_stop(struct bench_runtime *runtime, bool at_once)
+void bench_runtime_stop(struct bench_runtime *runtime)
 {
 	chi_client_disconnect(runtime->client);
 	runtime->client = NULL;
-	if (at_once && runtime->pid > 0)
-		kill(runtime->pid, SIGKILL);
 	if (runtime->control >= 0)
 		close(runtime->control);
 	if (runtime->pid > 0)
