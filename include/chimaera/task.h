@@ -87,7 +87,7 @@ struct chi_buffer {
 #define CHI_COMPLETION_SLEEPING 2u /* pending, and a client sleeps until woken */
 
 struct chi_task {
-	/* line 0: the request, written by the submitter before chi_submit(), not after */
+	/* line 0: the request, written by the submitter before chi_submit(); after it only cancel */
 	uint16_t version;	       /* CHI_TASK_VERSION */
 	uint16_t flags;		       /* enum chi_task_flag */
 	uint32_t size_bytes;	       /* of the whole struct: the method's task size */
@@ -96,15 +96,14 @@ struct chi_task {
 	struct chi_domain_query query;
 	uint64_t period_ns;	       /* with CHI_TASK_PERIODIC */
 	struct chi_task_id id;	       /* written by the runtime in its copy; for the method and the log */
-	uint64_t reserved0;
+	hshm_au32 cancel;	       /* the submitter asks for an early end: chi_cancel() */
+	uint32_t reserved0;
 	/* line 1: the answer, written by the runtime; and what the submitter keeps for itself */
 	hshm_au64 completion;	       /* see CHI_COMPLETION_* */
 	int32_t result;		       /* valid once done: 0 or more, or a negative errno */
-	hshm_au32 cancel;	       /* the submitter asks for an early end: chi_cancel() */
 	uint32_t park_ref;	       /* where to wake a sleeping client: offset / 4 in its segment */
-	uint32_t reserved1;
 	uint64_t submitter;	       /* the submitter's own handle; nothing to anyone else */
-	uint64_t reserved2[4];
+	uint64_t reserved1[5];
 };
 
 CHI_STATIC_ASSERT(sizeof(struct chi_task) == 128, "two lines: request and answer");

@@ -58,6 +58,11 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8, "atomic wor
 #define hshm_fetch_or_acq_rel(word, bits) __atomic_fetch_or(&(word)->v, (bits), __ATOMIC_ACQ_REL)
 #define hshm_fetch_and_release(word, bits) __atomic_fetch_and(&(word)->v, (bits), __ATOMIC_RELEASE)
 
+/* One total order over all of these: Dekker without a fence, where the write is a read-modify-write anyway. */
+#define hshm_load_seq_cst(word) __atomic_load_n(&(word)->v, __ATOMIC_SEQ_CST)
+#define hshm_fetch_add_seq_cst(word, n) __atomic_fetch_add(&(word)->v, (n), __ATOMIC_SEQ_CST)
+#define hshm_fetch_sub_seq_cst(word, n) __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_SEQ_CST)
+
 /* The full barrier between "I wrote mine" and "I read yours" (Dekker): both sides need it. */
 #define hshm_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define hshm_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)

@@ -102,6 +102,15 @@ static inline uint32_t hipc_mpsc_peek(const struct hipc_mpsc_consumer *consumer)
 	return (uint32_t)(word >> 32) == lap ? (uint32_t)word : 0;
 }
 
+/** hipc_mpsc_peek_ahead - the reference @n places behind the head, or 0: only good for a prefetch. The one consumer. */
+static inline uint32_t hipc_mpsc_peek_ahead(const struct hipc_mpsc_consumer *consumer, uint32_t n)
+{
+	uint64_t index = (consumer->head + n) & ((UINT64_C(1) << consumer->depth_shift) - 1);
+
+	/* relaxed: nothing is read through it; a reference of another lap names memory that is as good to prefetch */
+	return (uint32_t)hshm_load_relaxed(&consumer->slots[index]);
+}
+
 /** hipc_mpsc_pop - remove what hipc_mpsc_peek() just showed (it was not 0). Threads: the one consumer. */
 HSHM_API void hipc_mpsc_pop(struct hipc_mpsc_consumer *consumer);
 

@@ -49,6 +49,13 @@ static int client_alive(struct chi_client *base)
 	return 0;
 }
 
+static int client_usable(const struct chi_client *base)
+{
+	const struct process_client *client = (const struct process_client *)base; /* its first member */
+
+	return chi_fork_guard_is_owner(&client->guard) ? 0 : forked();
+}
+
 /* ---- memory ---- */
 
 static int client_alloc(struct chi_client *base, uint64_t size_bytes, void **ret_memory)
@@ -234,6 +241,7 @@ const struct chi_client_ops chi_process_client_ops = {
 	.alloc = client_alloc,
 	.free = client_free,
 	.locate = client_locate,
+	.usable = client_usable,
 	.submit = client_submit,
 	.alive = client_alive,
 	.park = client_park,

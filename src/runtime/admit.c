@@ -175,9 +175,7 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		log_refused(session, ref, &request, ret);
 		return NULL;
 	}
-	chi_session_get(session);
-	/* relaxed: a count; who waits for it to fall is told through the parking lot */
-	hshm_fetch_add_relaxed(&session->n_contexts, 1);
+	chi_session_get_context(session);
 	context->client_ref = ref;
 	context->task->id.root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
 	return context;

@@ -84,10 +84,9 @@ static void remove_greeter(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 
 static void log_detached(const struct ipc_session *session, const char *why)
 {
-	/* relaxed: for information */
 	chi_log_info("client %u detached (pid %d): %s; %u of its tasks still run", session->base.client_id,
 		     (int)session->base.pid, chi_fault_hit(&session->base) ? "it broke its own memory" : why,
-		     hshm_load_relaxed(&session->base.n_contexts));
+		     chi_session_n_contexts(&session->base));
 }
 
 /* The end of a connection, for whatever reason. The struct stays until the events at hand are done. */

@@ -7,7 +7,7 @@
  *
  * A task's way in against a pool's end:
  *
- *   chi_pool_get()   count up; seq_cst fence; closing? count down, none
+ *   chi_pool_get()   count up; closing (seq_cst, both)? count down, none
  *   chi_pool_end()   closing = 1; seq_cst fence; wait until the counts are 0
  *
  * G1  Either the getter sees `closing`, or the ender sees the count (Dekker). After the counts were seen 0 no task is in the
@@ -119,10 +119,9 @@ struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id
 		return NULL;
 	/* relaxed: a getter that a flip of the epoch overtakes counts in the old one; the flush after next waits for it */
 	epoch = hshm_load_relaxed(&pool->flush_epoch) & 1;
-	/* relaxed: the fence orders the count before the look at `closing` (G1) */
-	hshm_fetch_add_relaxed(&pool->n_in_flight[epoch], 1);
-	hshm_fence_seq_cst();
-	if (hshm_load_relaxed(&pool->closing)) {
+	/* seq_cst, both: the count before the look at `closing` (G1); cheaper than a fence between them */
+	hshm_fetch_add_seq_cst(&pool->n_in_flight[epoch], 1);
+	if (hshm_load_seq_cst(&pool->closing)) {
 		chi_pool_put(pool, epoch);
 		return NULL;
 	}
@@ -527,7 +526,7 @@ static int end_pool(struct chi_pool_manager *manager, uint32_t pool_id, bool onl
 
 	if (error)
 		return error;
-	hshm_fence_seq_cst(); /* G1: pairs with the fence in chi_pool_get() */
+	hshm_fence_seq_cst(); /* G1: pairs with the seq_cst count and look in chi_pool_get() */
 	for (uint32_t i = 0; i < chi_work_orch_n_workers(orch); i++)
 		chi_worker_ask_expire(chi_work_orch_worker(orch, i));
 	while (!is_left(manager, pool))

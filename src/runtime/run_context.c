@@ -79,9 +79,10 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 {
 	uint64_t before;
 
-	shared->result = result;
-	/* before the completion: from then on the client may submit the same memory again */
+	/* Before the completion: from then on the client may submit the same memory again. And before the result: a locked
+	 * instruction waits for the stores ahead of it, and the client's line may be on its way. */
 	chi_session_release(session, ref);
+	shared->result = result;
 	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; park_ref after the client's mark */
 	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
 	if (before == CHI_COMPLETION_SLEEPING)
@@ -154,14 +155,10 @@ static bool goes_on_periodic(struct chi_worker *worker, const struct chi_run_con
 
 static void leave_session(struct chi_session *session, bool is_root)
 {
-	if (!session)
-		return;
-	if (is_root) {
-		/* relaxed: a count; chi_parking_check() fences before it looks for waiters */
-		hshm_fetch_sub_relaxed(&session->n_contexts, 1);
-		chi_parking_check(&session->parking);
-	}
-	chi_session_put(session);
+	if (session && is_root)
+		chi_session_put_context(session);
+	else if (session)
+		chi_session_put(session);
 }
 
 void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result)
@@ -205,8 +202,12 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 
 static void join_children(struct chi_run_context *context)
 {
+	uint32_t before;
+
+	if (!context->had_children)
+		return;
 	/* acq_rel: what the children did happens before our end; pairs with child_ended() */
-	uint32_t before = hshm_fetch_or_acq_rel(&context->n_children, CHI_CHILDREN_JOINING);
+	before = hshm_fetch_or_acq_rel(&context->n_children, CHI_CHILDREN_JOINING);
 
 	if (before != 0)
 		chi_context_block(context); /* the last child posts context->work */
@@ -267,6 +268,7 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 	context->state = CHI_CONTEXT_RUNNING;
 	/* relaxed: only this worker sets it between runs */
 	hshm_store_relaxed(&context->n_children, 0);
+	context->had_children = false;
 	worker->current = context;
 	chi_fault_current = context;
 	chi_fiber_start(context->fiber, fiber_main, context);

@@ -41,6 +41,7 @@ struct chi_run_context {
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
 	bool blocked;		/* the seed's mark; state == CHI_CONTEXT_BLOCKED */
+	bool had_children;	/* n_children was ever raised */
 	uint8_t flush_epoch;	/* of the pool's in-flight count */
 	uint32_t client_ref;	/* of the client's task in its segment; 0 = submitted inside the runtime */
 	uint32_t client_park_ref; /* the client's word for where to wake it: checked when used */

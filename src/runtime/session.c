@@ -11,9 +11,10 @@
 
 #include "runtime/ipc_internal.h"
 #include "runtime/ipc_manager.h"
-#include "runtime/runtime.h"
+#include "runtime/worker.h"
 
 #define BITS_PER_WORD 64u
+#define USE_CONTEXT   ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
 
 /* The header is information for whoever looks at the segment; nothing of it is read back. */
 static void write_header(const struct chi_session *session)
@@ -90,7 +91,7 @@ int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, u
 	session->contexts_max = runtime->config.client_contexts_max;
 	session->segment.fd = -1;
 	/* relaxed: nobody else knows the session yet */
-	hshm_store_relaxed(&session->refs, 1);
+	hshm_store_relaxed(&session->uses, 1);
 
 	snprintf(name, sizeof(name), "chimaera-client-%u", client_id);
 	rc = hshm_segment_create(name, runtime->config.client_bytes, CHI_SEGMENT_CLIENTS + client_id - 1,
@@ -142,12 +143,34 @@ void chi_session_release(struct chi_session *session, uint32_t ref)
 void chi_session_get(struct chi_session *session)
 {
 	/* relaxed: who gets has a reference already, or is the ipc thread, which holds the connection's */
-	hshm_fetch_add_relaxed(&session->refs, 1);
+	hshm_fetch_add_relaxed(&session->uses, 1);
 }
 
 void chi_session_put(struct chi_session *session)
 {
 	/* acq_rel: release for our own last use, acquire of everybody else's for the one who unmaps */
-	if (hshm_fetch_sub_acq_rel(&session->refs, 1) == 1)
+	if (hshm_fetch_sub_acq_rel(&session->uses, 1) == 1)
 		chi_ipc_reclaim(session->ipc, session);
+}
+
+void chi_session_get_context(struct chi_session *session)
+{
+	/* relaxed: the lane that brings the task has a reference */
+	hshm_fetch_add_relaxed(&session->uses, USE_CONTEXT);
+}
+
+void chi_session_put_context(struct chi_session *session)
+{
+	/* The reference is kept for the look at the lot: after the last one the session may be gone. seq_cst: the count falls
+	 * before the look (Dekker with the push and the look of park_until_contexts_end()). */
+	hshm_fetch_sub_seq_cst(&session->uses, USE_CONTEXT - 1);
+	if (hshm_load_seq_cst(&session->parking))
+		chi_parking_wake(&session->parking);
+	chi_session_put(session);
+}
+
+uint32_t chi_session_n_contexts(const struct chi_session *session)
+{
+	/* seq_cst: in the same order as the count's fall and the push on the lot */
+	return (uint32_t)(hshm_load_seq_cst(&session->uses) >> 32);
 }

@@ -32,11 +32,10 @@ struct chi_session {
 	struct chi_task_queue queue; /* the process queue */
 	hshm_au64 *in_flight;	     /* a bit for each HIPC_REF_UNIT of the segment: a task there is the runtime's */
 	uint64_t in_flight_bytes;
-	hshm_au32 refs;
+	hshm_au64 uses;	       /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
 	hshm_au32 ended;       /* its lanes are dropped where they are found */
-	hshm_au32 n_contexts;  /* run contexts of its root tasks */
 	uint32_t contexts_max; /* at which its lanes are not popped */
-	hshm_aptr parking;     /* lanes that wait for n_contexts to fall (parking.h) */
+	hshm_aptr parking;     /* lanes that wait for run contexts to end (parking.c) */
 	struct chi_session *next_reclaim;
 };
 
@@ -65,5 +64,11 @@ void chi_session_release(struct chi_session *session, uint32_t ref);
 void chi_session_get(struct chi_session *session);
 /* The last put hands the session to the ipc thread, which unmaps it. Any thread. */
 void chi_session_put(struct chi_session *session);
+
+/* A reference for the run context of a root task, counted towards contexts_max; and its end, which tells lanes that wait. */
+void chi_session_get_context(struct chi_session *session);
+void chi_session_put_context(struct chi_session *session);
+/* How many root tasks have a run context. Any thread; with the seq_cst order that a look before parking needs. */
+uint32_t chi_session_n_contexts(const struct chi_session *session);
 
 #endif

@@ -118,6 +118,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 		chi_session_get(context->session);
 	if (!(task->flags & CHI_TASK_FIRE_AND_FORGET)) {
 		context->parent = parent;
+		parent->had_children = true;
 		/* relaxed: the parent runs now; its own join comes later on this thread */
 		hshm_fetch_add_relaxed(&parent->n_children, 1);
 	}

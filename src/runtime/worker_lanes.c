@@ -18,6 +18,7 @@
 #include "runtime/worker.h"
 
 #define LOW_LATENCY_TURNS_MAX 8u
+#define PREFETCH_AHEAD	      8u
 
 /* ---- lists ---- */
 
@@ -152,8 +153,7 @@ static void park_until_lane_has_room(struct chi_worker *worker, struct chi_lane 
 
 static bool at_context_cap(const struct chi_session *session)
 {
-	/* relaxed: a count; the parking lot's fences order the second look */
-	return hshm_load_relaxed(&session->n_contexts) >= session->contexts_max;
+	return chi_session_n_contexts(session) >= session->contexts_max;
 }
 
 static void park_until_contexts_end(struct chi_worker *worker, struct chi_lane *lane)
@@ -181,12 +181,18 @@ static bool route_or_park(struct chi_worker *worker, struct chi_lane *lane, stru
 	return false;
 }
 
-static void prefetch_task(const struct chi_lane *lane)
+/* The task so far ahead in the lane: its request to read, its answer to write. Without it each task pays for both lines to
+ * come from the client's core, one after the other. */
+static void prefetch_ahead(const struct chi_lane *lane, uint32_t n)
 {
-	uint32_t ref = hipc_mpsc_peek(&lane->consumer);
+	uint32_t ref = hipc_mpsc_peek_ahead(&lane->consumer, n);
+	const char *task = (const char *)lane->session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT;
 
-	/* not translated: a prefetch of rubbish does nothing */
-	__builtin_prefetch((const char *)lane->session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT);
+	if (!ref)
+		return;
+	/* not checked: a prefetch of rubbish does nothing */
+	__builtin_prefetch(task, 0);
+	__builtin_prefetch(task + offsetof(struct chi_task, completion), 1);
 }
 
 static void turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
@@ -196,6 +202,8 @@ static void turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
 
 	if (lane->stalled && !route_or_park(worker, lane, lane->stalled))
 		return;
+	for (uint32_t n = 1; n < PREFETCH_AHEAD; n++)
+		prefetch_ahead(lane, n);
 	for (uint32_t n = 0; n < worker->runtime->config.lane_batch; n++) {
 		struct chi_run_context *context;
 
@@ -207,7 +215,7 @@ static void turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
 		if (!ref)
 			return;
 		hshm_count_add(&lane->header->n_taken, 1);
-		prefetch_task(lane);
+		prefetch_ahead(lane, PREFETCH_AHEAD - 1);
 		context = chi_worker_admit(worker, session, ref);
 		if (context && !route_or_park(worker, lane, context))
 			return;

@@ -18,6 +18,8 @@ struct chi_client_ops {
 	void (*free)(struct chi_client *client, void *memory);
 	/* the portable pointer to memory that may be lent; -EFAULT when it may not */
 	int (*locate)(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr);
+	/* 0, or -ENOTCONN in a forked child, where tasks are not mapped: asked before one is touched. NULL: always usable */
+	int (*usable)(const struct chi_client *client);
 	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error */
 	int (*submit)(struct chi_client *client, struct chi_task *task);
 	/* 0, -EOWNERDEAD, -ENOTCONN; one system call */

@@ -40,12 +40,21 @@ int chi_task_alloc(struct chi_client *client, uint32_t size_bytes, uint32_t pool
 	return 0;
 }
 
+static int check_usable(const struct chi_client *client)
+{
+	return client->ops->usable ? client->ops->usable(client) : 0;
+}
+
 int chi_task_free(struct chi_client *client, void *memory)
 {
 	struct chi_task *task = memory;
+	int ret;
 
 	if (!task)
 		return 0;
+	ret = check_usable(client);
+	if (ret < 0)
+		return ret;
 	if (task->submitter && !chi_task_done(task))
 		return chi_error_set(-EBUSY, "the task is in flight: wait for it first");
 	client->ops->free(client, task);
@@ -90,13 +99,15 @@ int chi_buffer_set(struct chi_client *client, struct chi_buffer *buffer, void *m
 int chi_submit(struct chi_client *client, void *memory)
 {
 	struct chi_task *task = memory;
-	uint64_t submitter_before = task->submitter;
-	int ret;
+	int ret = check_usable(client);
 
-	if (submitter_before && !chi_task_done(task))
+	if (ret < 0)
+		return ret;
+	if (task->submitter && !chi_task_done(task))
 		return chi_error_set(-EBUSY, "the task is in flight already");
 	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
 	hshm_store_relaxed(&task->completion, CHI_COMPLETION_PENDING);
+	hshm_store_relaxed(&task->cancel, 0);
 	task->submitter = (uint64_t)(uintptr_t)client;
 	ret = client->ops->submit(client, task);
 	if (ret < 0)
