@@ -5,6 +5,7 @@
  * Checked when all is quiet: every enqueue that returned was taken; at any time: the lane is in the run list at most once.
  *
  * red   MARK_BEFORE_PUSH      lost_task    queued is set, then the lane goes to the active queue
+ * red   MARK_RELAXED          lost_task    the mark's CAS is no release: it is seen before the push to the active queue
  * red   LOAD_BEFORE_PUSH      lost_task    the activation word is loaded before the ring push
  * red   BELL_INSIDE_IF        lost_task    only who found the lane idle tests `sleeping`
  * red   NO_GENERATION         lost_task    the mark succeeds on any idle word
@@ -123,6 +124,8 @@ proctype producer(byte p)
 #ifdef BREAK_MARK_BEFORE_PUSH
 		STEP(sb[p]!MARK,0);
 		STEP(sb[p]!ACTIVE,0);
+#elif defined(BREAK_MARK_RELAXED)
+		STEP(sb[p]!MARK,0; sb[p]!ACTIVE,0);	/* no end between the two: only their order of being seen */
 #else
 		STEP(sb[p]!ACTIVE,0);
 		STEP(sb[p]!MARK,0);

@@ -152,6 +152,10 @@ init {
 #ifdef REACH_FREED
 		REACHED(word == FREE && waits >= 3);
 #endif
+#ifndef BREAK_LOCK_BY_STORE	/* breaks this as well; here to show that two_owners can fail */
 		CHECK(lost_waiter, over == NF && word == FREE && len(order) == 0)
+#else
+		skip
+#endif
 	}
 }

@@ -33,11 +33,11 @@ list_variants() {
 
 # run one variant in a folder of its own and write its line of the table
 run_one() {
-	local model=$1 kind=$2 name=$3 invariant=$4 define="" opt=-O1 dir states text start seconds verdict want got rc
+	local model=$1 kind=$2 name=$3 invariant=$4 define="" opt=-O0 hash=18 dir states text start seconds verdict want got rc
 	dir=$out/$model.$kind.$name
 	rm -rf "$dir" && mkdir -p "$dir" && cd "$dir" || return 1
 	case $kind in
-	green) opt=-O2 ;;
+	green) opt=-O2 hash=22 ;;
 	red) define=-DBREAK_$name ;;
 	reach) define=-DREACH_$name ;;
 	esac
@@ -46,7 +46,7 @@ run_one() {
 	(ulimit -v $((memory_max_mb * 1024 + 500000)) -t $seconds_max
 	 spin -a ${define:+"$define"} "$here/$model.pml" >spin.out 2>&1 &&
 	 cc $opt -w -DSAFETY -DNOFAIR -DCOLLAPSE -DMEMLIM=$memory_max_mb -o pan pan.c >cc.out 2>&1 &&
-	 ./pan -E -m$depth_max >pan.out 2>&1)
+	 ./pan -E -m$depth_max -w$hash >pan.out 2>&1)
 	rc=$?
 	seconds=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN{printf "%.1f", b - a}')
 	states=$(awk '/states, stored/{print $1}' pan.out 2>/dev/null)

@@ -2,10 +2,10 @@
 /*
  * worker_sleep.pml - a worker goes to sleep while others post to it; posters may end at any step
  *
- * Two posters activate a lane each, twice, over an active queue that holds one entry: who finds it full sets `sweep`.
- * A third posts a node to the inbox. A lane's own activation word is container_lane.pml's matter: here each activation
- * is one more piece of work in its lane. The active queue's claim is seen by other posters at once and by the worker
- * once it leaves the buffer, which is more than real memory allows.
+ * Two posters activate a lane each, one of them twice, over an active queue that holds one entry: who finds it full
+ * sets `sweep`. A third posts a node to the inbox. A lane's own activation word is container_lane.pml's matter: here
+ * each activation is one more piece of work in its lane. The active queue's claim is seen by other posters at once and
+ * by the worker once it leaves the buffer, which is more than real memory allows.
  *
  * Checked when all is quiet: everything whose post returned was taken.
  *
@@ -23,7 +23,6 @@
  */
 #include "common.inc"
 #define NL	2	/* lanes, each with its poster */
-#define TIMES	2	/* activations by each */
 #define W	3	/* the worker's buffer; poster 2 is the inbox's */
 
 mtype = { WORK, ACTIVE, INBOX, SWEEP, SLEEP };
@@ -77,12 +76,12 @@ inline ring_if_asleep(p)
 #endif
 }
 
-proctype lane_poster(byte p)
+proctype lane_poster(byte p; byte times)
 {
 	bit s; byte k;
 
 	do
-	:: k < TIMES ->
+	:: k < times ->
 		STEP(sb[p]!WORK(0));
 		STEP(empty(sb[p]));		/* the enqueue's first fence */
 		if
@@ -181,11 +180,11 @@ proctype worker()
 init {
 	byte i;
 
-	atomic { run memory(); run worker(); run lane_poster(0); run lane_poster(1); run inbox_poster() }
+	atomic { run memory(); run worker(); run lane_poster(0, 2); run lane_poster(1, 1); run inbox_poster() }
 	timeout ->
 	d_step {
 #ifdef REACH_WOKEN
-		REACHED(slept && returned == 2 * TIMES + 1)
+		REACHED(slept && returned == 4)
 #endif
 		for (i : 0 .. 2) {
 			CHECK(lost_post, !owed[i])
