@@ -105,8 +105,8 @@ static int register_waiter(struct chi_run_context *context, struct chi_wait *wai
 		/* release: the wait is set up before the completer may learn of us; pairs with its exchange */
 		if (hshm_cas_release(&task->completion, &expected, (uint64_t)(uintptr_t)context))
 			wait->n_registered++;
-		else if (expected != CHI_COMPLETION_DONE)
-			return -EBUSY;
+		else if (expected != CHI_COMPLETION_DONE && expected != (uint64_t)(uintptr_t)context)
+			return -EBUSY; /* another task waits for it; our own mark: it stands twice in the array */
 	}
 	return 0;
 }
@@ -179,7 +179,8 @@ int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_ta
 		ret = register_waiter(context, &wait);
 	if (mode == CHI_WAIT_FOR_ALL && wait.n_registered)
 		wait.n_wanted = wait.n_registered;
-	if (ret == 0 && !is_satisfied(&wait))
+	/* Again, when the posts are in but a task that could not be registered is not done: then the heap's check finds it. */
+	while (ret == 0 && !is_satisfied(&wait))
 		ret = block_in_heap(worker, context, estimate_ns);
 	if (wait.n_registered)
 		collect_posts(context, &wait, unregister_waiter(context, &wait));

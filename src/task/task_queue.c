@@ -99,8 +99,8 @@ void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_qu
 	active = &active_queues[chi_activation_worker(word) * CHI_PRIOS + lane->header->priority];
 	if (!(word & CHI_ACTIVATION_QUEUED)) {
 		chi_active_queue_push(active, lane); /* I1 */
-		/* relaxed: the mark carries nothing; failing means that the worker moved on (I2) */
-		hshm_cas_relaxed(&lane->header->activation, &word, word | CHI_ACTIVATION_QUEUED);
+		/* release: the listing before the mark (I1), for whoever finds the mark; failing means that the worker moved on (I2) */
+		hshm_cas_release(&lane->header->activation, &word, word | CHI_ACTIVATION_QUEUED);
 	}
 	hshm_doorbell_ring(active->doorbell); /* I4; it fences first */
 }
