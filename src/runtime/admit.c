@@ -10,6 +10,7 @@
 
 #include "runtime/log.h"
 #include "runtime/pool_manager.h"
+#include "runtime/sanitizer.h"
 #include "runtime/session.h"
 #include "runtime/worker.h"
 
@@ -161,6 +162,7 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 	int ret = chi_session_claim(session, ref, &shared);
 
 	if (ret == 0) {
+		chi_sanitizer_from_client(session);
 		memcpy(&request, shared, sizeof(request));
 		/* the compiler may not go back to the shared bytes for what was just copied */
 		__asm__ __volatile__("" ::: "memory");

@@ -24,6 +24,7 @@
 #include "runtime/context_wait.h"
 #include "runtime/fault.h"
 #include "runtime/pool_manager.h"
+#include "runtime/sanitizer.h"
 #include "runtime/session.h"
 #include "runtime/worker.h"
 
@@ -83,6 +84,7 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 	 * instruction waits for the stores ahead of it, and the client's line may be on its way. */
 	chi_session_release(session, ref);
 	shared->result = result;
+	chi_sanitizer_to_client(session);
 	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; park_ref after the client's mark */
 	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
 	if (before == CHI_COMPLETION_SLEEPING)

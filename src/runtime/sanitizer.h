@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sanitizer.h - tells ASan, TSan and valgrind of our stacks; empty without them
+ * sanitizer.h - tells ASan, TSan and valgrind of our stacks, and TSan of the way through a client; empty without them
  *
  * All functions are inlined by force: TSan counts the calls of each fiber, and a function that is entered in one fiber and
  * left in another would unbalance both.
@@ -9,6 +9,7 @@
 #define RUNTIME_SANITIZER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* gcc says it by macros, clang by __has_feature */
 #ifndef __has_feature
@@ -110,6 +111,27 @@ CHI_SANITIZER_INLINE void chi_sanitizer_arrive(struct chi_sanitizer_stack *here,
 #endif
 	(void)here;
 	(void)came_from;
+}
+
+/*
+ * A client in this process has a mapping of its own of its segment. What orders two tasks of its that use the same memory, it
+ * sees the one done, then submits the other, goes through that mapping, and TSan knows memory by its address: it would take
+ * two workers that touch the memory one after the other for a race. So the runtime's ends of that way are told to it.
+ */
+CHI_SANITIZER_INLINE void chi_sanitizer_to_client(const void *session)
+{
+#if CHI_TSAN
+	__tsan_release((void *)(uintptr_t)session);
+#endif
+	(void)session;
+}
+
+CHI_SANITIZER_INLINE void chi_sanitizer_from_client(const void *session)
+{
+#if CHI_TSAN
+	__tsan_acquire((void *)(uintptr_t)session);
+#endif
+	(void)session;
 }
 
 #endif
