@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "support/skip.h"
 #include "task/submitter.h"
 
 struct fixture {
@@ -363,7 +364,8 @@ static void check_in_child(struct fixture *fixture, const void *memory)
 	CHECK(chi_alloc(fixture->client, 64, &block) == -ENOTCONN);
 	CHECK(chi_task_alloc(fixture->client, 128, 1, CHI_QUERY_LOCAL_ID(0), 0, &block) == -ENOTCONN);
 	CHECK(chi_buffer_set(fixture->client, &buffer, &info, 1, CHI_BUFFER_IN) == -ENOTCONN);
-	CHECK(fixture->client->ops->submit(fixture->client, (struct chi_task *)(uintptr_t)memory) == -ENOTCONN);
+	CHECK(chi_submit(fixture->client, (void *)(uintptr_t)memory) == -ENOTCONN);
+	CHECK(chi_task_free(fixture->client, (void *)(uintptr_t)memory) == -ENOTCONN);
 	CHECK(chi_client_runtime_info(fixture->client, &info) == -ENOTCONN);
 	chi_free(fixture->client, (void *)(uintptr_t)memory);
 	chi_client_disconnect(fixture->client);
@@ -373,10 +375,12 @@ static void check_in_child(struct fixture *fixture, const void *memory)
 static void forked_child_gets_enotconn_and_harms_nobody(void **state)
 {
 	struct fixture *fixture = *state;
-	struct chi_task *task = new_task(fixture->client, 0);
+	struct chi_task *task;
 	int status;
 	pid_t child;
 
+	skip_under_qemu("takes MADV_WIPEONFORK and does nothing");
+	task = new_task(fixture->client, 0);
 	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
 	child = fork();
 	assert_true(child >= 0);

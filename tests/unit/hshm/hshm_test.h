@@ -30,13 +30,6 @@
 
 #include "support/skip.h"
 
-/* Our cross build runs under qemu-user alone; a machine of that kind has cmocka itself. */
-#ifdef TESTS_CROSS_CMOCKA_H
-#define skip_under_qemu(reason) skip_because("qemu-user %s", reason)
-#else
-#define skip_under_qemu(reason)
-#endif
-
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
 /* xorshift64*: small, and the same on every machine */
