@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wait_test.c - the client's way of waiting, in a thread that is no worker; the runtime is played by the case
+ */
+#include "task_test.h"
+
+#include <linux/futex.h>
+#include <limits.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define N_TASKS 3
+#define MSEC	HSHM_NSEC_PER_MSEC
+
+static const uint32_t policies[] = { CHI_WAIT_SLEEP, CHI_WAIT_BUSY, CHI_WAIT_HYBRID };
+
+struct fixture {
+	struct fake_client fake;
+	struct chi_task tasks[N_TASKS];
+	void *pointers[N_TASKS];
+};
+
+static struct fixture fixture;
+
+/* Each policy in turn, all tasks submitted. */
+static void start_over(uint32_t policy)
+{
+	fake_init(&fixture.fake, policy);
+	for (int i = 0; i < N_TASKS; i++) {
+		chi_task_init(&fixture.tasks[i], sizeof(fixture.tasks[i]), 1, CHI_QUERY_LOCAL_ID(0), 0);
+		fixture.pointers[i] = &fixture.tasks[i];
+		assert_int_equal(chi_submit(&fixture.fake.client, &fixture.tasks[i]), 0);
+	}
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	start_over(CHI_WAIT_SLEEP);
+	return 0;
+}
+
+/* What the runtime does: an exchange, and who is found asleep is woken through the word that the task names. */
+static void complete(struct chi_task *task)
+{
+	task->result = 42;
+	/* acq_rel: the result before the word; park_ref after the client's mark */
+	if (hshm_exchange_acq_rel(&task->completion, CHI_COMPLETION_DONE) != CHI_COMPLETION_SLEEPING)
+		return;
+	if (task->park_ref != fixture.fake.park_ref)
+		abort();
+	/* release: nothing hangs on it but the kernel's compare */
+	hshm_fetch_add_acq_rel(&fixture.fake.park, 1);
+	syscall(SYS_futex, &fixture.fake.park.v, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+struct completer {
+	pthread_t thread;
+	struct chi_task *task;
+	uint64_t after_ns;     /* 0: as soon as the waiter sleeps in the kernel, or nearly */
+	uint64_t completed_ns;
+};
+
+static void *completer(void *arg)
+{
+	struct completer *completer = arg;
+
+	if (completer->after_ns) {
+		usleep((useconds_t)(completer->after_ns / HSHM_NSEC_PER_USEC));
+	} else {
+		while (hshm_load_relaxed(&completer->task->completion) != CHI_COMPLETION_SLEEPING)
+			usleep(10);
+	}
+	completer->completed_ns = hshm_clock_ns();
+	complete(completer->task);
+	return NULL;
+}
+
+static void start_completer(struct completer *completer_, struct chi_task *task, uint64_t after_ns)
+{
+	*completer_ = (struct completer){ .task = task, .after_ns = after_ns };
+	assert_int_equal(pthread_create(&completer_->thread, NULL, completer, completer_), 0);
+}
+
+/* ---- what is refused ---- */
+
+static void a_task_that_was_not_submitted_returns_einval(void **state)
+{
+	struct chi_task other;
+
+	(void)state;
+	chi_task_init(&other, sizeof(other), 1, CHI_QUERY_LOCAL_ID(0), 0);
+	assert_int_equal(chi_wait(&other, HSHM_FOREVER), -EINVAL);
+	fixture.pointers[N_TASKS - 1] = &other;
+	assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, HSHM_FOREVER), -EINVAL);
+	assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), -EINVAL);
+}
+
+static void all_of_none_are_done_and_any_of_none_is_einval(void **state)
+{
+	(void)state;
+	assert_int_equal(chi_wait_all(NULL, 0, HSHM_FOREVER), 0);
+	assert_int_equal(chi_wait_any(NULL, 0, 0), -EINVAL);
+}
+
+/* ---- what is done already ---- */
+
+static void what_is_done_is_found_without_waiting(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		start_over(policies[p]);
+		for (int i = 0; i < N_TASKS; i++)
+			complete(&fixture.tasks[i]);
+		fixture.fake.alive_error = -EOWNERDEAD; /* done is done, whoever died since */
+		assert_int_equal(chi_wait(&fixture.tasks[0], 0), 0);
+		assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
+		assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, 0), 0);
+		assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, 0), 0);
+		assert_int_equal(fixture.fake.n_alive, 0);
+	}
+}
+
+static void wait_any_gives_the_index_of_the_one_that_is_done(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		for (int done = 0; done < N_TASKS; done++) {
+			start_over(policies[p]);
+			complete(&fixture.tasks[done]);
+			assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), done);
+		}
+	}
+}
+
+static void wait_all_waits_for_each(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		for (int left = 0; left < N_TASKS; left++) {
+			start_over(policies[p]);
+			for (int i = 0; i < N_TASKS; i++)
+				if (i != left)
+					complete(&fixture.tasks[i]);
+			assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, MSEC), -ETIMEDOUT);
+			complete(&fixture.tasks[left]);
+			assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, MSEC), 0);
+		}
+	}
+}
+
+/* ---- time ---- */
+
+static void timeout_0_looks_once(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		start_over(policies[p]);
+		assert_int_equal(chi_wait(&fixture.tasks[0], 0), -ETIMEDOUT);
+		assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, 0), -ETIMEDOUT);
+		assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, 0), -ETIMEDOUT);
+		assert_int_equal(fixture.fake.n_alive, 0);
+	}
+}
+
+static void a_timeout_is_kept_and_the_task_stays_pending(void **state)
+{
+	static const uint64_t timeouts[] = { 50 * HSHM_NSEC_PER_USEC, 2 * MSEC, 30 * MSEC };
+
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		for (size_t t = 0; t < N_ELEMENTS(timeouts); t++) {
+			uint64_t begin_ns, waited_ns;
+
+			start_over(policies[p]);
+			begin_ns = hshm_clock_ns();
+			assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, timeouts[t]), -ETIMEDOUT);
+			waited_ns = hshm_clock_ns() - begin_ns;
+			assert_true(waited_ns >= timeouts[t]);
+			assert_true(waited_ns < timeouts[t] + HSHM_NSEC_PER_SEC);
+			/* no mark of a sleeper is left */
+			for (int i = 0; i < N_TASKS; i++)
+				assert_int_equal(hshm_load_relaxed(&fixture.tasks[i].completion), CHI_COMPLETION_PENDING);
+		}
+	}
+}
+
+static void a_completion_ends_the_wait_under_each_policy(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		struct completer completers[N_TASKS];
+
+		start_over(policies[p]);
+		for (int i = 0; i < N_TASKS; i++)
+			start_completer(&completers[i], &fixture.tasks[i], (uint64_t)(N_TASKS - i) * 5 * MSEC);
+		assert_int_equal(chi_wait(&fixture.tasks[2], HSHM_FOREVER), 0);
+		assert_int_equal(fixture.tasks[2].result, 42);
+		assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, HSHM_FOREVER), 0);
+		for (int i = 0; i < N_TASKS; i++) {
+			assert_int_equal(fixture.tasks[i].result, 42);
+			pthread_join(completers[i].thread, NULL);
+		}
+	}
+}
+
+/* ---- death ---- */
+
+static void a_dead_runtime_ends_the_wait_within_100_ms(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		uint64_t best_ns = UINT64_MAX;
+
+		/* the machine may be busy: the best of three */
+		for (int i = 0; i < 3; i++) {
+			uint64_t begin_ns;
+
+			start_over(policies[p]);
+			fixture.fake.alive_error = -EOWNERDEAD;
+			begin_ns = hshm_clock_ns();
+			assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), -EOWNERDEAD);
+			best_ns = hshm_clock_ns() - begin_ns < best_ns ? hshm_clock_ns() - begin_ns : best_ns;
+			assert_int_equal(hshm_load_relaxed(&fixture.tasks[0].completion), CHI_COMPLETION_PENDING);
+		}
+		assert_true(best_ns < 100 * MSEC);
+	}
+}
+
+static void a_live_runtime_is_asked_now_and_then_only(void **state)
+{
+	(void)state;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		start_over(policies[p]);
+		assert_int_equal(chi_wait(&fixture.tasks[0], 120 * MSEC), -ETIMEDOUT);
+		assert_in_range(fixture.fake.n_alive, 1, 6);
+	}
+}
+
+static int complete_and_die(struct chi_client *client)
+{
+	complete(fake_of(client)->last);
+	return -EOWNERDEAD;
+}
+
+/* The last thing it did before it died. */
+static void a_task_that_a_dead_runtime_completed_is_done(void **state)
+{
+	struct chi_client_ops ops = fake_ops;
+
+	(void)state;
+	ops.alive = complete_and_die;
+	for (size_t p = 0; p < N_ELEMENTS(policies); p++) {
+		start_over(policies[p]);
+		fixture.fake.client.ops = &ops;
+		assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), N_TASKS - 1);
+	}
+}
+
+/* ---- hybrid: sleeping until woken ---- */
+
+/* Without the wake-up it would be found at the next look at the runtime's life, after 20 ms. */
+static void a_sleeper_is_woken_through_its_park_word(void **state)
+{
+	uint64_t best_ns = UINT64_MAX;
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		struct completer completer_;
+		uint64_t awake_ns;
+
+		start_over(CHI_WAIT_HYBRID);
+		start_completer(&completer_, &fixture.tasks[1], i < 10 ? 0 : 3 * MSEC);
+		assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), 1);
+		awake_ns = hshm_clock_ns();
+		pthread_join(completer_.thread, NULL);
+		best_ns = awake_ns - completer_.completed_ns < best_ns ? awake_ns - completer_.completed_ns : best_ns;
+		assert_int_equal(hshm_load_relaxed(&fixture.fake.park), 1);
+		assert_int_equal(fixture.tasks[1].park_ref, fixture.fake.park_ref);
+	}
+	assert_true(best_ns < 10 * MSEC);
+}
+
+static void a_sleeper_for_all_is_woken_by_each(void **state)
+{
+	struct completer completers[N_TASKS];
+
+	(void)state;
+	start_over(CHI_WAIT_HYBRID);
+	for (int i = 0; i < N_TASKS; i++)
+		start_completer(&completers[i], &fixture.tasks[i], (uint64_t)(i + 1) * 4 * MSEC);
+	assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, HSHM_FOREVER), 0);
+	for (int i = 0; i < N_TASKS; i++)
+		pthread_join(completers[i].thread, NULL);
+	assert_in_range(hshm_load_relaxed(&fixture.fake.park), 1, N_TASKS);
+}
+
+static hshm_au32 *park_and_complete(struct chi_client *client, uint32_t *ret_ref)
+{
+	*ret_ref = fake_of(client)->park_ref;
+	complete(&fixture.tasks[0]);
+	return &fake_of(client)->park;
+}
+
+/* The completion falls between the last look and the mark: nobody would wake the sleeper, so it may not sleep. */
+static void what_completes_before_the_mark_keeps_the_waiter_awake(void **state)
+{
+	struct chi_client_ops ops = fake_ops;
+	uint64_t best_ns = UINT64_MAX;
+
+	(void)state;
+	ops.park = park_and_complete;
+	for (int i = 0; i < 5; i++) {
+		uint64_t begin_ns;
+
+		start_over(CHI_WAIT_HYBRID);
+		fixture.fake.client.ops = &ops;
+		begin_ns = hshm_clock_ns();
+		assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), 0);
+		best_ns = hshm_clock_ns() - begin_ns < best_ns ? hshm_clock_ns() - begin_ns : best_ns;
+		for (int t = 1; t < N_TASKS; t++)
+			assert_int_equal(hshm_load_relaxed(&fixture.tasks[t].completion), CHI_COMPLETION_PENDING);
+	}
+	assert_true(best_ns < 10 * MSEC);
+}
+
+/* The inner client of a runtime has no park word: hybrid sleeps a little and looks again. */
+static void hybrid_without_a_park_word_polls(void **state)
+{
+	struct chi_client_ops ops = fake_ops;
+	struct completer completer_;
+
+	(void)state;
+	ops.park = NULL;
+	start_over(CHI_WAIT_HYBRID);
+	fixture.fake.client.ops = &ops;
+	start_completer(&completer_, &fixture.tasks[0], 2 * MSEC);
+	assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
+	pthread_join(completer_.thread, NULL);
+	assert_int_equal(hshm_load_relaxed(&fixture.fake.park), 0);
+}
+
+/* Waiter and completer meet at every moment. */
+static void no_wake_up_is_lost_over_many_waits(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		struct completer completers[N_TASKS];
+
+		start_over(CHI_WAIT_HYBRID);
+		for (int t = 0; t < N_TASKS; t++)
+			start_completer(&completers[t], &fixture.tasks[t],
+					(uint64_t)(1 + (i * 7 + t * 13) % 120) * HSHM_NSEC_PER_USEC);
+		assert_true(chi_wait_any(fixture.pointers, N_TASKS, HSHM_NSEC_PER_SEC * 30) >= 0);
+		assert_int_equal(chi_wait_all(fixture.pointers, N_TASKS, HSHM_NSEC_PER_SEC * 30), 0);
+		for (int t = 0; t < N_TASKS; t++) {
+			assert_int_equal(hshm_load_relaxed(&fixture.tasks[t].completion), CHI_COMPLETION_DONE);
+			pthread_join(completers[t].thread, NULL);
+		}
+	}
+}
+
+static void yield_outside_a_task_returns(void **state)
+{
+	(void)state;
+	chi_yield();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_task_that_was_not_submitted_returns_einval, set_up),
+		cmocka_unit_test(all_of_none_are_done_and_any_of_none_is_einval),
+		cmocka_unit_test(what_is_done_is_found_without_waiting),
+		cmocka_unit_test(wait_any_gives_the_index_of_the_one_that_is_done),
+		cmocka_unit_test(wait_all_waits_for_each),
+		cmocka_unit_test(timeout_0_looks_once),
+		cmocka_unit_test(a_timeout_is_kept_and_the_task_stays_pending),
+		cmocka_unit_test(a_completion_ends_the_wait_under_each_policy),
+		cmocka_unit_test(a_dead_runtime_ends_the_wait_within_100_ms),
+		cmocka_unit_test(a_live_runtime_is_asked_now_and_then_only),
+		cmocka_unit_test(a_task_that_a_dead_runtime_completed_is_done),
+		cmocka_unit_test(a_sleeper_is_woken_through_its_park_word),
+		cmocka_unit_test(a_sleeper_for_all_is_woken_by_each),
+		cmocka_unit_test(what_completes_before_the_mark_keeps_the_waiter_awake),
+		cmocka_unit_test(hybrid_without_a_park_word_polls),
+		cmocka_unit_test(no_wake_up_is_lost_over_many_waits),
+		cmocka_unit_test(yield_outside_a_task_returns),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
