@@ -3,7 +3,7 @@
  * worker_lanes.c - which lane a worker runs next, and a turn of it
  *
  * A lane with work is in exactly one of these places, all the worker's own: the run list (in_run_list; also while its turn
- * is on), the hot list (process lanes that are polled), or a parking lot (it waits for room elsewhere). The active queues
+ * is on), the hot list (process lanes that are polled, also while their turn is on), or a parking lot (it waits for room elsewhere). The active queues
  * are how it gets here; found there again meanwhile, it is a duplicate and dropped.
  *
  * L1  Run list and active queue take turns, so lanes that are always full starve none that wake.
@@ -89,14 +89,36 @@ static bool arm_lane(struct chi_lane *lane)
 	return true;
 }
 
+static void arm_or_run(struct chi_worker *worker, struct chi_lane *lane)
+{
+	if (arm_lane(lane))
+		append_run_list(worker, lane);
+}
+
+static uint32_t longest_idle(const struct chi_worker *worker)
+{
+	uint32_t longest = 0;
+
+	for (uint32_t i = 1; i < worker->n_hot; i++)
+		if (worker->hot[i]->idle_since_ns < worker->hot[longest]->idle_since_ns)
+			longest = i;
+	return longest;
+}
+
 static void make_hot(struct chi_worker *worker, struct chi_lane *lane)
 {
-	if (worker->n_hot == worker->runtime->config.hot_lanes_max) {
-		struct chi_lane *oldest = worker->hot[0];
+	uint32_t n_max = worker->runtime->config.hot_lanes_max;
 
-		remove_hot(worker, 0);
-		if (arm_lane(oldest))
-			append_run_list(worker, oldest);
+	if (n_max == 0) {
+		arm_or_run(worker, lane);
+		return;
+	}
+	if (worker->n_hot == n_max) {
+		uint32_t leaves = longest_idle(worker);
+		struct chi_lane *idle = worker->hot[leaves];
+
+		remove_hot(worker, leaves);
+		arm_or_run(worker, idle);
 	}
 	lane->hot = true;
 	lane->idle_since_ns = worker->now_ns;
@@ -342,29 +364,41 @@ bool chi_worker_run_next_lane(struct chi_worker *worker)
 	return true;
 }
 
+/* A turn of the hot lane at @index; it stays there unless it is parked or ended. Returns whether it stayed. */
+static bool run_hot(struct chi_worker *worker, uint32_t index)
+{
+	struct chi_lane *lane = worker->hot[index];
+
+	hshm_count_add(&worker->counters->turns, 1);
+	if (!is_ended(lane)) {
+		turn_process_lane(worker, lane);
+		lane->idle_since_ns = worker->now_ns;
+		if (!lane->parked)
+			return true;
+	}
+	remove_hot(worker, index);
+	return false;
+}
+
+/* Each hot lane of the priority: a turn if it has work, out of the list if it had none for long. */
 static bool poll_hot_of(struct chi_worker *worker, uint32_t prio)
 {
 	bool worked = false;
 
 	for (uint32_t i = 0; i < worker->n_hot;) {
 		struct chi_lane *lane = worker->hot[i];
+		bool stays = true;
 
-		if (lane->header->priority != prio) {
-			i++;
-		} else if (hipc_mpsc_peek(&lane->consumer)) {
-			remove_hot(worker, i);
-			lane->in_run_list = true;
-			run_lane(worker, lane); /* and back to the hot list's end, when it is empty */
+		if (lane->header->priority == prio && hipc_mpsc_peek(&lane->consumer)) {
+			stays = run_hot(worker, i);
 			worked = true;
-		} else if (worker->now_ns - lane->idle_since_ns > worker->runtime->config.spin_ns) {
+		} else if (lane->header->priority == prio &&
+			   worker->now_ns - lane->idle_since_ns > worker->runtime->config.spin_ns) {
 			remove_hot(worker, i);
-			if (arm_lane(lane))
-				append_run_list(worker, lane);
-		} else {
-			i++;
+			arm_or_run(worker, lane);
+			stays = false;
 		}
-		if (worked)
-			return true; /* the list has moved: one lane a look */
+		i += stays;
 	}
 	return worked;
 }
