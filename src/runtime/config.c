@@ -81,7 +81,7 @@ static const struct key keys[] = {
 	NUMBER("workers.lane_batch", "tasks", lane_batch, 64, 1, 65536, "at most so many of one lane in a turn"),
 	BIG("workers.spin_us", "us", HSHM_NSEC_PER_USEC, spin_ns, 50, 0, 1000000,
 	    "how long a worker looks for work before it sleeps"),
-	NUMBER("workers.hot_lanes", "lanes", hot_lanes_max, 16, 0, 1024, "client lanes that a worker polls"),
+	NUMBER("workers.hot_lanes", "lanes", hot_lanes_max, 256, 0, 1024, "client lanes that a worker polls"),
 	POWER("workers.active_depth", "slots", active_depth, 1024, 2, HIPC_MPSC_DEPTH_MAX, "of each active queue"),
 	BOOL("workers.completion_posting", completion_posting, 1,
 	     "completions wake who waits; false: the wait heap alone finds them"),

@@ -25,7 +25,7 @@ struct chi_config {
 	uint32_t cpus[CHI_WORKERS_MAX];
 	uint32_t lane_batch;		   /* workers.lane_batch: tasks a turn, 64 */
 	uint64_t spin_ns;		   /* workers.spin_us: how long to look for work before sleeping, 50 */
-	uint32_t hot_lanes_max;		   /* workers.hot_lanes: client lanes a worker polls, 16 */
+	uint32_t hot_lanes_max;		   /* workers.hot_lanes: client lanes a worker polls, 256 */
 	uint32_t active_depth;		   /* workers.active_depth: slots of each active queue, 1024, a power of two */
 	bool completion_posting;	   /* workers.completion_posting: true; false = the wait heap alone */
 	bool run_in_place;		   /* workers.run_in_place: true; skip the second hop when the lane is ours and empty */
