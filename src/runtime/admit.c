@@ -172,7 +172,7 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		if (ret < 0)
 			chi_client_task_done(session, ref, shared, ret);
 	}
-	if (ret < 0) {
+	if (!context) {
 		hshm_count_add(&worker->counters->tasks_refused, 1);
 		log_refused(session, ref, &request, ret);
 		return NULL;
