@@ -180,7 +180,7 @@ static int shake_hands(struct process_client *client, uint64_t deadline_ns)
 		return chi_error_set(-ECONNREFUSED, "the runtime hung up");
 	if (rc == -ETIMEDOUT)
 		return chi_error_set(-ETIMEDOUT, "the runtime did not answer in time");
-	if (rc < 0)
+	if (rc)
 		return rc;
 
 	client->welcome = answer.welcome;

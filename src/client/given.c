@@ -62,7 +62,7 @@ static uint32_t look_at(struct chi_given_list *list, struct hshm_heap *heap, uin
 	uint32_t n_looks = list->n_queued < n_max ? list->n_queued : n_max;
 	uint32_t n_freed = 0;
 
-	for (uint32_t i = 0; i < n_looks; i++) {
+	for (uint32_t i = 0; i < n_looks && list->first; i++) {
 		struct chi_given *node = take_first(list);
 
 		/* acquires: the runtime's last write to the task is behind us, the block may be used for another */

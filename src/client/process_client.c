@@ -135,7 +135,7 @@ static int ask_for_lane(struct process_client *client, uint32_t lane, uint32_t p
 		return gone(client);
 	if (rc == -ETIMEDOUT)
 		return chi_error_set(-EAGAIN, "the runtime (pid %d) does not answer", client->welcome.runtime_pid);
-	if (rc < 0)
+	if (rc)
 		return rc;
 
 	armed = chi_main_armed_offset(answer.lane_opened.armed_index);

@@ -170,7 +170,7 @@ int chi_ipc_socket_open(const char *name, gid_t group, struct chi_ipc_socket *re
 {
 	struct chi_ipc_socket made = { .fd = -1, .group = group };
 	char lock_name[PATH_MAX];
-	int lock_fd, rc;
+	int lock_fd = -1, rc;
 
 	rc = chi_socket_path(name, CHI_SOCKET_MAKE, &made.where);
 	if (rc < 0)
@@ -207,7 +207,7 @@ void chi_ipc_socket_remove(struct chi_ipc_socket *socket)
 {
 	char lock_name[PATH_MAX];
 	struct stat st;
-	int lock_fd;
+	int lock_fd = -1;
 
 	if (!socket->named)
 		return;

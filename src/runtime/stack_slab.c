@@ -121,10 +121,8 @@ int chi_stack_slab_map(const struct chi_stack_layout *layout, uint32_t n_stacks,
 	/* NORESERVE: most of it is never touched */
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1,
 		    0);
-	if (base == MAP_FAILED) {
-		rc = -errno;
+	if (base == MAP_FAILED)
 		goto refused;
-	}
 	/* a huge page would be touched whole, for stacks that need two small ones; EINVAL: a kernel without them */
 	(void)madvise(base, bytes, MADV_NOHUGEPAGE);
 	for (uint32_t i = 0; i < n_stacks && !rc; i++)

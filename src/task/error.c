@@ -14,14 +14,13 @@ int chi_error_vset(int error, const char *format, va_list args)
 	return error;
 }
 
-int chi_error_set(int error, const char *format, ...)
+void chi_error_write(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	chi_error_vset(error, format, args);
+	chi_error_vset(0, format, args);
 	va_end(args);
-	return error;
 }
 
 const char *chi_error_text(void)
