@@ -225,6 +225,23 @@ static void client_wait_times_out_and_the_memory_stays_lent(void **state)
 	assert_int_equal(chi_task_free(f->client, task), 0);
 }
 
+/* Its method returns at once, but the task ends when its child has. */
+static void a_task_ends_after_its_children(void **state)
+{
+	struct fixture *f = *state;
+	struct probe_task *task = new_task(f, PROBE_LEAVE, CHI_QUERY_LOCAL_ID(1));
+
+	for (int round = 0; round < 5; round++) {
+		chi_task_free(f->client, call(f, PROBE_GATE_OPEN, CHI_QUERY_LOCAL_ID(1), 0, 0, 0));
+		assert_int_equal(chi_submit(f->client, task), 0);
+		assert_int_equal(chi_wait(task, 2 * HSHM_NSEC_PER_MSEC), -ETIMEDOUT);
+		chi_task_free(f->client, call(f, PROBE_GATE_OPEN, CHI_QUERY_LOCAL_ID(1), 1, 0, 0));
+		assert_int_equal(chi_wait(task, HSHM_FOREVER), 0);
+		assert_int_equal(task->task.result, 0);
+	}
+	chi_task_free(f->client, task);
+}
+
 static void cancel_ends_a_running_task(void **state)
 {
 	struct fixture *f = *state;
@@ -598,6 +615,7 @@ int main(void)
 		CASE(waits_nest_deep),
 		CASE(a_wait_times_out_and_the_task_goes_on),
 		CASE(client_wait_times_out_and_the_memory_stays_lent),
+		CASE(a_task_ends_after_its_children),
 		CASE(cancel_ends_a_running_task),
 		CASE(wait_any_of_a_client_finds_the_one_that_is_done),
 		CASE(a_mutex_keeps_others_out_across_yields),

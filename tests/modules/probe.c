@@ -17,6 +17,7 @@ struct state {
 	uint64_t inside;   /* under the mutex: must be 0 on entry */
 	hshm_au64 next_in_order;
 	hshm_au64 n_out_of_order;
+	struct probe_task left; /* by PROBE_LEAVE: it outlives the method, not the task */
 };
 
 static struct probe_task *probe(struct chi_task *task)
@@ -315,6 +316,16 @@ static int counts(struct chi_container *container, struct chi_task *task, struct
 	return 0;
 }
 
+static int leave(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct state *state = chi_container_state(container);
+
+	(void)task;
+	chi_task_init(&state->left.task, sizeof(state->left), chi_container_pool_id(container),
+		      CHI_QUERY_GLOBAL_ID(chi_container_id(container)), PROBE_GATE_WAIT);
+	return chi_submit(chi_context_client(context), &state->left);
+}
+
 static int create(struct chi_container *container, const void *params, uint64_t params_size)
 {
 	struct state *state = calloc(1, sizeof(*state));
@@ -375,6 +386,7 @@ static const struct chi_method methods[] = {
 	PROBE_METHOD(PROBE_FLOOD, flood),
 	PROBE_METHOD(PROBE_ORDER, order),
 	PROBE_METHOD(PROBE_COUNTS, counts),
+	PROBE_METHOD(PROBE_LEAVE, leave),
 };
 
 static const struct chi_module probe_module = {

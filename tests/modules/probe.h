@@ -26,6 +26,7 @@ enum probe_method {
 	PROBE_FLOOD,	 /* count subtasks to one lane, more than it holds */
 	PROBE_ORDER,	 /* notes that it started: `in` is its number */
 	PROBE_COUNTS,	 /* answers what the container has counted */
+	PROBE_LEAVE,	 /* submits a gate_wait and returns without waiting for it */
 };
 
 struct probe_task {
