@@ -23,8 +23,8 @@
 #include "task/error.h"
 #include "task/submitter.h"
 
-#define POLL_SLEEP_US	    10u
-#define ALIVE_CHECK_NS	    (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
+#define POLL_SLEEP_US	     10u
+#define ALIVE_CHECK_NS	     (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
 #define SPIN_BEFORE_SLEEP_NS (30 * HSHM_NSEC_PER_USEC)
 #define SPINS_BETWEEN_CLOCKS 64u
 
@@ -58,6 +58,11 @@ static bool mark_sleeping(void *const *tasks, uint32_t n_tasks, uint32_t park_re
 		struct chi_task *task = tasks[i];
 		uint64_t expected = CHI_COMPLETION_PENDING;
 
+		/* relaxed: the caller looks again. Whoever completed it may still be reading park_ref. */
+		if (hshm_load_relaxed(&task->completion) == CHI_COMPLETION_DONE) {
+			any_done = true;
+			continue;
+		}
 		task->park_ref = park_ref;
 		/* release: park_ref before the mark; pairs with the runtime's exchange, which acquires */
 		if (hshm_cas_release(&task->completion, &expected, CHI_COMPLETION_SLEEPING) ||
@@ -108,7 +113,8 @@ static void pause_by_policy(struct chi_client *client, void *const *tasks, uint3
 			return;
 		}
 		if (can_park) {
-			sleep_until_woken(client, tasks, n_tasks, mode, left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
+			sleep_until_woken(client, tasks, n_tasks, mode,
+					  left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
 			return;
 		}
 		break;
@@ -142,7 +148,8 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 				int ret = client->ops->alive(client);
 
 				if (ret < 0)
-					return find_done(tasks, n_tasks, mode) >= 0 ? find_done(tasks, n_tasks, mode) : ret;
+					return find_done(tasks, n_tasks, mode) >= 0 ? find_done(tasks, n_tasks, mode)
+										    : ret;
 				alive_ns = now_ns;
 			}
 		}
