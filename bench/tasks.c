@@ -23,7 +23,8 @@
 
 struct setup {
 	struct bench_runtime runtime;
-	struct chi_client *more[OUTSTANDING_MAX]; /* clients besides the first: task i is of client i, if there are so many */
+	struct chi_client
+		*more[OUTSTANDING_MAX]; /* clients besides the first: task i is of client i, if there are so many */
 	uint32_t n_more;
 	struct chi_task *tasks[OUTSTANDING_MAX];
 	uint32_t n_tasks;
@@ -64,8 +65,8 @@ static int setup_add_client(struct setup *setup)
 
 static int setup_add_task(struct setup *setup, uint32_t size_bytes, enum bench_method method)
 {
-	int rc = chi_task_alloc(client_of(setup, setup->n_tasks), size_bytes, setup->runtime.pool_id, CHI_QUERY_LOCAL_ID(0),
-				method, &setup->tasks[setup->n_tasks]);
+	int rc = chi_task_alloc(client_of(setup, setup->n_tasks), size_bytes, setup->runtime.pool_id,
+				CHI_QUERY_LOCAL_ID(0), method, &setup->tasks[setup->n_tasks]);
 
 	if (rc < 0)
 		return tell("a task", rc);

@@ -119,9 +119,9 @@ int command_start(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	block_signals(&signals);
-	error = chi_runtime_start(&CHI_RUNTIME_OPTS(.listen = true, .config_file = arguments.config_file,
-						    .name = arguments.name),
-				  &runtime);
+	error = chi_runtime_start(
+		&CHI_RUNTIME_OPTS(.listen = true, .config_file = arguments.config_file, .name = arguments.name),
+		&runtime);
 	if (error) {
 		fprintf(stderr, "chimaera: cannot start: %s\n",
 			*chi_error_text() ? chi_error_text() : strerror(-error));

@@ -30,7 +30,7 @@ enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DAEMON = 
 /* ---- walk.c ---- */
 
 struct file {
-	char *path;	     /* on disk */
+	char *path; /* on disk */
 	struct chi_blob_key key;
 	uint64_t size_bytes; /* when it was put */
 	uint64_t stored_bytes;
@@ -47,12 +47,12 @@ struct file_list {
 };
 
 struct walk_limits {
-	size_t n_max;		  /* of the list */
-	uint64_t size_max_bytes;  /* of the list */
-	uint64_t file_min_bytes;  /* of a file */
+	size_t n_max;		 /* of the list */
+	uint64_t size_max_bytes; /* of the list */
+	uint64_t file_min_bytes; /* of a file */
 	uint64_t file_max_bytes;
-	bool packed_only;	  /* files that are compressed already, by their names */
-	bool quiet;		  /* do not name what is skipped */
+	bool packed_only; /* files that are compressed already, by their names */
+	bool quiet;	  /* do not name what is skipped */
 };
 extern const struct walk_limits WALK_ALL;
 
@@ -75,7 +75,7 @@ struct tally {
 	uint64_t in_bytes, stored_bytes, out_bytes;
 	uint64_t n_chunks, n_chunks_raw;
 	uint64_t put_begin_ns, put_end_ns, get_begin_ns, get_end_ns;
-	uint64_t *put_ns, *get_ns; /* how long each took; n_put and n_got of them. May be NULL. */
+	uint64_t *put_ns, *get_ns;  /* how long each took; n_put and n_got of them. May be NULL. */
 	char error[ERROR_TEXT_MAX]; /* the first */
 };
 
@@ -84,7 +84,7 @@ struct job {
 	uint32_t pool_id;
 	struct file *files;
 	size_t n_files;
-	uint32_t window;     /* tasks in flight */
+	uint32_t window; /* tasks in flight */
 	struct tally *tally;
 	void (*tick)(void *arg); /* now and then; may be NULL */
 	void *tick_arg;

@@ -182,8 +182,8 @@ static bool find_large(uint64_t size_bytes, struct file_list *list)
 static bool choose_files(const struct demo_opts *opts, struct file_list *list)
 {
 	const struct source *sources = opts->small ? sources_small : sources_full;
-	size_t n_sources = opts->small ? sizeof(sources_small) / sizeof(sources_small[0]) :
-					 sizeof(sources_full) / sizeof(sources_full[0]);
+	size_t n_sources = opts->small ? sizeof(sources_small) / sizeof(sources_small[0])
+				       : sizeof(sources_full) / sizeof(sources_full[0]);
 	const struct aim *aim = opts->small ? &aim_small : &aim_full;
 
 	if (opts->n_paths) {
@@ -204,8 +204,10 @@ static bool choose_files(const struct demo_opts *opts, struct file_list *list)
 	if (!find_large(aim->large_bytes, list))
 		return false;
 	if (list->n < aim->n_files || list->size_bytes < aim->size_bytes || !count_packed(list)) {
-		fprintf(stderr, "archive: this machine has too little to show: %zu files, %s, %zu of them compressed; "
-				"name a PATH\n", list->n, bytes_text(list->size_bytes), count_packed(list));
+		fprintf(stderr,
+			"archive: this machine has too little to show: %zu files, %s, %zu of them compressed; "
+			"name a PATH\n",
+			list->n, bytes_text(list->size_bytes), count_packed(list));
 		return false;
 	}
 	return true;
@@ -478,14 +480,14 @@ static bool check(const struct report *report, const char **ret_why)
 {
 	const struct tally *total = &report->total;
 
-	*ret_why = total->n_failed			     ? total->error :
-		   !total->n_put			     ? "nothing was stored" :
-		   total->n_got != total->n_put		     ? "not everything came back" :
-		   total->out_bytes != total->in_bytes	     ? "more or fewer bytes came back than went in" :
-		   !report->n_waits			     ? "the counters show no blocked wait" :
-		   report->n_containers_used < 2	     ? "all went into one container" :
-		   report->n_workers_used < 2		     ? "one worker did everything" :
-							       NULL;
+	*ret_why = total->n_failed			 ? total->error
+		   : !total->n_put			 ? "nothing was stored"
+		   : total->n_got != total->n_put	 ? "not everything came back"
+		   : total->out_bytes != total->in_bytes ? "more or fewer bytes came back than went in"
+		   : !report->n_waits			 ? "the counters show no blocked wait"
+		   : report->n_containers_used < 2	 ? "all went into one container"
+		   : report->n_workers_used < 2		 ? "one worker did everything"
+							 : NULL;
 	return !*ret_why;
 }
 

@@ -300,12 +300,9 @@ static int parse(int argc, char **argv, bool is_demo, struct opts *opts)
 		{ NULL, 0, NULL, 0 },
 	};
 	static const struct option demo_options[] = {
-		{ "daemon", no_argument, NULL, OPT_DAEMON },
-		{ "small", no_argument, NULL, OPT_SMALL },
-		{ "jobs", required_argument, NULL, OPT_JOBS },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, OPT_HELP },
-		{ NULL, 0, NULL, 0 },
+		{ "daemon", no_argument, NULL, OPT_DAEMON },   { "small", no_argument, NULL, OPT_SMALL },
+		{ "jobs", required_argument, NULL, OPT_JOBS }, { "json", no_argument, NULL, OPT_JSON },
+		{ "help", no_argument, NULL, OPT_HELP },       { NULL, 0, NULL, 0 },
 	};
 	int option;
 

@@ -121,8 +121,8 @@ void report_json(const struct report *report, bool ok)
 		const struct chi_worker_counters *counters = &report->info.workers[i];
 		const char *separator = "{";
 
-#define CHI_COUNTER(name, unit, text)                                                            \
-	printf("%s\"" #name "\": %llu", separator, (unsigned long long)counters->name.v);        \
+#define CHI_COUNTER(name, unit, text)                                                     \
+	printf("%s\"" #name "\": %llu", separator, (unsigned long long)counters->name.v); \
 	separator = ", ";
 #include <chimaera/counters.def>
 #undef CHI_COUNTER

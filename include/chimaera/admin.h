@@ -16,9 +16,9 @@
 
 CHI_BEGIN_DECLS
 
-#define CHI_ADMIN_POOL_ID      1u
-#define CHI_NAME_MAX	       64u /* of pools and modules, with the NUL */
-#define CHI_ADMIN_TEXT_MAX     256u
+#define CHI_ADMIN_POOL_ID	1u
+#define CHI_NAME_MAX		64u /* of pools and modules, with the NUL */
+#define CHI_ADMIN_TEXT_MAX	256u
 #define CHI_POOL_CONTAINERS_MAX 1024u
 
 enum chi_admin_method {
@@ -34,8 +34,8 @@ struct chi_admin_create_pool_task {
 	char module[CHI_NAME_MAX];
 	char pool[CHI_NAME_MAX];
 	uint32_t n_containers;
-	uint32_t open_existing; /* get-or-create: an equal pool (same module) is opened */
-	uint64_t interface_hash; /* 0 = do not check */
+	uint32_t open_existing;	  /* get-or-create: an equal pool (same module) is opened */
+	uint64_t interface_hash;  /* 0 = do not check */
 	struct chi_buffer params; /* in; may be null */
 	/* answer */
 	uint32_t pool_id;
@@ -76,7 +76,7 @@ struct chi_pool_spec {
 	uint32_t n_containers; /* 0 = 1 */
 	bool exclusive;	       /* -EEXIST when a pool of that name is there already */
 	uint64_t interface_hash;
-	const void *params;    /* for the module's create() */
+	const void *params; /* for the module's create() */
 	uint64_t params_size;
 };
 
@@ -91,7 +91,7 @@ struct chi_pool_spec {
  *          asks for its own pool), or as chi_call().
  */
 CHI_API CHI_NODISCARD int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
-					   uint32_t *ret_pool_id);
+					  uint32_t *ret_pool_id);
 
 /**
  * chi_pool_destroy - tasks in flight end first; later ones get -ENOENT, and the name is free at once

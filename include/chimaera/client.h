@@ -22,9 +22,9 @@ enum chi_wait_policy {
 };
 
 struct chi_client_opts {
-	uint32_t size;		     /* sizeof at the caller's compile time */
-	uint32_t wait_policy;	     /* enum chi_wait_policy; 0 = CHI_WAIT_SLEEP */
-	const char *name;	     /* the runtime's name, or a path with '/' to its socket; NULL = $CHIMAERA_NAME, else
+	uint32_t size;	      /* sizeof at the caller's compile time */
+	uint32_t wait_policy; /* enum chi_wait_policy; 0 = CHI_WAIT_SLEEP */
+	const char *name;     /* the runtime's name, or a path with '/' to its socket; NULL = $CHIMAERA_NAME, else
 				      * "default". Ignored by chi_runtime_client(). */
 	uint64_t connect_timeout_ns; /* 0 = 5 s; HSHM_FOREVER = no limit */
 };

@@ -29,24 +29,24 @@ enum chi_monitor_mode {
 
 /* Question and answer of monitor(); filled with the default answer before the module is asked. */
 struct chi_monitor {
-	const struct chi_task *task; /* borrowed; the runtime's checked copy */
-	uint32_t queue_id;	     /* LOCAL_SCHEDULE: answer */
-	uint32_t lane_id;	     /* LOCAL_SCHEDULE: answer */
+	const struct chi_task *task;   /* borrowed; the runtime's checked copy */
+	uint32_t queue_id;	       /* LOCAL_SCHEDULE: answer */
+	uint32_t lane_id;	       /* LOCAL_SCHEDULE: answer */
 	struct chi_domain_query query; /* GLOBAL_SCHEDULE: answer; any kind but DYNAMIC and GLOBAL_BCAST */
-	uint64_t estimate_ns;	     /* EST_LOAD: answer */
+	uint64_t estimate_ns;	       /* EST_LOAD: answer */
 };
 
 typedef int (*chi_method_fn)(struct chi_container *container, struct chi_task *task, struct chi_run_context *context);
 
 struct chi_method {
 	const char *name;
-	uint32_t id;		/* below CHI_METHODS_MAX */
-	uint32_t task_size;	/* bytes, exactly what task->size_bytes must say; at most CHI_TASK_SIZE_MAX */
-	chi_method_fn run;	/* a fiber; returns the task's result. NULL when the module has a run() of its own. */
-	uint64_t estimate_ns;	/* for CHI_MONITOR_EST_LOAD; 0 = learned from past runs */
+	uint32_t id;		 /* below CHI_METHODS_MAX */
+	uint32_t task_size;	 /* bytes, exactly what task->size_bytes must say; at most CHI_TASK_SIZE_MAX */
+	chi_method_fn run;	 /* a fiber; returns the task's result. NULL when the module has a run() of its own. */
+	uint64_t estimate_ns;	 /* for CHI_MONITOR_EST_LOAD; 0 = learned from past runs */
 	uint32_t buffers_offset; /* of an array of struct chi_buffer in the task */
 	uint32_t n_buffers;
-	uint32_t out_offset;	/* bytes of the task written back to the submitter when done (header apart) */
+	uint32_t out_offset; /* bytes of the task written back to the submitter when done (header apart) */
 	uint32_t out_size;
 	/* Broadcast: fold one container's finished task into the answer. NULL: the first negative result wins. */
 	void (*fold)(struct chi_task *into, const struct chi_task *from);
@@ -59,7 +59,8 @@ struct chi_module {
 	const char *name;
 	uint32_t version;
 	uint32_t n_methods;
-	uint64_t interface_hash; /* of the methods' tasks; checked when somebody opens a pool with one of their own; 0 = none */
+	uint64_t
+		interface_hash; /* of the methods' tasks; checked when somebody opens a pool with one of their own; 0 = none */
 	const struct chi_method *methods;
 
 	/* A container comes into being. In a fiber, once for each container, one after the other.
@@ -82,13 +83,13 @@ struct chi_module {
 #define CHI_MODULE_SYMBOL "chi_module_table"
 #define CHI_NOTE_NAME	  "Chimaera"
 #define CHI_NOTE_TYPE	  1u
-#define CHI_MODULE(table)                                                                                             \
-	CHI_API extern const struct chi_module *const chi_module_table;                                               \
-	const struct chi_module *const chi_module_table = &(table);                                                   \
-	__attribute__((used, section(".note.chimaera"), aligned(4))) static const struct {                           \
-		uint32_t name_size, desc_size, type;                                                                  \
-		char name[12];                                                                                        \
-		uint32_t abi_version;                                                                                 \
+#define CHI_MODULE(table)                                                                  \
+	CHI_API extern const struct chi_module *const chi_module_table;                    \
+	const struct chi_module *const chi_module_table = &(table);                        \
+	__attribute__((used, section(".note.chimaera"), aligned(4))) static const struct { \
+		uint32_t name_size, desc_size, type;                                       \
+		char name[12];                                                             \
+		uint32_t abi_version;                                                      \
 	} chi_module_note = { sizeof(CHI_NOTE_NAME), 4, CHI_NOTE_TYPE, CHI_NOTE_NAME, CHI_ABI_VERSION }
 
 /* ---- containers ---- */
@@ -108,7 +109,7 @@ enum chi_queue_flag {
  */
 #define CHI_QUEUES_MAX 8u
 CHI_API CHI_NODISCARD int chi_container_create_local_queue(struct chi_container *container, uint32_t queue_id,
-							    uint32_t n_lanes, uint32_t flags);
+							   uint32_t n_lanes, uint32_t flags);
 
 /** chi_container_lane_by_hash - the lane of a queue that a hash falls on; 0 when the queue does not exist. */
 CHI_API uint32_t chi_container_lane_by_hash(const struct chi_container *container, uint32_t queue_id, uint64_t hash);

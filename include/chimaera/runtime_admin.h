@@ -35,7 +35,8 @@ CHI_API CHI_NODISCARD int chi_runtime_pool_make(struct chi_run_context *context,
 CHI_API CHI_NODISCARD int chi_runtime_pool_end(struct chi_run_context *context, uint32_t pool_id);
 
 /** chi_runtime_pool_list - as many as fit are written; returns how many there are. May switch the fiber: no. */
-CHI_API uint32_t chi_runtime_pool_list(struct chi_run_context *context, struct chi_pool_info *ret_pools, uint32_t n_max);
+CHI_API uint32_t chi_runtime_pool_list(struct chi_run_context *context, struct chi_pool_info *ret_pools,
+				       uint32_t n_max);
 
 /** chi_runtime_flush - as chi_flush(). May switch the fiber: yes. */
 CHI_API CHI_NODISCARD int chi_runtime_flush(struct chi_run_context *context);

@@ -21,8 +21,8 @@ CHI_BEGIN_DECLS
 
 struct chi_client;
 
-#define CHI_TASK_VERSION  1u
-#define CHI_TASK_SIZE_MAX 4096u /* bytes, header included; data goes into buffers */
+#define CHI_TASK_VERSION     1u
+#define CHI_TASK_SIZE_MAX    4096u /* bytes, header included; data goes into buffers */
 #define CHI_TASK_BUFFERS_MAX 16u
 
 enum chi_task_flag {
@@ -88,21 +88,21 @@ struct chi_buffer {
 
 struct chi_task {
 	/* line 0: the request, written by the submitter before chi_submit(); after it only cancel */
-	uint16_t version;	       /* CHI_TASK_VERSION */
-	uint16_t flags;		       /* enum chi_task_flag */
-	uint32_t size_bytes;	       /* of the whole struct: the method's task size */
+	uint16_t version;    /* CHI_TASK_VERSION */
+	uint16_t flags;	     /* enum chi_task_flag */
+	uint32_t size_bytes; /* of the whole struct: the method's task size */
 	uint32_t pool_id;
 	uint32_t method_id;
 	struct chi_domain_query query;
-	uint64_t period_ns;	       /* with CHI_TASK_PERIODIC */
-	struct chi_task_id id;	       /* written by the runtime in its copy; for the method and the log */
-	hshm_au32 cancel;	       /* the submitter asks for an early end: chi_cancel() */
+	uint64_t period_ns;    /* with CHI_TASK_PERIODIC */
+	struct chi_task_id id; /* written by the runtime in its copy; for the method and the log */
+	hshm_au32 cancel;      /* the submitter asks for an early end: chi_cancel() */
 	uint32_t reserved0;
 	/* line 1: the answer, written by the runtime; and what the submitter keeps for itself */
-	hshm_au64 completion;	       /* see CHI_COMPLETION_* */
-	int32_t result;		       /* valid once done: 0 or more, or a negative errno */
-	uint32_t park_ref;	       /* where to wake a sleeping client: offset / 4 in its segment */
-	uint64_t submitter;	       /* the submitter's own handle; nothing to anyone else */
+	hshm_au64 completion; /* see CHI_COMPLETION_* */
+	int32_t result;	      /* valid once done: 0 or more, or a negative errno */
+	uint32_t park_ref;    /* where to wake a sleeping client: offset / 4 in its segment */
+	uint64_t submitter;   /* the submitter's own handle; nothing to anyone else */
 	uint64_t reserved1[5];
 };
 
@@ -120,8 +120,8 @@ CHI_STATIC_ASSERT(sizeof(struct chi_buffer) == 24, "fixed layout");
  * chi_task_alloc(), since a task must lie in their segment.
  * Threads: any. May switch the fiber: no.
  */
-CHI_API void chi_task_init(struct chi_task *task, uint32_t size_bytes, uint32_t pool_id,
-			   struct chi_domain_query query, uint32_t method_id);
+CHI_API void chi_task_init(struct chi_task *task, uint32_t size_bytes, uint32_t pool_id, struct chi_domain_query query,
+			   uint32_t method_id);
 
 /**
  * chi_task_alloc - a zeroed task with its header filled in

@@ -19,8 +19,8 @@ HSHM_BEGIN_DECLS
 
 struct hshm_doorbell {
 	hshm_au32 sleeping;
-	int fd; /* eventfd, non-blocking, CLOEXEC; private to this process */
-	hshm_au64 n_rings; /* system calls made to wake the sleeper; any poster counts */
+	int fd;		    /* eventfd, non-blocking, CLOEXEC; private to this process */
+	hshm_au64 n_rings;  /* system calls made to wake the sleeper; any poster counts */
 	uint64_t n_drained; /* rings read out of fd; the sleeper's */
 };
 

@@ -82,9 +82,9 @@ static int method_get(struct chi_container *container, struct chi_task *base, st
 	if (!object)
 		return -ENOENT;
 	answer(task, object);
-	rc = object->size_bytes > (value ? task->value.size_bytes : 0) ?
-		     -ENOSPC :
-		     blob_get_value(store, context, &task->key, chi_blob_key_hash(&task->key), object, value);
+	rc = object->size_bytes > (value ? task->value.size_bytes : 0)
+		     ? -ENOSPC
+		     : blob_get_value(store, context, &task->key, chi_blob_key_hash(&task->key), object, value);
 	blob_object_put(store, object);
 	return rc;
 }
@@ -228,8 +228,8 @@ static int open_compress(struct chi_container *container, const struct chi_blob_
 	struct chi_pool_spec spec = {
 		.module = params->compress_module,
 		.name = params->compress_pool[0] ? params->compress_pool : NULL,
-		.n_containers = params->compress_containers ? params->compress_containers :
-							      chi_container_count(container),
+		.n_containers = params->compress_containers ? params->compress_containers
+							    : chi_container_count(container),
 		.interface_hash = CHI_COMPRESS_INTERFACE_HASH,
 	};
 	int rc = chi_pool_create(chi_container_client(container), &spec, ret_pool_id);
@@ -288,13 +288,12 @@ static int blob_create(struct chi_container *container, const void *given, uint6
 	return 0;
 }
 
-#define KEY_METHOD(method_name, method_id, function, estimate)                                                        \
-	{                                                                                                             \
-		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_blob_task),                 \
-		.run = (function), .estimate_ns = (estimate),                                                        \
-		.buffers_offset = offsetof(struct chi_blob_task, value), .n_buffers = 1,                             \
-		.out_offset = offsetof(struct chi_blob_task, size_bytes),                                            \
-		.out_size = sizeof(struct chi_blob_task) - offsetof(struct chi_blob_task, size_bytes),               \
+#define KEY_METHOD(method_name, method_id, function, estimate)                                                         \
+	{                                                                                                              \
+		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_blob_task),                   \
+		.run = (function), .estimate_ns = (estimate), .buffers_offset = offsetof(struct chi_blob_task, value), \
+		.n_buffers = 1, .out_offset = offsetof(struct chi_blob_task, size_bytes),                              \
+		.out_size = sizeof(struct chi_blob_task) - offsetof(struct chi_blob_task, size_bytes),                 \
 	}
 
 static const struct chi_method methods[] = {

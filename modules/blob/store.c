@@ -12,7 +12,7 @@
 
 #define BITS_MIN	 4u
 #define BITS_MAX	 30u
-#define LIST_ENTRIES_MAX 4096u	/* looked at in one call: some 100 us under the lock */
+#define LIST_ENTRIES_MAX 4096u /* looked at in one call: some 100 us under the lock */
 #define LIST_BUCKETS_MAX 65536u
 
 static uint64_t hash_of(const struct blob_table *table, const struct chi_blob_key *key)

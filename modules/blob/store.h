@@ -46,7 +46,7 @@ struct blob_table {
 	uint32_t bits;
 	uint64_t seed;
 	uint64_t n_entries;
-	uint64_t size_bytes;   /* of all objects in it */
+	uint64_t size_bytes; /* of all objects in it */
 	uint64_t stored_bytes;
 };
 

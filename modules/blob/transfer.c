@@ -287,9 +287,8 @@ int blob_get_value(struct blob_store *store, struct chi_run_context *context, co
 		if (!rc && next < object->n_chunks && transfer.free_slots) {
 			const struct blob_chunk *chunk = &object->chunks[next];
 
-			rc = chunk->stored_bytes == chunk->raw_bytes ?
-				     get_raw(&transfer, key, object, next, value) :
-				     get_begin(&transfer, object, next);
+			rc = chunk->stored_bytes == chunk->raw_bytes ? get_raw(&transfer, key, object, next, value)
+								     : get_begin(&transfer, object, next);
 			next++;
 			continue;
 		}

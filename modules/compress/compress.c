@@ -20,9 +20,9 @@
 #include <chimaera/modules/compress.h>
 #include <chimaera/module.h>
 
-#define LANES_PER_QUEUE	     4u
-#define IDLE_BENCHES_MAX     4u /* per worker: a burst's benches go back to the system */
-#define PIECE		     CHI_COMPRESS_PIECE_BYTES
+#define LANES_PER_QUEUE	 4u
+#define IDLE_BENCHES_MAX 4u /* per worker: a burst's benches go back to the system */
+#define PIECE		 CHI_COMPRESS_PIECE_BYTES
 
 struct bench {
 	struct bench *next;
@@ -367,11 +367,11 @@ static int compress_create(struct chi_container *container, const void *params, 
 	return 0;
 }
 
-#define PASS_METHOD(method_name, method_id, function)                                                                 \
-	{                                                                                                             \
-		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_compress_task),             \
-		.run = (function), .buffers_offset = offsetof(struct chi_compress_task, in), .n_buffers = 2,         \
-		.out_offset = offsetof(struct chi_compress_task, out_bytes), .out_size = sizeof(uint64_t),           \
+#define PASS_METHOD(method_name, method_id, function)                                                        \
+	{                                                                                                    \
+		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_compress_task),     \
+		.run = (function), .buffers_offset = offsetof(struct chi_compress_task, in), .n_buffers = 2, \
+		.out_offset = offsetof(struct chi_compress_task, out_bytes), .out_size = sizeof(uint64_t),   \
 	}
 
 static const struct chi_method methods[] = {

@@ -60,8 +60,8 @@ static void log_refused(const struct chi_session *session, uint32_t ref, const s
 	if (!chi_log_allowed(&refusal_limit, REFUSALS_LOGGED_PER_SECOND))
 		return;
 	chi_log_warn("client %u (pid %d): task at offset %llu refused: %s (pool %u, method %u, %u bytes)",
-		     session->client_id, (int)session->pid, (unsigned long long)ref * HIPC_REF_UNIT, refusal_cause(error),
-		     request->pool_id, request->method_id, request->size_bytes);
+		     session->client_id, (int)session->pid, (unsigned long long)ref * HIPC_REF_UNIT,
+		     refusal_cause(error), request->pool_id, request->method_id, request->size_bytes);
 }
 
 static int check_request(const struct chi_session *session, uint32_t ref, const struct request *request)

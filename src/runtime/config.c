@@ -53,16 +53,30 @@ static const char *const guards[] = { "auto", "madvise", "mprotect", NULL };
 static const char *const bools[] = { "false", "true", NULL };
 
 #define FIELD(f) offsetof(struct chi_config, f)
-#define NAME(path, f, def, help) { path, KEY_NAME, "", 0, 0, CHI_NAME_MAX - 1, 1, FIELD(f), def, NULL, help }
-#define NUMBER(path, unit, f, def, min, max, help) \
-	{ path, KEY_NUMBER, unit, def, min, max, 1, FIELD(f), NULL, NULL, help }
-#define POWER(path, unit, f, def, min, max, help) \
-	{ path, KEY_POWER_OF_2, unit, def, min, max, 1, FIELD(f), NULL, NULL, help }
-#define BIG(path, unit, scale, f, def, min, max, help) \
-	{ path, KEY_BIG, unit, def, min, max, scale, FIELD(f), NULL, NULL, help }
-#define BOOL(path, f, def, help) { path, KEY_BOOL, "", def, 0, 1, 1, FIELD(f), NULL, bools, help }
-#define CHOICE(path, f, def, first, choices, help) \
-	{ path, KEY_CHOICE, "", def, first, 0, 1, FIELD(f), NULL, choices, help }
+#define NAME(path, f, def, help)                                                         \
+	{                                                                                \
+		path, KEY_NAME, "", 0, 0, CHI_NAME_MAX - 1, 1, FIELD(f), def, NULL, help \
+	}
+#define NUMBER(path, unit, f, def, min, max, help)                                   \
+	{                                                                            \
+		path, KEY_NUMBER, unit, def, min, max, 1, FIELD(f), NULL, NULL, help \
+	}
+#define POWER(path, unit, f, def, min, max, help)                                        \
+	{                                                                                \
+		path, KEY_POWER_OF_2, unit, def, min, max, 1, FIELD(f), NULL, NULL, help \
+	}
+#define BIG(path, unit, scale, f, def, min, max, help)                                \
+	{                                                                             \
+		path, KEY_BIG, unit, def, min, max, scale, FIELD(f), NULL, NULL, help \
+	}
+#define BOOL(path, f, def, help)                                              \
+	{                                                                     \
+		path, KEY_BOOL, "", def, 0, 1, 1, FIELD(f), NULL, bools, help \
+	}
+#define CHOICE(path, f, def, first, choices, help)                                    \
+	{                                                                             \
+		path, KEY_CHOICE, "", def, first, 0, 1, FIELD(f), NULL, choices, help \
+	}
 
 _Static_assert(sizeof(enum chi_fiber_guard) == sizeof(uint32_t), "KEY_CHOICE writes 32 bits");
 
@@ -200,8 +214,8 @@ static int bad(const struct load *load, int line, int column, const char *path, 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return path ? chi_error_set(-EINVAL, "%s:%d:%d: key '%s': %s", load->label, line, column, path, text) :
-		      chi_error_set(-EINVAL, "%s:%d:%d: %s", load->label, line, column, text);
+	return path ? chi_error_set(-EINVAL, "%s:%d:%d: key '%s': %s", load->label, line, column, path, text)
+		    : chi_error_set(-EINVAL, "%s:%d:%d: %s", load->label, line, column, text);
 }
 
 /* ---- values ---- */
@@ -486,8 +500,8 @@ static int bad_key(const struct load *load, const char *path, const char *text)
 
 	for (i = 0; strcmp(keys[i].path, path) != 0; i++)
 		;
-	return load->lines[i] ? bad(load, load->lines[i], load->columns[i], path, "%s", text) :
-				chi_error_set(-EINVAL, "%s: key '%s': %s", load->label, path, text);
+	return load->lines[i] ? bad(load, load->lines[i], load->columns[i], path, "%s", text)
+			      : chi_error_set(-EINVAL, "%s: key '%s': %s", load->label, path, text);
 }
 
 static uint32_t cpus_available(void)

@@ -126,14 +126,16 @@ static int make_queue(struct chi_container *container, uint32_t queue_id, uint32
 	return schedule_lanes(container, queue, n_lanes);
 }
 
-int chi_container_create_local_queue(struct chi_container *container, uint32_t queue_id, uint32_t n_lanes, uint32_t flags)
+int chi_container_create_local_queue(struct chi_container *container, uint32_t queue_id, uint32_t n_lanes,
+				     uint32_t flags)
 {
 	int error;
 
 	if (!container->creating)
 		return chi_error_set(-EINVAL, "pool '%s': queues are made inside create() only", container->pool->name);
 	if (queue_id >= CHI_QUEUES_MAX || n_lanes == 0 || n_lanes > LANES_MAX || (flags & ~CHI_QUEUE_HIGH_LATENCY))
-		return chi_error_set(-EINVAL, "pool '%s': queue %u (allowed 0..%u), %u lanes (allowed 1..%u), flags 0x%x",
+		return chi_error_set(-EINVAL,
+				     "pool '%s': queue %u (allowed 0..%u), %u lanes (allowed 1..%u), flags 0x%x",
 				     container->pool->name, queue_id, CHI_QUEUES_MAX - 1, n_lanes, LANES_MAX, flags);
 	if (container->queues[queue_id].memory)
 		return chi_error_set(-EEXIST, "pool '%s': queue %u is there already", container->pool->name, queue_id);

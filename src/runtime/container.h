@@ -19,21 +19,21 @@ struct chi_runtime;
 struct chi_local_queue {
 	uint32_t n_lanes; /* 0: not created */
 	uint32_t flags;
-	void *memory;	  /* the queue's bytes, in the runtime's private segment */
+	void *memory;		      /* the queue's bytes, in the runtime's private segment */
 	struct chi_lane *lane_memory; /* all lanes, likewise: active queues hold references to them */
-	struct chi_task_queue queue; /* one priority: a container's priorities are queues of their own */
-	hshm_au32 next_lane;	     /* round-robin default */
+	struct chi_task_queue queue;  /* one priority: a container's priorities are queues of their own */
+	hshm_au32 next_lane;	      /* round-robin default */
 };
 
 struct chi_container {
 	struct chi_runtime *runtime;
 	struct chi_pool *pool;
-	uint32_t id;	      /* global */
+	uint32_t id; /* global */
 	uint32_t local_index;
 	void *state;
-	bool creating;	      /* inside the module's create(): queues may be made */
-	int error;	      /* a queue that could not be made, whatever create() says about it */
-	hshm_au32 complained; /* a wrong answer of monitor() was logged */
+	bool creating;		 /* inside the module's create(): queues may be made */
+	int error;		 /* a queue that could not be made, whatever create() says about it */
+	hshm_au32 complained;	 /* a wrong answer of monitor() was logged */
 	hshm_au64 n_outstanding; /* tasks routed here and not ended */
 	struct chi_local_queue queues[CHI_QUEUES_MAX];
 };

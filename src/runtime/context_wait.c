@@ -122,7 +122,8 @@ static uint32_t unregister_waiter(struct chi_run_context *context, struct chi_wa
 		if (!can_register(wait->tasks[i]))
 			continue;
 		/* relaxed: nothing is published by leaving; failing, the post carries the order */
-		if (hshm_cas_relaxed(&((struct chi_task *)wait->tasks[i])->completion, &expected, CHI_COMPLETION_PENDING))
+		if (hshm_cas_relaxed(&((struct chi_task *)wait->tasks[i])->completion, &expected,
+				     CHI_COMPLETION_PENDING))
 			n_due--;
 	}
 	return n_due;
@@ -292,7 +293,9 @@ void chi_context_sleep(uint64_t ns)
 {
 	struct chi_worker *worker = CHI_CUR_WORKER;
 	struct chi_run_context *context = worker->current;
-	struct chi_wait wait = { .mode = CHI_WAIT_FOR_ANY, .deadline_ns = hshm_deadline_ns(ns), .n_wanted = UINT32_MAX };
+	struct chi_wait wait = { .mode = CHI_WAIT_FOR_ANY,
+				 .deadline_ns = hshm_deadline_ns(ns),
+				 .n_wanted = UINT32_MAX };
 
 	context->wait = &wait;
 	(void)block_in_heap(worker, context, ns); /* -ENOMEM: it slept too little; its callers look again */

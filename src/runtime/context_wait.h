@@ -16,8 +16,8 @@ void chi_context_sleep(uint64_t ns);
 struct chi_context_event {
 	struct chi_work work;
 	struct chi_run_context *context; /* who waits */
-	bool set;	 /* (worker of the context) */
-	bool waiting;	 /* (worker of the context) */
+	bool set;			 /* (worker of the context) */
+	bool waiting;			 /* (worker of the context) */
 };
 void chi_context_event_init(struct chi_context_event *event);
 void chi_context_event_wait(struct chi_context_event *event);

@@ -13,10 +13,10 @@
 #define CHI_ESTIMATE_UNKNOWN_NS 10000u /* before anything was learned */
 
 struct chi_estimate {
-	hshm_au32 busy; /* a worker updates it; another that finds it so skips its sample */
-	uint32_t n, n_outliers;	   /* samples (up to the warm-up); far ones in a row */
+	hshm_au32 busy;		/* a worker updates it; another that finds it so skips its sample */
+	uint32_t n, n_outliers; /* samples (up to the warm-up); far ones in a row */
 	double weight, sum_x, sum_y, sum_xx, sum_xy; /* under busy */
-	hshm_au64 base_ns;	   /* published: time = base + slope * bytes */
+	hshm_au64 base_ns;			     /* published: time = base + slope * bytes */
 	hshm_au64 slope_ns_per_mib;
 };
 

@@ -20,8 +20,8 @@ enum chi_fiber_guard {
 };
 
 struct chi_fiber_opts {
-	uint64_t stack_bytes;	   /* whole pages, guard not included */
-	uint32_t fibers_max;	   /* of this pool; past it -EAGAIN */
+	uint64_t stack_bytes; /* whole pages, guard not included */
+	uint32_t fibers_max;  /* of this pool; past it -EAGAIN */
 	enum chi_fiber_guard guard;
 };
 

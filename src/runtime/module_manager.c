@@ -106,8 +106,8 @@ static const char *method_fault(const struct chi_module *table, const struct chi
 
 static int copy_methods(struct chi_loaded_module *module, const struct chi_module *table, const char *where)
 {
-	size_t size = table->method_stride < sizeof(struct chi_method) ? table->method_stride :
-									 sizeof(struct chi_method);
+	size_t size = table->method_stride < sizeof(struct chi_method) ? table->method_stride
+								       : sizeof(struct chi_method);
 
 	for (uint32_t i = 0; i < table->n_methods; i++) {
 		struct chi_method method = { 0 };
@@ -116,7 +116,8 @@ static int copy_methods(struct chi_loaded_module *module, const struct chi_modul
 		/* by the module's own stride: its struct may be longer or shorter than ours */
 		memcpy(&method, (const char *)table->methods + (size_t)i * table->method_stride, size);
 		if (!method.name || !name_is_allowed(method.name))
-			return chi_error_set(-ELIBBAD, "%s: method entry %u has no proper name (a-z, 0-9, _)", where, i);
+			return chi_error_set(-ELIBBAD, "%s: method entry %u has no proper name (a-z, 0-9, _)", where,
+					     i);
 		fault = method_fault(table, &method);
 		if (fault)
 			return chi_error_set(-ELIBBAD, "%s: method '%s': %s", where, method.name, fault);

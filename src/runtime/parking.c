@@ -56,7 +56,8 @@ struct parked_context {
 
 static void parked_context_wakes(struct chi_worker *worker, struct chi_work *work)
 {
-	struct parked_context *entry = (struct parked_context *)((char *)work - offsetof(struct parked_context, parked.work));
+	struct parked_context *entry =
+		(struct parked_context *)((char *)work - offsetof(struct parked_context, parked.work));
 
 	chi_worker_make_ready(worker, entry->context);
 }

@@ -707,7 +707,8 @@ static void wait_parity(const struct chi_pool *pool, uint32_t parity)
  * this one came since. New tasks go to the parity that is not waited for, so both waits come to an end. */
 static void flush_pool(struct chi_pool *pool)
 {
-	uint32_t parity = hshm_load_relaxed(&pool->flush_epoch) & 1; /* relaxed: only the flush whose turn it is writes it */
+	uint32_t parity = hshm_load_relaxed(&pool->flush_epoch) &
+			  1; /* relaxed: only the flush whose turn it is writes it */
 
 	wait_parity(pool, parity ^ 1);
 	/* relaxed: whoever entered before this flush was asked for had read the old one */

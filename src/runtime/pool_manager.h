@@ -37,7 +37,7 @@ struct chi_pool {
 	uint32_t n_containers;
 	char name[CHI_NAME_MAX];
 	const struct chi_loaded_module *module;
-	struct chi_container **local_table;  /* [local index] -> container here */
+	struct chi_container **local_table; /* [local index] -> container here */
 	uint32_t n_local;
 	uint32_t *global_table;		     /* [global id] -> node; one node so far: all 0 */
 	struct chi_container **by_global_id; /* [global id] -> container here, or NULL */

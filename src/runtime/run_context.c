@@ -29,7 +29,7 @@
 #include "runtime/worker.h"
 
 /* Which tasks are timed for the learned estimate: all with that much data, and one in so many others. */
-#define TIMED_IO_BYTES	  4096u
+#define TIMED_IO_BYTES	   4096u
 #define TIMED_SAMPLE_EVERY 16u
 
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context)
@@ -57,7 +57,8 @@ static void write_outputs(struct chi_run_context *context, struct chi_task *shar
 	const struct chi_method *method = context->method;
 
 	if (method->out_size)
-		memcpy((char *)shared + method->out_offset, (char *)context->task + method->out_offset, method->out_size);
+		memcpy((char *)shared + method->out_offset, (char *)context->task + method->out_offset,
+		       method->out_size);
 }
 
 /* A client marked the task SLEEPING: raise its parking word and wake it. The word's place is the client's word for it. */
@@ -298,7 +299,8 @@ void chi_context_block(struct chi_run_context *context)
 
 static void child_posted(struct chi_worker *worker, struct chi_work *work)
 {
-	struct chi_run_context *child = (struct chi_run_context *)((char *)work - offsetof(struct chi_run_context, work));
+	struct chi_run_context *child =
+		(struct chi_run_context *)((char *)work - offsetof(struct chi_run_context, work));
 	struct chi_run_context *waiter = child->waiter;
 
 	hshm_heap_free(worker->runtime->heap, child);

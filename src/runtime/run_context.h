@@ -40,10 +40,10 @@ struct chi_run_context {
 	struct chi_worker *worker;
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
-	bool blocked;		/* the seed's mark; state == CHI_CONTEXT_BLOCKED */
-	bool had_children;	/* n_children was ever raised */
-	uint8_t flush_epoch;	/* of the pool's in-flight count */
-	uint32_t client_ref;	/* of the client's task in its segment; 0 = submitted inside the runtime */
+	bool blocked;		  /* the seed's mark; state == CHI_CONTEXT_BLOCKED */
+	bool had_children;	  /* n_children was ever raised */
+	uint8_t flush_epoch;	  /* of the pool's in-flight count */
+	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
 	uint32_t client_park_ref; /* the client's word for where to wake it: checked when used */
 	int32_t result;
 	struct chi_session *session;	/* whose memory it may use; counted; NULL = none */
@@ -52,13 +52,13 @@ struct chi_run_context {
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
 	struct chi_run_context *waiter; /* ended: whom `work` tells */
 	struct hshm_min_heap_node heap_node;
-	struct chi_wait *wait;		/* blocked: what for (worker_wait.c) */
-	hshm_au32 n_children;		/* not detached, not ended; and CHI_CHILDREN_JOINING */
-	hshm_au32 n_numbered;		/* root: numbers given to tasks of its tree */
-	hshm_au32 *numbers;		/* the root's n_numbered */
-	uint64_t started_ns;		/* 0: not timed */
-	uint64_t io_bytes;		/* of its declared buffers */
-	uint64_t due_ns;		/* periodic: next start */
+	struct chi_wait *wait;		 /* blocked: what for (worker_wait.c) */
+	hshm_au32 n_children;		 /* not detached, not ended; and CHI_CHILDREN_JOINING */
+	hshm_au32 n_numbered;		 /* root: numbers given to tasks of its tree */
+	hshm_au32 *numbers;		 /* the root's n_numbered */
+	uint64_t started_ns;		 /* 0: not timed */
+	uint64_t io_bytes;		 /* of its declared buffers */
+	uint64_t due_ns;		 /* periodic: next start */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	_Alignas(64) unsigned char copy[];
 };

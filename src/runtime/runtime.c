@@ -23,8 +23,8 @@
 #include "runtime/worker.h"
 #include "task/error.h"
 
-#define ARMED_MAX	65536u
-#define DRAIN_CHECK_NS	(200 * HSHM_NSEC_PER_USEC)
+#define ARMED_MAX      65536u
+#define DRAIN_CHECK_NS (200 * HSHM_NSEC_PER_USEC)
 
 static int load_config(const struct chi_runtime_opts *opts, struct chi_config *config)
 {
@@ -130,7 +130,8 @@ static int check_opts(const struct chi_runtime_opts *opts, struct chi_runtime_op
 		return 0;
 	for (uint32_t i = sizeof(*ret_opts); i < opts->size; i++)
 		if (((const unsigned char *)opts)[i])
-			return chi_error_set(-E2BIG, "struct chi_runtime_opts has fields that this library does not know");
+			return chi_error_set(-E2BIG,
+					     "struct chi_runtime_opts has fields that this library does not know");
 	memcpy(ret_opts, opts, opts->size < sizeof(*ret_opts) ? opts->size : sizeof(*ret_opts));
 	return 0;
 }
@@ -256,13 +257,15 @@ bool chi_runtime_stop_requested(const struct chi_runtime *runtime)
 int chi_runtime_wait_stop(struct chi_runtime *runtime, uint64_t timeout_ns)
 {
 	uint64_t deadline_ns = hshm_deadline_ns(timeout_ns);
-	struct timespec deadline = { (time_t)(deadline_ns / HSHM_NSEC_PER_SEC), (long)(deadline_ns % HSHM_NSEC_PER_SEC) };
+	struct timespec deadline = { (time_t)(deadline_ns / HSHM_NSEC_PER_SEC),
+				     (long)(deadline_ns % HSHM_NSEC_PER_SEC) };
 	int ret = 0;
 
 	pthread_mutex_lock(&runtime->stop_lock);
 	while (ret == 0 && !chi_runtime_stop_requested(runtime))
-		ret = deadline_ns == HSHM_FOREVER ? pthread_cond_wait(&runtime->stop_asked, &runtime->stop_lock)
-						  : pthread_cond_timedwait(&runtime->stop_asked, &runtime->stop_lock, &deadline);
+		ret = deadline_ns == HSHM_FOREVER
+			      ? pthread_cond_wait(&runtime->stop_asked, &runtime->stop_lock)
+			      : pthread_cond_timedwait(&runtime->stop_asked, &runtime->stop_lock, &deadline);
 	pthread_mutex_unlock(&runtime->stop_lock);
 	return -ret;
 }

@@ -22,10 +22,10 @@
 struct chi_runtime {
 	struct chi_config config;
 	uint64_t generation;
-	struct hshm_segment main;	  /* header, counters, armed words: clients map it read-only */
+	struct hshm_segment main;	 /* header, counters, armed words: clients map it read-only */
 	struct hshm_segment private_mem; /* run contexts, container lanes: references are offsets in it */
-	struct hshm_heap *heap;		  /* in private_mem */
-	struct chi_client inner;	  /* what methods submit through (submit.c) */
+	struct hshm_heap *heap;		 /* in private_mem */
+	struct chi_client inner;	 /* what methods submit through (submit.c) */
 	struct chi_module_manager *modules;
 	struct chi_pool_manager *pools;
 	struct chi_work_orch *orch;
@@ -33,7 +33,7 @@ struct chi_runtime {
 	pthread_mutex_t stop_lock;
 	pthread_cond_t stop_asked;
 	hshm_au32 stop_requested;
-	hshm_au32 n_spinning;	    /* workers that look for work instead of sleeping; never more than spinning_max */
+	hshm_au32 n_spinning; /* workers that look for work instead of sleeping; never more than spinning_max */
 	uint32_t spinning_max;
 	hshm_au32 draining; /* new root tasks get -ESHUTDOWN */
 };

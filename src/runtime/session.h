@@ -32,8 +32,8 @@ struct chi_session {
 	struct chi_task_queue queue; /* the process queue */
 	hshm_au64 *in_flight;	     /* a bit for each HIPC_REF_UNIT of the segment: a task there is the runtime's */
 	uint64_t in_flight_bytes;
-	hshm_au64 uses;	       /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
-	hshm_au32 ended;       /* its lanes are dropped where they are found */
+	hshm_au64 uses;	 /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
+	hshm_au32 ended; /* its lanes are dropped where they are found */
 	uint32_t contexts_max; /* at which its lanes are not popped */
 	hshm_aptr parking;     /* lanes that wait for run contexts to end (parking.c) */
 	struct chi_session *next_reclaim;

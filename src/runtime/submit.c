@@ -52,8 +52,8 @@ static int check_subtask(const struct chi_pool *pool, const struct chi_task *tas
 	if (!method)
 		return chi_error_set(-ENOSYS, "pool '%s' has no method %u", pool->name, task->method_id);
 	if (task->size_bytes != method->task_size)
-		return chi_error_set(-EMSGSIZE, "a task of %u bytes for %s.%s, which takes %u", task->size_bytes, pool->name,
-				     method->name, method->task_size);
+		return chi_error_set(-EMSGSIZE, "a task of %u bytes for %s.%s, which takes %u", task->size_bytes,
+				     pool->name, method->name, method->task_size);
 	if (task->version != CHI_TASK_VERSION || (task->flags & ~CHI_TASK_FLAGS_KNOWN) ||
 	    task->query.kind < CHI_DOMAIN_LOCAL_ID || task->query.kind > CHI_DOMAIN_DYNAMIC ||
 	    ((task->flags & CHI_TASK_PERIODIC) &&

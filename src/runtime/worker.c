@@ -23,9 +23,9 @@
 #include "runtime/fault.h"
 #include "runtime/log.h"
 
-#define EVENTS_MAX	     64
-#define POLL_EVERY_NS	     (10 * HSHM_NSEC_PER_USEC) /* epoll costs 134 ns */
-#define CLOCK_EVERY	     8u			      /* iterations; the clock costs 25 ns */
+#define EVENTS_MAX    64
+#define POLL_EVERY_NS (10 * HSHM_NSEC_PER_USEC) /* epoll costs 134 ns */
+#define CLOCK_EVERY   8u			/* iterations; the clock costs 25 ns */
 
 _Thread_local struct chi_worker *chi_cur_worker;
 
@@ -112,7 +112,8 @@ static void wait_events(struct chi_worker *worker, uint64_t timeout_ns)
 {
 	struct timespec timeout = { (time_t)(timeout_ns / HSHM_NSEC_PER_SEC), (long)(timeout_ns % HSHM_NSEC_PER_SEC) };
 	struct epoll_event events[EVENTS_MAX];
-	int n_events = epoll_pwait2(worker->epoll_fd, events, EVENTS_MAX, timeout_ns == HSHM_FOREVER ? NULL : &timeout, NULL);
+	int n_events = epoll_pwait2(worker->epoll_fd, events, EVENTS_MAX, timeout_ns == HSHM_FOREVER ? NULL : &timeout,
+				    NULL);
 
 	handle_events(worker, events, n_events);
 }
@@ -310,8 +311,7 @@ static int init_epoll(struct chi_worker *worker)
 int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint32_t id,
 		    struct chi_active_queue *active)
 {
-	struct chi_worker_counters *counters =
-		(void *)((char *)runtime->main.map.base + chi_main_counters_offset());
+	struct chi_worker_counters *counters = (void *)((char *)runtime->main.map.base + chi_main_counters_offset());
 	int ret;
 
 	worker->runtime = runtime;

@@ -41,11 +41,11 @@ struct chi_worker {
 	struct chi_worker_counters *counters; /* in the main segment */
 
 	/* lanes with work */
-	struct chi_active_queue *active;	   /* [CHI_PRIOS] */
+	struct chi_active_queue *active; /* [CHI_PRIOS] */
 	struct chi_lane_list run_list[CHI_PRIOS];
-	bool active_next[CHI_PRIOS];		   /* run list and active queue take turns */
-	uint32_t low_latency_turns;		   /* since the last high-latency one */
-	struct chi_lane **hot;			   /* process lanes that are polled, oldest first */
+	bool active_next[CHI_PRIOS]; /* run list and active queue take turns */
+	uint32_t low_latency_turns;  /* since the last high-latency one */
+	struct chi_lane **hot;	     /* process lanes that are polled, oldest first */
 	uint32_t n_hot;
 	bool hot_high_latency_next;
 
@@ -71,13 +71,13 @@ struct chi_worker {
 	struct chi_lane **lanes; /* (any, under the lock) */
 	uint32_t n_lanes;	 /* (any, under the lock) */
 	uint32_t lanes_allocated;
-	hshm_au32 lanes_added;	 /* (any) publishes a lane before its events can come */
+	hshm_au32 lanes_added; /* (any) publishes a lane before its events can come */
 
 	struct hshm_doorbell doorbell HSHM_ALIGNED(128);
-	hshm_aptr inbox;      /* (any) stack of struct chi_work */
-	hshm_au32 sweep;      /* (any) an active queue was full: look at all lanes */
-	hshm_au32 expire;     /* (any) periodic tasks end now: pool closing, client gone, or the runtime stops */
-	hshm_au32 stop;	      /* (any) end */
+	hshm_aptr inbox;  /* (any) stack of struct chi_work */
+	hshm_au32 sweep;  /* (any) an active queue was full: look at all lanes */
+	hshm_au32 expire; /* (any) periodic tasks end now: pool closing, client gone, or the runtime stops */
+	hshm_au32 stop;	  /* (any) end */
 };
 
 /* worker.c */

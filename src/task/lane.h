@@ -25,11 +25,11 @@ struct chi_container;
 
 /* One per worker and priority: lanes that have work. */
 struct chi_active_queue {
-	struct hipc_mpsc_queue ring;	      /* references to struct chi_lane in `arena` */
-	struct hipc_mpsc_consumer consumer;   /* (owner) */
-	const struct hipc_mapping *arena;     /* the runtime's private segment */
-	struct hshm_doorbell *doorbell;	      /* the worker's */
-	hshm_au32 *sweep;		      /* the worker's: set when a ring was full */
+	struct hipc_mpsc_queue ring;	    /* references to struct chi_lane in `arena` */
+	struct hipc_mpsc_consumer consumer; /* (owner) */
+	const struct hipc_mapping *arena;   /* the runtime's private segment */
+	struct hshm_doorbell *doorbell;	    /* the worker's */
+	hshm_au32 *sweep;		    /* the worker's: set when a ring was full */
 };
 
 struct chi_lane {
@@ -46,13 +46,13 @@ struct chi_lane {
 	hshm_aptr parking;		    /* container lane: stack of who waits for room here (parking.h) */
 	struct chi_container *container;    /* container lane, else NULL */
 	/* process lane */
-	struct chi_session *session;	    /* counted */
-	hshm_au32 *armed;		    /* in the main segment */
+	struct chi_session *session; /* counted */
+	hshm_au32 *armed;	     /* in the main segment */
 	uint32_t armed_index;
 	int eventfd;
-	struct chi_run_context *stalled;    /* (owner) taken from the ring, waits for room in its container lane */
-	struct chi_parked park;		    /* (owner) brings the lane back when there is room */
-	hshm_aptr *parked_at;		    /* (owner) the lot, while parked */
+	struct chi_run_context *stalled; /* (owner) taken from the ring, waits for room in its container lane */
+	struct chi_parked park;		 /* (owner) brings the lane back when there is room */
+	hshm_aptr *parked_at;		 /* (owner) the lot, while parked */
 } HSHM_ALIGNED(64);
 
 #define CHI_ACTIVATION_WORKER_MASK UINT64_C(0xffff)

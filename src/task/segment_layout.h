@@ -25,9 +25,9 @@
 #include <hshm/atomic.h>
 #include <hshm/multi_mpsc_queue.h>
 
-#define CHI_MAIN_MAGIC	 UINT64_C(0x4e49414d4d494843) /* "CHIMMAIN" */
+#define CHI_MAIN_MAGIC		 UINT64_C(0x4e49414d4d494843) /* "CHIMMAIN" */
 #define CHI_CLIENT_MAGIC_SEGMENT UINT64_C(0x544e4c434d494843) /* "CHIMCLNT" */
-#define CHI_PAGE	 4096u
+#define CHI_PAGE		 4096u
 
 enum chi_prio { CHI_PRIO_LOW_LATENCY = 0, CHI_PRIO_HIGH_LATENCY = 1, CHI_PRIOS = 2 };
 

@@ -400,7 +400,9 @@ static void the_child_of_a_fork_is_not_the_client(void **state)
 		/* the task's memory is not there: only its address is given */
 		wrong |= (chi_client_alive(client) != -ENOTCONN) << 0;
 		wrong |= (chi_alloc(client, 100, &memory) != -ENOTCONN) << 1;
-		wrong |= (chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), PROBE_ADD, &task) != -ENOTCONN) << 2;
+		wrong |= (chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), PROBE_ADD, &task) !=
+			  -ENOTCONN)
+			 << 2;
 		wrong |= (strstr(chi_error_text(), "forked") == NULL) << 3;
 		chi_client_disconnect(client); /* its own copies, not the connection */
 		_exit(wrong);
@@ -588,7 +590,8 @@ static bool guard_is_there(const char *guard)
 	char config[128];
 	int ret;
 
-	snprintf(config, sizeof(config), "workers: { count: 1 }\nmemory: { private_mib: 64 }\nfibers: { guard: %s }\n", guard);
+	snprintf(config, sizeof(config), "workers: { count: 1 }\nmemory: { private_mib: 64 }\nfibers: { guard: %s }\n",
+		 guard);
 	opts.config_text = config;
 	ret = chi_runtime_start(&opts, &started);
 	if (ret == 0)
@@ -607,7 +610,8 @@ static void no_fiber_left_with(const char *guard)
 
 	snprintf(config, sizeof(config),
 		 "workers: { count: 1 }\nmemory: { private_mib: 128 }\nfibers: { max: %d, guard: %s }\n"
-		 "clients: { memory_mib: 16 }\n", FIBERS_MAX, guard);
+		 "clients: { memory_mib: 16 }\n",
+		 FIBERS_MAX, guard);
 	assert_int_equal(start(config), 0);
 	for (int i = 0; i < MANY; i++) {
 		tasks[i] = new_task(PROBE_GATE_WAIT);
@@ -646,7 +650,8 @@ static int role_overflow(const char *guard)
 {
 	char config[256];
 
-	snprintf(config, sizeof(config), "workers: { count: 1 }\nmemory: { private_mib: 128 }\nfibers: { guard: %s }\n", guard);
+	snprintf(config, sizeof(config), "workers: { count: 1 }\nmemory: { private_mib: 128 }\nfibers: { guard: %s }\n",
+		 guard);
 	if (start(config) < 0)
 		return 90;
 	(void)call(PROBE_OVERFLOW, 0);
@@ -655,7 +660,8 @@ static int role_overflow(const char *guard)
 
 static void overflow_with(const char *guard)
 {
-	char *argv[] = { (char *)(uintptr_t)"bad_input", (char *)(uintptr_t)"overflow", (char *)(uintptr_t)guard, NULL };
+	char *argv[] = { (char *)(uintptr_t) "bad_input", (char *)(uintptr_t) "overflow", (char *)(uintptr_t)guard,
+			 NULL };
 	const char *sanitizer = getenv("CHI_TEST_SANITIZE"), *log;
 	char path[256];
 	int status;

@@ -498,7 +498,8 @@ static void a_destroyed_pool_ends_its_tasks_first(void **state)
 		assert_int_equal(chi_pool_create(f->client, &spec, &id), 1);
 		for (int i = 0; i < 32; i++) {
 			assert_int_equal(chi_task_alloc(f->client, sizeof(struct chi_task), id, CHI_QUERY_LOCAL_HASH(i),
-							PROBE_NOOP, &tasks[i]), 0);
+							PROBE_NOOP, &tasks[i]),
+					 0);
 			assert_int_equal(chi_submit(f->client, tasks[i]), 0);
 		}
 		assert_int_equal(chi_pool_destroy(f->client, id), 0);
@@ -639,7 +640,8 @@ int main(void)
 	for (int mode = 0; mode < 4; mode++) {
 		posting = mode & 1;
 		in_place = mode & 2;
-		print_message("completion posting %s, run in place %s\n", posting ? "on" : "off", in_place ? "on" : "off");
+		print_message("completion posting %s, run in place %s\n", posting ? "on" : "off",
+			      in_place ? "on" : "off");
 		n_failed += cmocka_run_group_tests(tests, NULL, NULL);
 	}
 	return n_failed;

@@ -106,12 +106,14 @@ static void *call_all_the_time(void *arg)
 
 static int start_stage(void **state)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = RUNTIME_NAME, .config_text = config_text);
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = RUNTIME_NAME,
+							.config_text = config_text);
 	struct chi_client_opts hybrid = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID);
 	struct chi_pool_spec spec = { .module = "probe", .n_containers = N_CONTAINERS };
 
 	(void)state;
-	if (chi_runtime_start(&opts, &stage.runtime) < 0 || chi_runtime_client(stage.runtime, NULL, &stage.observer) < 0 ||
+	if (chi_runtime_start(&opts, &stage.runtime) < 0 ||
+	    chi_runtime_client(stage.runtime, NULL, &stage.observer) < 0 ||
 	    chi_runtime_client(stage.runtime, &hybrid, &stage.honest) < 0 ||
 	    chi_pool_create(stage.observer, &spec, &stage.pool) < 0) {
 		print_error("start: %s\n", chi_error_text());
@@ -166,16 +168,16 @@ static uint32_t count_client_maps(void)
 
 /* The deadline is only for a broken runtime: each of these is an event that comes. Without it the other cases, and the stop,
  * would wait in vain, too. */
-#define await(condition)                                                          \
-	do {                                                                      \
-		uint64_t deadline_ns_ = hshm_deadline_ns(DEADLINE_NS);            \
-		while (!(condition)) {                                            \
-			if (hshm_clock_ns() > deadline_ns_) {                     \
+#define await(condition)                                                              \
+	do {                                                                          \
+		uint64_t deadline_ns_ = hshm_deadline_ns(DEADLINE_NS);                \
+		while (!(condition)) {                                                \
+			if (hshm_clock_ns() > deadline_ns_) {                         \
 				print_error("%s: never: %s\n", __func__, #condition); \
-				_exit(1);                                         \
-			}                                                         \
-			usleep(200);                                              \
-		}                                                                 \
+				_exit(1);                                             \
+			}                                                             \
+			usleep(200);                                                  \
+		}                                                                     \
 	} while (0)
 
 static int before_case(void **state)
@@ -229,7 +231,8 @@ static void set_gate(uint32_t container, bool open)
 	struct probe_task *task;
 
 	assert_int_equal(chi_task_alloc(stage.observer, sizeof(*task), stage.pool, CHI_QUERY_LOCAL_ID(container),
-					PROBE_GATE_OPEN, &task), 0);
+					PROBE_GATE_OPEN, &task),
+			 0);
 	task->in = open;
 	assert_int_equal(chi_call(stage.observer, task), 0);
 	chi_task_free(stage.observer, task);
@@ -344,7 +347,8 @@ static void open_lane(struct raw *raw, uint32_t lane, uint32_t prio)
 	raw->armed = (const hshm_au32 *)(raw->main + chi_main_armed_offset(answer.lane_opened.armed_index));
 	assert_int_equal(hipc_multi_mpsc_queue_attach(raw->segment + chi_client_queue_offset(raw->welcome.n_lanes),
 						      raw->welcome.n_lanes, CHI_PRIOS, raw->welcome.lane_depth,
-						      sizeof(struct chi_lane_header), &queue), 0);
+						      sizeof(struct chi_lane_header), &queue),
+			 0);
 	raw->ring = hipc_multi_mpsc_queue_lane(&queue, lane, prio);
 }
 
@@ -421,10 +425,10 @@ static void references_outside_the_heap_are_refused(void **state)
 	attach(&raw);
 	units = raw.welcome.client_bytes / HIPC_REF_UNIT;
 	refs[n++] = UINT32_MAX;
-	refs[n++] = units;				    /* the first byte behind */
-	refs[n++] = units - 1;				    /* the header does not fit */
+	refs[n++] = units;     /* the first byte behind */
+	refs[n++] = units - 1; /* the header does not fit */
 	refs[n++] = raw.heap / HIPC_REF_UNIT - 1;
-	refs[n++] = 1;					    /* the segment's header */
+	refs[n++] = 1; /* the segment's header */
 	refs[n++] = chi_client_park_offset(0) / HIPC_REF_UNIT;
 	refs[n++] = chi_client_queue_offset(raw.welcome.n_lanes) / HIPC_REF_UNIT;
 	refs[n++] = UINT32_C(1) << 31;
@@ -528,8 +532,14 @@ static void a_ring_that_is_refilled_all_the_time_starves_nobody(void **state)
 
 static void sizes_that_cannot_be_are_refused(void **state)
 {
-	static const uint32_t sizes[] = { 0, 1, sizeof(struct chi_task) - 1, sizeof(struct chi_task),
-					  sizeof(struct probe_task) + 8, CHI_TASK_SIZE_MAX, CHI_TASK_SIZE_MAX + 1, UINT32_MAX };
+	static const uint32_t sizes[] = { 0,
+					  1,
+					  sizeof(struct chi_task) - 1,
+					  sizeof(struct chi_task),
+					  sizeof(struct probe_task) + 8,
+					  CHI_TASK_SIZE_MAX,
+					  CHI_TASK_SIZE_MAX + 1,
+					  UINT32_MAX };
 	struct probe_task *task;
 	struct raw raw;
 
@@ -557,11 +567,11 @@ static void headers_with_rubbish_get_their_errno(void **state)
 	struct probe_task *task;
 	struct raw raw;
 
-#define EXPECT(error, spoil)                                      \
-	do {                                                      \
-		task = make_task(&raw, 0, PROBE_ADD, 0);          \
-		spoil;                                            \
-		assert_int_equal(call(&raw, task), error);        \
+#define EXPECT(error, spoil)                               \
+	do {                                               \
+		task = make_task(&raw, 0, PROBE_ADD, 0);   \
+		spoil;                                     \
+		assert_int_equal(call(&raw, task), error); \
 	} while (0)
 
 	(void)state;
@@ -583,7 +593,8 @@ static void headers_with_rubbish_get_their_errno(void **state)
 			 task->task.query = CHI_QUERY_GLOBAL_BCAST()));
 	/* what belongs to the runtime or to the submitter is not looked at */
 	EXPECT(0, memset(&task->task.id, 0xff, sizeof(task->task.id)));
-	EXPECT(0, (task->task.submitter = UINT64_MAX, task->task.reserved0 = UINT32_MAX, task->task.query.reserved = UINT32_MAX));
+	EXPECT(0, (task->task.submitter = UINT64_MAX, task->task.reserved0 = UINT32_MAX,
+		   task->task.query.reserved = UINT32_MAX));
 	EXPECT(0, memset(task->task.reserved1, 0xff, sizeof(task->task.reserved1)));
 	EXPECT(0, task->task.query = CHI_QUERY_LOCAL_HASH(UINT64_MAX));
 #undef EXPECT
@@ -677,7 +688,8 @@ static void buffers_over_its_own_queue_harm_only_the_client(void **state)
 	task = make_task(&raw, 0, PROBE_COPY, 0);
 	task->buffers[0] = (struct chi_buffer){ hipc_ptr_make(raw.welcome.client_segment_id, raw.heap + 64 * CHI_PAGE),
 						raw.heap, CHI_BUFFER_IN, 0 };
-	task->buffers[1] = (struct chi_buffer){ hipc_ptr_make(raw.welcome.client_segment_id, 0), raw.heap, CHI_BUFFER_OUT, 0 };
+	task->buffers[1] = (struct chi_buffer){ hipc_ptr_make(raw.welcome.client_segment_id, 0), raw.heap,
+						CHI_BUFFER_OUT, 0 };
 	assert_int_equal(call(&raw, task), 0);
 	assert_int_equal((unsigned char)raw.segment[raw.heap - 1], 0xa5);
 	ring_bell(&raw);
@@ -749,7 +761,8 @@ static void messages_that_are_none_end_the_connection(void **state)
 {
 	struct chi_hello bad_magic = hello, old_layout = hello;
 	static const struct chi_lane_open unexpected = { .type = CHI_MESSAGE_LANE_OPEN };
-	static const uint32_t types[] = { 0, CHI_MESSAGE_WELCOME, CHI_MESSAGE_LANE_OPENED, CHI_MESSAGE_REFUSAL, 6, UINT32_MAX };
+	static const uint32_t types[] = { 0, CHI_MESSAGE_WELCOME, CHI_MESSAGE_LANE_OPENED, CHI_MESSAGE_REFUSAL,
+					  6, UINT32_MAX };
 	char bytes[4096];
 
 	(void)state;
@@ -760,9 +773,16 @@ static void messages_that_are_none_end_the_connection(void **state)
 		const void *bytes;
 		size_t n;
 	} messages[] = {
-		{ &hello, 1 },		    { &hello, 4 },	{ &hello, sizeof(hello) - 1 }, { &bad_magic, sizeof(bad_magic) },
-		{ &old_layout, sizeof(old_layout) }, { bytes, 16 },	{ bytes, 256 },		       { bytes, 257 },
-		{ bytes, sizeof(bytes) },   { &unexpected, sizeof(unexpected) },
+		{ &hello, 1 },
+		{ &hello, 4 },
+		{ &hello, sizeof(hello) - 1 },
+		{ &bad_magic, sizeof(bad_magic) },
+		{ &old_layout, sizeof(old_layout) },
+		{ bytes, 16 },
+		{ bytes, 256 },
+		{ bytes, 257 },
+		{ bytes, sizeof(bytes) },
+		{ &unexpected, sizeof(unexpected) },
 	};
 
 	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
@@ -955,7 +975,8 @@ static void its_own_segment_cannot_be_resized(void **state)
 	assert_int_equal(fcntl(raw.segment_fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
 	/* holes it may make: what was there reads as zero */
 	assert_int_equal(fallocate(raw.segment_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-				   (off_t)raw.welcome.client_bytes), 0);
+				   (off_t)raw.welcome.client_bytes),
+			 0);
 	ring_bell(&raw);
 	detach(&raw);
 	check_the_runtime_is_well();
@@ -1029,7 +1050,8 @@ struct process {
 static void spawn_role(struct process *process, const char *role, const char *argument)
 {
 	posix_spawn_file_actions_t actions;
-	char *argv[] = { (char *)(uintptr_t)"hostile_client", (char *)(uintptr_t)role, (char *)(uintptr_t)argument, NULL };
+	char *argv[] = { (char *)(uintptr_t) "hostile_client", (char *)(uintptr_t)role, (char *)(uintptr_t)argument,
+			 NULL };
 	int ends[2];
 
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
@@ -1137,7 +1159,8 @@ static void a_client_killed_at_any_moment_is_reclaimed(void **state)
 
 static int role_runtime(const char *unused)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = MORTAL_NAME, .config_text = config_text);
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = MORTAL_NAME,
+							.config_text = config_text);
 	struct chi_runtime *runtime;
 
 	(void)unused;
@@ -1182,12 +1205,13 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 	await_ready(&daemon);
 	assert_int_equal(chi_client_connect(&opts, &waiter.client), 0);
 	assert_int_equal(chi_pool_create(waiter.client, &spec, &pool), 1);
-	assert_int_equal(chi_task_alloc(waiter.client, sizeof(*waiter.task), pool, CHI_QUERY_LOCAL_ID(0), PROBE_GATE_WAIT,
-					&waiter.task), 0);
+	assert_int_equal(chi_task_alloc(waiter.client, sizeof(*waiter.task), pool, CHI_QUERY_LOCAL_ID(0),
+					PROBE_GATE_WAIT, &waiter.task),
+			 0);
 	assert_int_equal(chi_submit(waiter.client, waiter.task), 0);
 	assert_int_equal(pthread_create(&thread, NULL, wait_for_ever, &waiter), 0);
 	await(hshm_load_acquire(&waiter.waits)); /* acquire: pairs with the release in wait_for_ever() */
-	usleep(5000); /* into the policy's last stage */
+	usleep(5000);				 /* into the policy's last stage */
 	kill_process(&daemon);
 	killed_ns = hshm_clock_ns();
 	pthread_join(thread, NULL);
@@ -1204,7 +1228,8 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 
 static void the_runtimes_death_ends_every_wait(void **state)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = MORTAL_NAME, .config_text = config_text);
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = MORTAL_NAME,
+							.config_text = config_text);
 	struct chi_client_opts client_opts = CHI_CLIENT_OPTS(.name = MORTAL_NAME);
 	struct chi_client *client;
 	struct chi_runtime *runtime;

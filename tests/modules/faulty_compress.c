@@ -32,8 +32,8 @@ static int run(struct chi_container *container, struct chi_task *base, struct ch
 	return 0;
 }
 
-#define METHOD(method_name, method_id)                                                                                \
-	{                                                                                                             \
+#define METHOD(method_name, method_id)                                                                               \
+	{                                                                                                            \
 		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_compress_task), .run = run, \
 		.buffers_offset = offsetof(struct chi_compress_task, in), .n_buffers = 2,                            \
 		.out_offset = offsetof(struct chi_compress_task, out_bytes), .out_size = sizeof(uint64_t),           \

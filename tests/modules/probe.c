@@ -13,8 +13,8 @@ struct state {
 	hshm_au64 n_added;
 	hshm_au32 gate_open;
 	struct chi_mutex mutex;
-	uint64_t locked;   /* under the mutex, not atomic */
-	uint64_t inside;   /* under the mutex: must be 0 on entry */
+	uint64_t locked; /* under the mutex, not atomic */
+	uint64_t inside; /* under the mutex: must be 0 on entry */
 	hshm_au64 next_in_order;
 	hshm_au64 n_out_of_order;
 	struct probe_task left; /* by PROBE_LEAVE: it outlives the method, not the task */
@@ -51,7 +51,8 @@ static int nest(struct chi_container *container, struct chi_task *task, struct c
 		struct chi_task sub;
 		int ret;
 
-		chi_task_init(&sub, sizeof(sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_HASH(self->in), PROBE_NOOP);
+		chi_task_init(&sub, sizeof(sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_HASH(self->in),
+			      PROBE_NOOP);
 		ret = chi_call(chi_context_client(context), &sub);
 		if (ret < 0)
 			return ret;
@@ -238,7 +239,8 @@ static int deep(struct chi_container *container, struct chi_task *task, struct c
 		self->out = 1;
 		return 0;
 	}
-	chi_task_init(&sub.task, sizeof(sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_HASH(self->count), PROBE_DEEP);
+	chi_task_init(&sub.task, sizeof(sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_HASH(self->count),
+		      PROBE_DEEP);
 	sub.count = self->count - 1;
 	ret = chi_call(chi_context_client(context), &sub);
 	self->out = sub.out + 1;
@@ -350,11 +352,11 @@ static void destroy(struct chi_container *container)
 	free(chi_container_state(container));
 }
 
-#define PROBE_METHOD(number, function)                                                                                \
-	{                                                                                                             \
-		.name = #function, .id = (number), .task_size = sizeof(struct probe_task), .run = (function),         \
-		.buffers_offset = offsetof(struct probe_task, buffers), .n_buffers = 2,                               \
-		.out_offset = offsetof(struct probe_task, out), .out_size = 2 * sizeof(uint64_t),                     \
+#define PROBE_METHOD(number, function)                                                                        \
+	{                                                                                                     \
+		.name = #function, .id = (number), .task_size = sizeof(struct probe_task), .run = (function), \
+		.buffers_offset = offsetof(struct probe_task, buffers), .n_buffers = 2,                       \
+		.out_offset = offsetof(struct probe_task, out), .out_size = 2 * sizeof(uint64_t),             \
 	}
 
 static const struct chi_method methods[] = {

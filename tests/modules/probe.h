@@ -15,18 +15,18 @@ enum probe_method {
 	PROBE_FAIL,	 /* ends with the result asked for */
 	PROBE_GATE_WAIT, /* yields until the gate is opened or it is cancelled */
 	PROBE_GATE_OPEN,
-	PROBE_LOCKED,	 /* increments a counter under a chi_mutex, yielding inside */
-	PROBE_SPIN,	 /* computes for so many ns */
-	PROBE_OVERFLOW,	 /* overflows its stack */
-	PROBE_COPY,	 /* copies buffer 0 to buffer 1 */
-	PROBE_SUM,	 /* broadcast: container ids, folded */
-	PROBE_TIMEOUT,	 /* waits for a gate_wait with a timeout, opens the gate, waits again */
-	PROBE_DEEP,	 /* waits for itself with depth - 1 */
-	PROBE_DETACH,	 /* fire-and-forget subtasks */
-	PROBE_FLOOD,	 /* count subtasks to one lane, more than it holds */
-	PROBE_ORDER,	 /* notes that it started: `in` is its number */
-	PROBE_COUNTS,	 /* answers what the container has counted */
-	PROBE_LEAVE,	 /* submits a gate_wait and returns without waiting for it */
+	PROBE_LOCKED,	/* increments a counter under a chi_mutex, yielding inside */
+	PROBE_SPIN,	/* computes for so many ns */
+	PROBE_OVERFLOW, /* overflows its stack */
+	PROBE_COPY,	/* copies buffer 0 to buffer 1 */
+	PROBE_SUM,	/* broadcast: container ids, folded */
+	PROBE_TIMEOUT,	/* waits for a gate_wait with a timeout, opens the gate, waits again */
+	PROBE_DEEP,	/* waits for itself with depth - 1 */
+	PROBE_DETACH,	/* fire-and-forget subtasks */
+	PROBE_FLOOD,	/* count subtasks to one lane, more than it holds */
+	PROBE_ORDER,	/* notes that it started: `in` is its number */
+	PROBE_COUNTS,	/* answers what the container has counted */
+	PROBE_LEAVE,	/* submits a gate_wait and returns without waiting for it */
 };
 
 struct probe_task {

@@ -69,7 +69,8 @@ static void stage_init(struct stage *stage, uint32_t n_items)
 	assert_int_equal(hshm_doorbell_init(&stage->bell), 0);
 	memory = carve(stage, &at, hipc_multi_mpsc_queue_bytes(N_LANES, 1, DEPTH, sizeof(struct chi_lane_header)));
 	assert_int_equal(hipc_multi_mpsc_queue_init(memory, N_LANES, 1, DEPTH, sizeof(struct chi_lane_header),
-						    &stage->queue.queue), 0);
+						    &stage->queue.queue),
+			 0);
 	stage->queue.lanes = stage->lanes;
 	stage->queue.active_queues = stage->active;
 	for (uint32_t i = 0; i < N_LANES; i++) {

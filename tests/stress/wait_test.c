@@ -81,8 +81,9 @@ static struct chi_domain_query any_query(struct thread *self)
 
 static void fill_tree(struct thread *self, struct probe_task *task)
 {
-	static const uint32_t methods[] = { PROBE_NEST, PROBE_FAN,     PROBE_FAN,    PROBE_DEEP,      PROBE_DEEP,  PROBE_TIMEOUT,
-					    PROBE_TIMEOUT, PROBE_LOCKED, PROBE_FLOOD, PROBE_GATE_OPEN, PROBE_DETACH, PROBE_NOOP };
+	static const uint32_t methods[] = { PROBE_NEST,	 PROBE_FAN,	  PROBE_FAN,	 PROBE_DEEP,
+					    PROBE_DEEP,	 PROBE_TIMEOUT,	  PROBE_TIMEOUT, PROBE_LOCKED,
+					    PROBE_FLOOD, PROBE_GATE_OPEN, PROBE_DETACH,	 PROBE_NOOP };
 	uint32_t method = methods[below(self, sizeof(methods) / sizeof(methods[0]))];
 
 	chi_task_init(&task->task, method == PROBE_NOOP ? sizeof(struct chi_task) : sizeof(*task), self->stage->pool,
@@ -93,7 +94,7 @@ static void fill_tree(struct thread *self, struct probe_task *task)
 		return;
 	task->count = 1 + below(self, method == PROBE_FLOOD ? 100 : method == PROBE_LOCKED ? 8 : 24);
 	/* FAN: any or all; FLOOD: to which container; TIMEOUT: ns; GATE_OPEN: 0 closes it */
-	task->in = method == PROBE_FAN	   ? below(self, 2)
+	task->in = method == PROBE_FAN	     ? below(self, 2)
 		   : method == PROBE_FLOOD   ? below(self, N_CONTAINERS)
 		   : method == PROBE_TIMEOUT ? below(self, 200000)
 					     : 0;
@@ -118,7 +119,8 @@ static void check_tree(struct thread *self, const struct probe_task *task)
 		expected = sum_to(n);
 		self->n_added += n;
 		if (task->out2 >= n)
-			snprintf(self->wrong, sizeof(self->wrong), "wait_any of %ju named %ju", (uintmax_t)n, (uintmax_t)task->out2);
+			snprintf(self->wrong, sizeof(self->wrong), "wait_any of %ju named %ju", (uintmax_t)n,
+				 (uintmax_t)task->out2);
 		break;
 	case PROBE_FLOOD:
 		expected = n;
@@ -138,7 +140,8 @@ static void check_tree(struct thread *self, const struct probe_task *task)
 		break;
 	}
 	if (task->task.result != 0)
-		snprintf(self->wrong, sizeof(self->wrong), "method %u: result %d", task->task.method_id, task->task.result);
+		snprintf(self->wrong, sizeof(self->wrong), "method %u: result %d", task->task.method_id,
+			 task->task.result);
 	else if (task->task.method_id != PROBE_NOOP && task->out != expected)
 		snprintf(self->wrong, sizeof(self->wrong), "method %u of %ju: %ju", task->task.method_id, (uintmax_t)n,
 			 (uintmax_t)task->out);
@@ -230,7 +233,8 @@ static uint64_t ask(struct stage *stage, uint32_t container, uint64_t what)
 	uint64_t out;
 
 	assert_int_equal(chi_task_alloc(stage->observer, sizeof(*task), stage->pool, CHI_QUERY_LOCAL_ID(container),
-					PROBE_COUNTS, &task), 0);
+					PROBE_COUNTS, &task),
+			 0);
 	task->in = what;
 	assert_int_equal(chi_call(stage->observer, task), 0);
 	out = task->out;
@@ -316,16 +320,20 @@ static void start(struct stage *stage, bool posting, bool in_place)
 		 "clients: { memory_mib: 64, lane_depth: 16, contexts: 16 }\n",
 		 N_WORKERS, yes_no[posting], yes_no[in_place]);
 	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &stage->runtime) < 0 ||
-	    chi_runtime_client(stage->runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &stage->observer) < 0 ||
+	    chi_runtime_client(stage->runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &stage->observer) <
+		    0 ||
 	    chi_pool_create(stage->observer, &spec, &stage->pool) < 0)
 		fail_msg("%s", chi_error_text());
 }
 
 static void run_threads(struct stage *stage, struct thread *threads)
 {
-	static const uint32_t policies[N_THREADS] = { CHI_WAIT_HYBRID, CHI_WAIT_HYBRID, CHI_WAIT_SLEEP, CHI_WAIT_HYBRID };
+	static const uint32_t policies[N_THREADS] = { CHI_WAIT_HYBRID, CHI_WAIT_HYBRID, CHI_WAIT_SLEEP,
+						      CHI_WAIT_HYBRID };
 
-	assert_int_equal(chi_runtime_client(stage->runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &stage->shared), 0);
+	assert_int_equal(
+		chi_runtime_client(stage->runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &stage->shared),
+		0);
 	stage->end_ns = hshm_clock_ns() + case_ns;
 	for (uint32_t i = 0; i < N_THREADS; i++) {
 		threads[i] = (struct thread){ .stage = stage,
@@ -333,8 +341,10 @@ static void run_threads(struct stage *stage, struct thread *threads)
 					      .random = (seed + i + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1 };
 		/* two share a client, two have one each */
 		if (i >= 2)
-			assert_int_equal(chi_runtime_client(stage->runtime, &CHI_CLIENT_OPTS(.wait_policy = policies[i]),
-							    &threads[i].client), 0);
+			assert_int_equal(chi_runtime_client(stage->runtime,
+							    &CHI_CLIENT_OPTS(.wait_policy = policies[i]),
+							    &threads[i].client),
+					 0);
 		assert_int_equal(pthread_create(&threads[i].thread, NULL, client_thread, &threads[i]), 0);
 	}
 	for (uint32_t i = 0; i < N_THREADS; i++)

@@ -10,13 +10,13 @@
 #include <stdio.h>
 
 /* inside a cmocka case; does not return */
-#define skip_because(...)                 \
-	do {                              \
-		printf("SKIP: ");         \
-		printf(__VA_ARGS__);      \
-		printf("\n");             \
-		fflush(stdout);           \
-		skip();                   \
+#define skip_because(...)            \
+	do {                         \
+		printf("SKIP: ");    \
+		printf(__VA_ARGS__); \
+		printf("\n");        \
+		fflush(stdout);      \
+		skip();              \
 	} while (0)
 
 /* Our cross build runs under qemu-user alone; a machine of that kind has cmocka itself. */

@@ -27,18 +27,37 @@ struct CMUnitTest {
 	void *initial_state;
 };
 
-#define cmocka_unit_test(f)				 { #f, f, NULL, NULL, NULL }
-#define cmocka_unit_test_prestate(f, s)			 { #f, f, NULL, NULL, s }
-#define cmocka_unit_test_setup(f, up)			 { #f, f, up, NULL, NULL }
-#define cmocka_unit_test_teardown(f, down)		 { #f, f, NULL, down, NULL }
-#define cmocka_unit_test_setup_teardown(f, up, down)	 { #f, f, up, down, NULL }
-#define cmocka_unit_test_prestate_setup_teardown(f, up, down, s) { #f, f, up, down, s }
+#define cmocka_unit_test(f)             \
+	{                               \
+#f, f, NULL, NULL, NULL \
+	}
+#define cmocka_unit_test_prestate(f, s) \
+	{                               \
+#f, f, NULL, NULL, s    \
+	}
+#define cmocka_unit_test_setup(f, up) \
+	{                             \
+#f, f, up, NULL, NULL \
+	}
+#define cmocka_unit_test_teardown(f, down) \
+	{                                  \
+#f, f, NULL, down, NULL    \
+	}
+#define cmocka_unit_test_setup_teardown(f, up, down) \
+	{                                            \
+#f, f, up, down, NULL                \
+	}
+#define cmocka_unit_test_prestate_setup_teardown(f, up, down, s) \
+	{                                                        \
+#f, f, up, down, s                               \
+	}
 
 enum { CROSS_CASE_FAILED = 1, CROSS_CASE_SKIPPED = 2 };
 
 static jmp_buf cross_case_end __attribute__((unused));
 
-__attribute__((noreturn, format(printf, 3, 4), unused)) static void cross_fail(const char *file, int line, const char *format, ...)
+__attribute__((noreturn, format(printf, 3, 4), unused)) static void cross_fail(const char *file, int line,
+									       const char *format, ...)
 {
 	va_list args;
 
@@ -50,50 +69,51 @@ __attribute__((noreturn, format(printf, 3, 4), unused)) static void cross_fail(c
 	longjmp(cross_case_end, CROSS_CASE_FAILED);
 }
 
-#define cross_require(cond, ...)                                       \
-	do {                                                           \
-		if (!(cond))                                           \
-			cross_fail(__FILE__, __LINE__, __VA_ARGS__);   \
+#define cross_require(cond, ...)                                     \
+	do {                                                         \
+		if (!(cond))                                         \
+			cross_fail(__FILE__, __LINE__, __VA_ARGS__); \
 	} while (0)
 
 /* both sides once, as integers of the widest kind, as cmocka compares them */
-#define cross_compare(a, op, b)                                                                            \
-	do {                                                                                               \
-		uintmax_t cross_a = (uintmax_t)(a);                                                        \
-		uintmax_t cross_b = (uintmax_t)(b);                                                        \
-		cross_require(cross_a op cross_b, "%s %s %s: %#jx, %#jx", #a, #op, #b, cross_a, cross_b);  \
+#define cross_compare(a, op, b)                                                                           \
+	do {                                                                                              \
+		uintmax_t cross_a = (uintmax_t)(a);                                                       \
+		uintmax_t cross_b = (uintmax_t)(b);                                                       \
+		cross_require(cross_a op cross_b, "%s %s %s: %#jx, %#jx", #a, #op, #b, cross_a, cross_b); \
 	} while (0)
 
-#define assert_true(c)			     cross_require((c), "%s", #c)
-#define assert_false(c)			     cross_require(!(c), "not %s", #c)
-#define assert_non_null(p)		     cross_require((p) != NULL, "%s is NULL", #p)
-#define assert_null(p)			     cross_require((p) == NULL, "%s is not NULL", #p)
-#define assert_ptr_equal(a, b)		     cross_require((const void *)(a) == (const void *)(b), "%s == %s", #a, #b)
-#define assert_ptr_not_equal(a, b)	     cross_require((const void *)(a) != (const void *)(b), "%s != %s", #a, #b)
-#define assert_int_equal(a, b)		     cross_compare(a, ==, b)
-#define assert_int_not_equal(a, b)	     cross_compare(a, !=, b)
-#define assert_in_range(v, low, high)                                                                          \
-	do {                                                                                                   \
-		uintmax_t cross_v = (uintmax_t)(v);                                                            \
-		cross_require(cross_v >= (uintmax_t)(low) && cross_v <= (uintmax_t)(high), "%s = %#jx is out of range", \
-			      #v, cross_v);                                                                    \
+#define assert_true(c)		   cross_require((c), "%s", #c)
+#define assert_false(c)		   cross_require(!(c), "not %s", #c)
+#define assert_non_null(p)	   cross_require((p) != NULL, "%s is NULL", #p)
+#define assert_null(p)		   cross_require((p) == NULL, "%s is not NULL", #p)
+#define assert_ptr_equal(a, b)	   cross_require((const void *)(a) == (const void *)(b), "%s == %s", #a, #b)
+#define assert_ptr_not_equal(a, b) cross_require((const void *)(a) != (const void *)(b), "%s != %s", #a, #b)
+#define assert_int_equal(a, b)	   cross_compare(a, ==, b)
+#define assert_int_not_equal(a, b) cross_compare(a, !=, b)
+#define assert_in_range(v, low, high)                                                      \
+	do {                                                                               \
+		uintmax_t cross_v = (uintmax_t)(v);                                        \
+		cross_require(cross_v >= (uintmax_t)(low) && cross_v <= (uintmax_t)(high), \
+			      "%s = %#jx is out of range", #v, cross_v);                   \
 	} while (0)
-#define assert_not_in_range(v, low, high)                                                                       \
-	do {                                                                                                    \
-		uintmax_t cross_v = (uintmax_t)(v);                                                             \
-		cross_require(cross_v < (uintmax_t)(low) || cross_v > (uintmax_t)(high), "%s = %#jx is in range", #v, \
-			      cross_v);                                                                         \
+#define assert_not_in_range(v, low, high)                                                                         \
+	do {                                                                                                      \
+		uintmax_t cross_v = (uintmax_t)(v);                                                               \
+		cross_require(cross_v<(uintmax_t)(low) || cross_v>(uintmax_t)(high), "%s = %#jx is in range", #v, \
+			      cross_v);                                                                           \
 	} while (0)
-#define assert_return_code(rc, error)	     cross_require((rc) >= 0, "%s: %s", #rc, strerror(error))
-#define assert_string_equal(a, b)	     cross_require(strcmp((a), (b)) == 0, "\"%s\" == \"%s\"", (a), (b))
-#define assert_string_not_equal(a, b)	     cross_require(strcmp((a), (b)) != 0, "\"%s\" != \"%s\"", (a), (b))
-#define assert_memory_equal(a, b, size)	     cross_require(memcmp((a), (b), (size)) == 0, "%s and %s differ", #a, #b)
-#define assert_memory_not_equal(a, b, size)  cross_require(memcmp((a), (b), (size)) != 0, "%s and %s are the same", #a, #b)
-#define fail()				     cross_fail(__FILE__, __LINE__, "fail()")
-#define fail_msg(...)			     cross_fail(__FILE__, __LINE__, __VA_ARGS__)
-#define skip()				     longjmp(cross_case_end, CROSS_CASE_SKIPPED)
-#define print_message(...)		     printf(__VA_ARGS__)
-#define print_error(...)		     fprintf(stderr, __VA_ARGS__)
+#define assert_return_code(rc, error)	cross_require((rc) >= 0, "%s: %s", #rc, strerror(error))
+#define assert_string_equal(a, b)	cross_require(strcmp((a), (b)) == 0, "\"%s\" == \"%s\"", (a), (b))
+#define assert_string_not_equal(a, b)	cross_require(strcmp((a), (b)) != 0, "\"%s\" != \"%s\"", (a), (b))
+#define assert_memory_equal(a, b, size) cross_require(memcmp((a), (b), (size)) == 0, "%s and %s differ", #a, #b)
+#define assert_memory_not_equal(a, b, size) \
+	cross_require(memcmp((a), (b), (size)) != 0, "%s and %s are the same", #a, #b)
+#define fail()		   cross_fail(__FILE__, __LINE__, "fail()")
+#define fail_msg(...)	   cross_fail(__FILE__, __LINE__, __VA_ARGS__)
+#define skip()		   longjmp(cross_case_end, CROSS_CASE_SKIPPED)
+#define print_message(...) printf(__VA_ARGS__)
+#define print_error(...)   fprintf(stderr, __VA_ARGS__)
 
 /* a fixture's assertions end the case too */
 static int cross_run_case(const struct CMUnitTest *test, void **state)
@@ -119,8 +139,8 @@ static int cross_teardown(const struct CMUnitTest *test, void **state)
 	return 0;
 }
 
-static int cross_run_group(const char *name, const struct CMUnitTest *tests, size_t n_tests, CMFixtureFunction group_setup,
-			   CMFixtureFunction group_teardown)
+static int cross_run_group(const char *name, const struct CMUnitTest *tests, size_t n_tests,
+			   CMFixtureFunction group_setup, CMFixtureFunction group_teardown)
 {
 	void *group_state = NULL;
 	int n_failed = 0;

@@ -179,7 +179,8 @@ static void a_key_of_another_container_returns_einval(void **state)
 
 	(void)state;
 	for (uint32_t method = CHI_BLOB_PUT; method <= CHI_BLOB_STAT; method++) {
-		assert_int_equal(chi_blob_task_alloc(client, pool, (enum chi_blob_method)method, &key, NULL, 0, &task), 0);
+		assert_int_equal(chi_blob_task_alloc(client, pool, (enum chi_blob_method)method, &key, NULL, 0, &task),
+				 0);
 		task->task.query = CHI_QUERY_GLOBAL_ID((home + 1) % CONTAINERS);
 		assert_int_equal(chi_call(client, task), -EINVAL);
 		/* nor a key of no bytes, which no helper makes */

@@ -20,7 +20,8 @@ static uint64_t packed(const unsigned char *in, uint64_t n, unsigned char *frame
 {
 	uint64_t frame_bytes = 0;
 
-	assert_int_equal(chi_compress(client, pool, (void *)(uintptr_t)in, n, frame, frame_max, level, &frame_bytes), 0);
+	assert_int_equal(chi_compress(client, pool, (void *)(uintptr_t)in, n, frame, frame_max, level, &frame_bytes),
+			 0);
 	assert_in_range(frame_bytes, 1, frame_max);
 	return frame_bytes;
 }
@@ -75,7 +76,8 @@ static void a_frame_is_a_zstd_frame(void **state)
 
 static void a_level_out_of_range_returns_einval(void **state)
 {
-	static const int32_t levels[] = { CHI_COMPRESS_LEVEL_MIN - 1, CHI_COMPRESS_LEVEL_MAX + 1, INT32_MIN, INT32_MAX };
+	static const int32_t levels[] = { CHI_COMPRESS_LEVEL_MIN - 1, CHI_COMPRESS_LEVEL_MAX + 1, INT32_MIN,
+					  INT32_MAX };
 	unsigned char *in = lend(64), *out = lend(256);
 	uint64_t out_bytes = 0;
 
@@ -97,7 +99,8 @@ static void unknown_flags_return_einval(void **state)
 	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
 	for (uint32_t method = CHI_COMPRESS_COMPRESS; method <= CHI_COMPRESS_DECOMPRESS; method++) {
 		assert_int_equal(chi_compress_fill(client, task, pool, CHI_QUERY_LOCAL_ID(0),
-						   (enum chi_compress_method)method, in, 64, out, 256), 0);
+						   (enum chi_compress_method)method, in, 64, out, 256),
+				 0);
 		task->flags = 1u << 31;
 		assert_int_equal(chi_call(client, task), -EINVAL);
 	}
@@ -121,8 +124,9 @@ static void too_little_room_returns_enospc(void **state)
 	assert_int_equal(packed(in, n, frame, frame_bytes, 1), frame_bytes);
 	/* and says how much it takes */
 	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
-	assert_int_equal(chi_decompress_task_init(client, task, pool, CHI_QUERY_LOCAL_ID(0), frame, frame_bytes, back,
-						  n - 1), 0);
+	assert_int_equal(
+		chi_decompress_task_init(client, task, pool, CHI_QUERY_LOCAL_ID(0), frame, frame_bytes, back, n - 1),
+		0);
 	assert_int_equal(chi_call(client, task), -ENOSPC);
 	assert_int_equal(task->out_bytes, n);
 	chi_task_free(client, task);
@@ -266,7 +270,8 @@ static void bound_is_what_the_header_computes(void **state)
 	struct chi_compress_bound_task *task = NULL;
 
 	(void)state;
-	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), CHI_COMPRESS_BOUND, &task), 0);
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), CHI_COMPRESS_BOUND, &task),
+			 0);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		task->in_bytes = sizes[i];
 		assert_int_equal(chi_call(client, task), 0);

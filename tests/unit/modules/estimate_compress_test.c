@@ -9,12 +9,12 @@
 
 #include "modules_test.h"
 
-#define KIB	  UINT64_C(1024)
-#define MIB	  (1024 * KIB)
-#define LARGEST	  (4 * MIB)
-#define N_LEARN	  60
-#define N_RUNS	  5
-#define N_TRIES	  5
+#define KIB	UINT64_C(1024)
+#define MIB	(1024 * KIB)
+#define LARGEST (4 * MIB)
+#define N_LEARN 60
+#define N_RUNS	5
+#define N_TRIES 5
 
 /* none of them is learned from */
 static const uint64_t held_out[] = { 100 * KIB, 300 * KIB, 900 * KIB, 1700 * KIB, 3300 * KIB };
@@ -52,7 +52,8 @@ static void run(uint64_t in_bytes)
 {
 	uint64_t out_bytes;
 
-	assert_int_equal(chi_compress(client, pool, in, in_bytes, out, chi_compress_bound_bytes(in_bytes), 3, &out_bytes), 0);
+	assert_int_equal(
+		chi_compress(client, pool, in, in_bytes, out, chi_compress_bound_bytes(in_bytes), 3, &out_bytes), 0);
 }
 
 /* What monitor(EST_LOAD) answers: the same question that chi_wait() asks in a method. */
@@ -65,7 +66,8 @@ static uint64_t estimate_ns(uint64_t in_bytes)
 
 	assert_non_null(compress);
 	assert_int_equal(chi_compress_task_init(client, &task, pool, CHI_QUERY_LOCAL_ID(0), in, in_bytes, out,
-						chi_compress_bound_bytes(in_bytes), 3), 0);
+						chi_compress_bound_bytes(in_bytes), 3),
+			 0);
 	assert_int_equal(chi_container_monitor(compress->local_table[0], CHI_MONITOR_EST_LOAD, &monitor), 0);
 	chi_pool_put(compress, epoch);
 	return monitor.estimate_ns;
@@ -102,8 +104,8 @@ static bool estimates_are_within_factor_two(void)
 		uint64_t measured_ns = median_ns(held_out[i]);
 		bool within = estimated_ns <= 2 * measured_ns && 2 * estimated_ns >= measured_ns;
 
-		print_message("%5ju KiB: estimated %8.3f ms, measured %8.3f ms: %.2f%s\n", (uintmax_t)(held_out[i] / KIB),
-			      (double)estimated_ns / 1e6, (double)measured_ns / 1e6,
+		print_message("%5ju KiB: estimated %8.3f ms, measured %8.3f ms: %.2f%s\n",
+			      (uintmax_t)(held_out[i] / KIB), (double)estimated_ns / 1e6, (double)measured_ns / 1e6,
 			      (double)estimated_ns / (double)measured_ns, within ? "" : "  NOT within a factor of two");
 		all = all && within;
 	}
@@ -116,7 +118,8 @@ static void the_learned_estimate_comes_within_a_factor_of_two(void **state)
 	bool good = false;
 
 	(void)state;
-	assert_int_equal(estimate_ns(MIB), CHI_ESTIMATE_UNKNOWN_NS); /* nobody has said anything, and nothing is learned */
+	assert_int_equal(estimate_ns(MIB),
+			 CHI_ESTIMATE_UNKNOWN_NS); /* nobody has said anything, and nothing is learned */
 	/* the machine may be busy with something else at any moment: the whole measurement again */
 	for (int t = 0; t < N_TRIES && !good; t++) {
 		for (int i = 0; i < N_LEARN; i++) {

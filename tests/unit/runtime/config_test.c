@@ -40,7 +40,8 @@ static void refused(const char *text, const char *why)
 
 static void empty_files_are_all_defaults(void **state)
 {
-	static const char *const texts[] = { "", "\n", "# only a comment\n", "---\n", "{}", "~", "workers:\n", "workers: null" };
+	static const char *const texts[] = { "",   "\n", "# only a comment\n", "---\n",
+					     "{}", "~",	 "workers:\n",	       "workers: null" };
 	struct chi_config defaults;
 
 	(void)state;
@@ -106,7 +107,8 @@ static void bad_values_name_line_key_and_what_is_allowed(void **state)
 		"t.yaml:1:25: key 'workers.run_in_place': 'yes' is not known (allowed: false, true)");
 	refused("log_level: loud",
 		"t.yaml:1:12: key 'log_level': 'loud' is not known (allowed: error, warn, info, debug)");
-	refused("name: a/b", "t.yaml:1:7: key 'name': 'a/b' is no name (allowed: at most 63 letters, digits and . _ -)");
+	refused("name: a/b",
+		"t.yaml:1:7: key 'name': 'a/b' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused("name: ..", "t.yaml:1:7: key 'name': '..' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused("name: \"\"", "t.yaml:1:8: key 'name': '' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused("name: \"a\\e[1m\"",

@@ -215,7 +215,8 @@ static void each_parking_is_posted_once_among_threads(void **state)
 
 static void a_method_parks_at_a_full_lane_and_goes_on(void **state)
 {
-	const char *config = "workers: { count: 2, run_in_place: false }\nmemory: { private_mib: 256, lane_depth: 16 }\n";
+	const char *config =
+		"workers: { count: 2, run_in_place: false }\nmemory: { private_mib: 256, lane_depth: 16 }\n";
 	struct chi_pool_spec spec = { .module = "probe" };
 	struct chi_runtime_info info;
 	struct chi_runtime *runtime;

@@ -140,9 +140,9 @@ static int tear_down(void **state)
 static uint32_t make(const char *name, uint32_t n_containers)
 {
 	uint32_t pool_id = 0;
-	int ret = chi_pool_create(client,
-				  &(struct chi_pool_spec){ .module = "hand", .name = name, .n_containers = n_containers },
-				  &pool_id);
+	int ret = chi_pool_create(
+		client, &(struct chi_pool_spec){ .module = "hand", .name = name, .n_containers = n_containers },
+		&pool_id);
 
 	if (ret != 1)
 		fail_msg("%s: %d: %s", name, ret, chi_error_text());
@@ -153,8 +153,7 @@ static struct hand_task *submit(uint32_t pool_id, uint32_t method_id)
 {
 	struct hand_task *task;
 
-	assert_int_equal(
-		chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), method_id, &task), 0);
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), method_id, &task), 0);
 	task->pool_id = pool_id;
 	assert_int_equal(chi_submit(client, task), 0);
 	return task;
@@ -200,11 +199,13 @@ static void a_pool_is_made_once_and_opened_after(void **state)
 	assert_int_equal(infos[1].n_containers, 3);
 	assert_int_equal(infos[1].pool_id, first);
 	assert_int_equal(chi_pool_list(client, infos, 1), 2);
-	assert_int_equal(chi_pool_create(
-				 client, &(struct chi_pool_spec){ .module = "hand", .name = "a", .exclusive = true }, &second),
+	assert_int_equal(chi_pool_create(client,
+					 &(struct chi_pool_spec){ .module = "hand", .name = "a", .exclusive = true },
+					 &second),
 			 -EEXIST);
-	assert_int_equal(chi_pool_create(client, &(struct chi_pool_spec){ .module = "create_fails", .name = "a" }, &second),
-			 -EEXIST);
+	assert_int_equal(
+		chi_pool_create(client, &(struct chi_pool_spec){ .module = "create_fails", .name = "a" }, &second),
+		-EEXIST);
 	assert_non_null(strstr(chi_error_text(), "of module 'hand'"));
 }
 
@@ -288,11 +289,12 @@ static void a_create_may_make_another_pool_but_not_its_own(void **state)
 	uint32_t pool_id = 0;
 
 	(void)state;
-	assert_int_equal(chi_pool_create(client,
-					 &(struct chi_pool_spec){
-						 .module = "hand", .name = "outer", .params = "inner", .params_size = 6 },
-					 &pool_id),
-			 1);
+	assert_int_equal(
+		chi_pool_create(client,
+				&(struct chi_pool_spec){
+					.module = "hand", .name = "outer", .params = "inner", .params_size = 6 },
+				&pool_id),
+		1);
 	assert_int_equal(n_pools(), 3);
 	assert_int_equal(chi_pool_create(client,
 					 &(struct chi_pool_spec){
@@ -399,8 +401,8 @@ static void who_may_not_destroy_is_told(void **state)
 	assert_int_equal(chi_pool_destroy(client, pool_id + CHI_POOL_SLOTS), -ENOENT);
 	/* by a task of its own it would wait for itself */
 	assert_int_equal(finish(submit(pool_id, METHOD_DESTROY)), -EBUSY);
-	assert_int_equal(
-		chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), METHOD_DESTROY, &task), 0);
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), METHOD_DESTROY, &task),
+			 0);
 	task->pool_id = other;
 	assert_int_equal(chi_submit(client, task), 0);
 	assert_int_equal(finish(task), 0);
@@ -500,10 +502,14 @@ static void queries_name_their_containers(void **state)
 		struct chi_domain_query query;
 		int id;
 	} cases[] = {
-		{ CHI_QUERY_LOCAL_ID(2), 2 },	   { CHI_QUERY_LOCAL_ID(3), -ENOENT },
-		{ CHI_QUERY_GLOBAL_ID(1), 1 },	   { CHI_QUERY_GLOBAL_ID(UINT64_MAX), -ENOENT },
-		{ CHI_QUERY_LOCAL_HASH(7), 1 },	   { CHI_QUERY_GLOBAL_HASH(8), 2 },
-		{ CHI_QUERY_GLOBAL_BCAST(), -EINVAL }, { CHI_QUERY_DYNAMIC(), -EINVAL },
+		{ CHI_QUERY_LOCAL_ID(2), 2 },
+		{ CHI_QUERY_LOCAL_ID(3), -ENOENT },
+		{ CHI_QUERY_GLOBAL_ID(1), 1 },
+		{ CHI_QUERY_GLOBAL_ID(UINT64_MAX), -ENOENT },
+		{ CHI_QUERY_LOCAL_HASH(7), 1 },
+		{ CHI_QUERY_GLOBAL_HASH(8), 2 },
+		{ CHI_QUERY_GLOBAL_BCAST(), -EINVAL },
+		{ CHI_QUERY_DYNAMIC(), -EINVAL },
 		{ { 99, 0, 0 }, -EINVAL },
 	};
 

@@ -142,7 +142,8 @@ static uint64_t call(uint32_t method, uint64_t in, uint64_t count)
 	struct probe_task *task;
 	uint64_t out;
 
-	assert_int_equal(chi_task_alloc(fixture.client, sizeof(*task), fixture.pool, CHI_QUERY_LOCAL_ID(0), method, &task), 0);
+	assert_int_equal(
+		chi_task_alloc(fixture.client, sizeof(*task), fixture.pool, CHI_QUERY_LOCAL_ID(0), method, &task), 0);
 	task->in = in;
 	task->count = count;
 	assert_int_equal(chi_call(fixture.client, task), 0);
@@ -187,7 +188,8 @@ static void a_full_active_queue_is_swept(void **state)
 	(void)state;
 	for (int i = 0; i < 256; i++) {
 		assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct probe_task), fixture.pool,
-						CHI_QUERY_LOCAL_HASH(i), PROBE_ADD, &tasks[i]), 0);
+						CHI_QUERY_LOCAL_HASH(i), PROBE_ADD, &tasks[i]),
+				 0);
 		assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
 	}
 	assert_int_equal(chi_wait_all((void **)tasks, 256, HSHM_FOREVER), 0);
@@ -207,10 +209,12 @@ static void a_lane_that_is_always_full_starves_none(void **state)
 
 	(void)state;
 	assert_int_equal(chi_runtime_client(fixture.runtime, NULL, &second), 0);
-	assert_int_equal(chi_task_alloc(second, sizeof(*other), fixture.pool, CHI_QUERY_LOCAL_ID(0), PROBE_NOOP, &other), 0);
+	assert_int_equal(
+		chi_task_alloc(second, sizeof(*other), fixture.pool, CHI_QUERY_LOCAL_ID(0), PROBE_NOOP, &other), 0);
 	for (int i = 0; i < 900; i++) {
 		assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct chi_task), fixture.pool,
-						CHI_QUERY_LOCAL_ID(0), PROBE_NOOP, &flood[i]), 0);
+						CHI_QUERY_LOCAL_ID(0), PROBE_NOOP, &flood[i]),
+				 0);
 		assert_int_equal(chi_submit(fixture.client, flood[i]), 0);
 	}
 	assert_int_equal(chi_submit(second, other), 0);

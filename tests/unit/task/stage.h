@@ -56,9 +56,11 @@ static inline int stage_set_up(void **state)
 	assert_non_null(stage);
 	stage->used = 4096; /* reference 0 means none */
 	assert_int_equal(hshm_segment_create_private(1u << 20, 2, &stage->arena), 0);
-	memory = stage_carve(stage, hipc_multi_mpsc_queue_bytes(N_LANES, 1, LANE_DEPTH, sizeof(struct chi_lane_header)));
+	memory = stage_carve(stage,
+			     hipc_multi_mpsc_queue_bytes(N_LANES, 1, LANE_DEPTH, sizeof(struct chi_lane_header)));
 	assert_int_equal(hipc_multi_mpsc_queue_init(memory, N_LANES, 1, LANE_DEPTH, sizeof(struct chi_lane_header),
-						    &stage->queue.queue), 0);
+						    &stage->queue.queue),
+			 0);
 	stage->queue.lanes = stage->lanes;
 	stage->queue.active_queues = stage->active;
 	for (uint32_t i = 0; i < N_LANES; i++)

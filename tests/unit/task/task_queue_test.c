@@ -23,16 +23,19 @@ struct process {
 static int process_set_up(void **state)
 {
 	struct process *process = calloc(1, sizeof(*process));
-	size_t bytes = hipc_multi_mpsc_queue_bytes(PROCESS_LANES, CHI_PRIOS, LANE_DEPTH, sizeof(struct chi_lane_header));
+	size_t bytes = hipc_multi_mpsc_queue_bytes(PROCESS_LANES, CHI_PRIOS, LANE_DEPTH,
+						   sizeof(struct chi_lane_header));
 
 	assert_non_null(process);
 	process->memory = aligned_alloc(HSHM_FALSE_SHARING, bytes);
 	assert_non_null(process->memory);
 	assert_int_equal(hipc_multi_mpsc_queue_init(process->memory, PROCESS_LANES, CHI_PRIOS, LANE_DEPTH,
-						    sizeof(struct chi_lane_header), &process->queue.queue), 0);
+						    sizeof(struct chi_lane_header), &process->queue.queue),
+			 0);
 	process->queue.bells = process->bells;
 	for (uint32_t i = 0; i < N_BELLS; i++) {
-		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&process->queue.queue, i / CHI_PRIOS, i % CHI_PRIOS);
+		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&process->queue.queue, i / CHI_PRIOS,
+									 i % CHI_PRIOS);
 
 		hipc_mpsc_consumer_init(&process->consumers[i], &ring);
 		process->bells[i].armed = &process->armed[i];

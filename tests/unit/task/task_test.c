@@ -26,7 +26,8 @@ static struct wide_task *new_task(void)
 {
 	struct wide_task *task = NULL;
 
-	assert_int_equal(chi_task_alloc(&fake.client, sizeof(*task), POOL, CHI_QUERY_GLOBAL_HASH(77), METHOD, &task), 0);
+	assert_int_equal(chi_task_alloc(&fake.client, sizeof(*task), POOL, CHI_QUERY_GLOBAL_HASH(77), METHOD, &task),
+			 0);
 	return task;
 }
 
@@ -80,12 +81,14 @@ static void alloc_of_a_size_that_no_task_has_returns_einval(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(sizes); i++)
-		assert_int_equal(chi_task_alloc(&fake.client, sizes[i], POOL, CHI_QUERY_LOCAL_ID(0), 0, &task), -EINVAL);
+		assert_int_equal(chi_task_alloc(&fake.client, sizes[i], POOL, CHI_QUERY_LOCAL_ID(0), 0, &task),
+				 -EINVAL);
 	assert_ptr_equal(task, &fake);
 	assert_int_equal(fake.n_blocks, 0);
 	assert_int_equal(chi_task_alloc(&fake.client, CHI_TASK_SIZE_MAX, POOL, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
 	chi_task_free(&fake.client, task);
-	assert_int_equal(chi_task_alloc(&fake.client, sizeof(struct chi_task), POOL, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+	assert_int_equal(chi_task_alloc(&fake.client, sizeof(struct chi_task), POOL, CHI_QUERY_LOCAL_ID(0), 0, &task),
+			 0);
 	chi_task_free(&fake.client, task);
 }
 
@@ -95,7 +98,8 @@ static void alloc_passes_on_what_the_client_says(void **state)
 
 	(void)state;
 	fake.alloc_error = -ENOMEM;
-	assert_int_equal(chi_task_alloc(&fake.client, sizeof(struct chi_task), POOL, CHI_QUERY_LOCAL_ID(0), 0, &task), -ENOMEM);
+	assert_int_equal(chi_task_alloc(&fake.client, sizeof(struct chi_task), POOL, CHI_QUERY_LOCAL_ID(0), 0, &task),
+			 -ENOMEM);
 	assert_int_equal(chi_alloc(&fake.client, 100, &task), -ENOMEM);
 	assert_ptr_equal(task, &fake);
 }
@@ -223,7 +227,8 @@ static void a_buffer_outside_the_clients_memory_returns_efault(void **state)
 
 	(void)state;
 	assert_int_equal(chi_buffer_set(&fake.client, &buffer, &buffer, 8, CHI_BUFFER_IN), -EFAULT);
-	assert_int_equal(chi_buffer_set(&fake.client, &buffer, fake.arena, sizeof(fake.arena) + 1, CHI_BUFFER_IN), -EFAULT);
+	assert_int_equal(chi_buffer_set(&fake.client, &buffer, fake.arena, sizeof(fake.arena) + 1, CHI_BUFFER_IN),
+			 -EFAULT);
 	assert_int_equal(buffer.size_bytes, 1);
 	assert_int_equal(chi_buffer_set(&fake.client, &buffer, fake.arena, sizeof(fake.arena), CHI_BUFFER_IN), 0);
 }

@@ -34,9 +34,9 @@ struct fake_client {
 	uint32_t n_full;   /* so many submits find the lane full */
 	uint32_t n_blocks; /* allocated and not freed */
 	uint32_t n_submitted;
-	uint32_t n_alive;  /* how often somebody asked */
-	struct chi_task *last; /* submitted */
-	bool done_at_once; /* submit() completes the task */
+	uint32_t n_alive;	  /* how often somebody asked */
+	struct chi_task *last;	  /* submitted */
+	bool done_at_once;	  /* submit() completes the task */
 	unsigned char arena[256]; /* what locate() finds */
 	hshm_au32 park;
 	uint32_t park_ref;
@@ -64,7 +64,8 @@ static inline void fake_free(struct chi_client *client, void *memory)
 	fake_of(client)->n_blocks--;
 }
 
-static inline int fake_locate(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr)
+static inline int fake_locate(struct chi_client *client, const void *memory, uint64_t size_bytes,
+			      struct hipc_ptr *ret_ptr)
 {
 	const struct hipc_mapping map = { fake_of(client)->arena, sizeof(fake_of(client)->arena), 7 };
 	struct hipc_ptr ptr = hipc_ptr_of(&map, memory);

@@ -57,7 +57,7 @@ static void complete(struct chi_task *task)
 struct completer {
 	pthread_t thread;
 	struct chi_task *task;
-	uint64_t after_ns;     /* 0: as soon as the waiter sleeps in the kernel, or nearly */
+	uint64_t after_ns; /* 0: as soon as the waiter sleeps in the kernel, or nearly */
 	uint64_t completed_ns;
 };
 
@@ -180,7 +180,8 @@ static void a_timeout_is_kept_and_the_task_stays_pending(void **state)
 			assert_true(waited_ns < timeouts[t] + HSHM_NSEC_PER_SEC);
 			/* no mark of a sleeper is left */
 			for (int i = 0; i < N_TASKS; i++)
-				assert_int_equal(hshm_load_relaxed(&fixture.tasks[i].completion), CHI_COMPLETION_PENDING);
+				assert_int_equal(hshm_load_relaxed(&fixture.tasks[i].completion),
+						 CHI_COMPLETION_PENDING);
 		}
 	}
 }

@@ -26,12 +26,12 @@ CHI_BEGIN_DECLS
 /* Changes whenever a method's number or the layout of a task here does. */
 #define CHI_BLOB_INTERFACE_HASH UINT64_C(0x626c6f6273746f01)
 
-#define CHI_BLOB_KEY_MAX	  255u
-#define CHI_BLOB_CHUNK_BYTES	  1048576u /* default */
-#define CHI_BLOB_CHUNK_BYTES_MIN  4096u
-#define CHI_BLOB_CHUNK_BYTES_MAX  16777216u
-#define CHI_BLOB_WINDOW		  8u /* default: chunks of one task in work at once */
-#define CHI_BLOB_WINDOW_MAX	  64u
+#define CHI_BLOB_KEY_MAX	 255u
+#define CHI_BLOB_CHUNK_BYTES	 1048576u /* default */
+#define CHI_BLOB_CHUNK_BYTES_MIN 4096u
+#define CHI_BLOB_CHUNK_BYTES_MAX 16777216u
+#define CHI_BLOB_WINDOW		 8u /* default: chunks of one task in work at once */
+#define CHI_BLOB_WINDOW_MAX	 64u
 
 enum chi_blob_method {
 	CHI_BLOB_PUT = 0,
@@ -44,11 +44,11 @@ enum chi_blob_method {
 
 /* For chi_pool_create(). Size first, zero means default; a shorter struct is filled up with zeros. */
 struct chi_blob_params {
-	uint32_t size;		   /* sizeof at the caller's compile time */
-	int32_t level;		   /* of compress; 0 = CHI_COMPRESS_LEVEL_DEFAULT */
-	uint32_t chunk_bytes;	   /* 0 = CHI_BLOB_CHUNK_BYTES */
-	uint32_t window;	   /* 0 = CHI_BLOB_WINDOW */
-	uint64_t memory_max_bytes; /* stored in one container; 0 = no limit. At the limit put says -ENOSPC. */
+	uint32_t size;		      /* sizeof at the caller's compile time */
+	int32_t level;		      /* of compress; 0 = CHI_COMPRESS_LEVEL_DEFAULT */
+	uint32_t chunk_bytes;	      /* 0 = CHI_BLOB_CHUNK_BYTES */
+	uint32_t window;	      /* 0 = CHI_BLOB_WINDOW */
+	uint64_t memory_max_bytes;    /* stored in one container; 0 = no limit. At the limit put says -ENOSPC. */
 	uint32_t compress_containers; /* when its pool must be made; 0 = as many as the pool `blob` has */
 	uint32_t reserved;
 	char compress_module[CHI_NAME_MAX]; /* "" = "compress"; another must speak its interface */
@@ -95,7 +95,7 @@ struct chi_blob_info {
  */
 struct chi_blob_list_task {
 	struct chi_task task;
-	struct chi_buffer infos; /* out: array of struct chi_blob_info */
+	struct chi_buffer infos;    /* out: array of struct chi_blob_info */
 	struct chi_blob_key prefix; /* size 0 = all */
 	uint64_t position;
 	/* answer */
@@ -169,8 +169,9 @@ static inline uint64_t chi_blob_key_hash(const struct chi_blob_key *key)
 CHI_NODISCARD static inline int chi_blob_open(struct chi_client *client, const char *name, uint32_t n_containers,
 					      const struct chi_blob_params *params, uint32_t *ret_pool_id)
 {
-	struct chi_pool_spec spec = { CHI_BLOB_MODULE, name, n_containers, false, CHI_BLOB_INTERFACE_HASH,
-				      params, params ? params->size : 0 };
+	struct chi_pool_spec spec = {
+		CHI_BLOB_MODULE, name, n_containers, false, CHI_BLOB_INTERFACE_HASH, params, params ? params->size : 0
+	};
 
 	return chi_pool_create(client, &spec, ret_pool_id);
 }

@@ -25,11 +25,11 @@ CHI_BEGIN_DECLS
 /* Changes whenever a method's number or the layout of a task here does. */
 #define CHI_COMPRESS_INTERFACE_HASH UINT64_C(0x636d707265737301)
 
-#define CHI_COMPRESS_LEVEL_MIN	   (-7)
-#define CHI_COMPRESS_LEVEL_DEFAULT 3
-#define CHI_COMPRESS_LEVEL_MAX	   19	     /* above, one context takes hundreds of MiB */
-#define CHI_COMPRESS_WINDOW_LOG_MAX 23	     /* frames with a longer window than 8 MiB are refused */
-#define CHI_COMPRESS_PIECE_BYTES   1048576u
+#define CHI_COMPRESS_LEVEL_MIN	    (-7)
+#define CHI_COMPRESS_LEVEL_DEFAULT  3
+#define CHI_COMPRESS_LEVEL_MAX	    19 /* above, one context takes hundreds of MiB */
+#define CHI_COMPRESS_WINDOW_LOG_MAX 23 /* frames with a longer window than 8 MiB are refused */
+#define CHI_COMPRESS_PIECE_BYTES    1048576u
 
 enum chi_compress_method {
 	CHI_COMPRESS_COMPRESS = 0,
@@ -87,8 +87,9 @@ static inline uint64_t chi_compress_bound_bytes(uint64_t in_bytes)
  */
 static inline int chi_compress_open(struct chi_client *client, uint32_t n_containers, uint32_t *ret_pool_id)
 {
-	struct chi_pool_spec spec = { CHI_COMPRESS_MODULE, NULL, n_containers, false, CHI_COMPRESS_INTERFACE_HASH,
-				      NULL, 0 };
+	struct chi_pool_spec spec = {
+		CHI_COMPRESS_MODULE, NULL, n_containers, false, CHI_COMPRESS_INTERFACE_HASH, NULL, 0
+	};
 
 	return chi_pool_create(client, &spec, ret_pool_id);
 }
