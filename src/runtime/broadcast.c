@@ -25,6 +25,11 @@ struct chi_broadcast {
 	struct part parts[];
 };
 
+struct chi_run_context *chi_broadcast_origin(const struct chi_run_context *part)
+{
+	return part->broadcast->origin;
+}
+
 static void route_part(struct chi_worker *worker, struct part *part);
 
 static void part_has_room(struct chi_worker *worker, struct chi_work *work)
@@ -96,6 +101,8 @@ int chi_broadcast_start(struct chi_worker *worker, struct chi_run_context *origi
 	ret = hshm_heap_alloc(worker->runtime->heap, sizeof(*broadcast) + n_parts * sizeof(struct part), &memory);
 	if (ret < 0)
 		return ret;
+	/* the answer starts from zero, whatever the submitter left there: parts are folded into it */
+	memset((char *)origin->task + origin->method->out_offset, 0, origin->method->out_size);
 	broadcast = memory;
 	broadcast->origin = origin;
 	broadcast->n_parts = n_parts;

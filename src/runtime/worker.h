@@ -137,6 +137,8 @@ int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *c
 
 /* broadcast.c */
 int chi_broadcast_start(struct chi_worker *worker, struct chi_run_context *origin);
+/* The context whose task the part is a copy of. */
+struct chi_run_context *chi_broadcast_origin(const struct chi_run_context *part);
 void chi_broadcast_part_done(struct chi_worker *worker, struct chi_run_context *part);
 
 /* parking.c */
