@@ -161,7 +161,8 @@ static int block_in_heap(struct chi_worker *worker, struct chi_run_context *cont
 				   due_ns < wait->deadline_ns ? due_ns : wait->deadline_ns);
 	if (ret < 0)
 		return ret;
-	hshm_count_add(&worker->counters->waits, 1);
+	if (wait->n_tasks)
+		hshm_count_add(&worker->counters->waits, 1);
 	chi_context_block(context);
 	return wait->timed_out ? -ETIMEDOUT : 0;
 }
@@ -238,7 +239,8 @@ bool chi_worker_check_waiting(struct chi_worker *worker)
 		hshm_count_add(&worker->counters->resumes_heap, 1);
 	} else if (context->wait->deadline_ns <= worker->now_ns) {
 		context->wait->timed_out = true;
-		hshm_count_add(&worker->counters->timeouts, 1);
+		if (context->wait->n_tasks)
+			hshm_count_add(&worker->counters->timeouts, 1);
 	} else {
 		if (key <= worker->now_ns)
 			put_back_later(worker, context, worker->now_ns);
@@ -257,7 +259,8 @@ int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *c
 
 	if (context->due_ns == 0)
 		context->due_ns = now_ns;
-	context->due_ns += context->task->period_ns;
+	if (__builtin_add_overflow(context->due_ns, context->task->period_ns, &context->due_ns))
+		context->due_ns = HSHM_FOREVER;
 	if (context->due_ns < now_ns)
 		context->due_ns = now_ns; /* it fell behind: the missed starts are not made up for */
 	context->wait = NULL;
@@ -282,8 +285,7 @@ void chi_worker_expire_periodic(struct chi_worker *worker)
 		}
 		hshm_min_heap_remove(&worker->waiting, node);
 		context->state = CHI_CONTEXT_QUEUED;
-		chi_context_complete(worker, context, -ECANCELED);
-		i = 0; /* the array has moved */
+		chi_context_complete(worker, context, -ECANCELED); /* another entry stands at i now; look there again */
 	}
 }
 
@@ -298,7 +300,8 @@ void chi_context_sleep(uint64_t ns)
 				 .n_wanted = UINT32_MAX };
 
 	context->wait = &wait;
-	(void)block_in_heap(worker, context, ns); /* -ENOMEM: it slept too little; its callers look again */
+	if (block_in_heap(worker, context, ns) == -ENOMEM)
+		chi_worker_yield(worker); /* too little, but others go on meanwhile; its callers look again */
 	context->wait = NULL;
 }
 

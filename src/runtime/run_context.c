@@ -325,7 +325,8 @@ void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffe
 
 bool chi_cancelled(const struct chi_run_context *context)
 {
-	const struct chi_task *task = context->client_ref ? shared_task(context) : context->task;
+	const struct chi_run_context *asked = context->broadcast ? chi_broadcast_origin(context) : context;
+	const struct chi_task *task = asked->client_ref ? shared_task(asked) : asked->task;
 
 	/* relaxed: a request without data */
 	return hshm_load_relaxed(&task->cancel) != 0;

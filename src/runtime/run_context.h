@@ -44,7 +44,6 @@ struct chi_run_context {
 	bool had_children;	  /* n_children was ever raised */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
-	uint32_t client_park_ref; /* the client's word for where to wake it: checked when used */
 	int32_t result;
 	struct chi_session *session;	/* whose memory it may use; counted; NULL = none */
 	struct chi_run_context *parent; /* waits for us before it ends; NULL = root, or detached */
@@ -52,7 +51,7 @@ struct chi_run_context {
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
 	struct chi_run_context *waiter; /* ended: whom `work` tells */
 	struct hshm_min_heap_node heap_node;
-	struct chi_wait *wait;		 /* blocked: what for (worker_wait.c) */
+	struct chi_wait *wait;		 /* blocked: what for (context_wait.c) */
 	hshm_au32 n_children;		 /* not detached, not ended; and CHI_CHILDREN_JOINING */
 	hshm_au32 n_numbered;		 /* root: numbers given to tasks of its tree */
 	hshm_au32 *numbers;		 /* the root's n_numbered */

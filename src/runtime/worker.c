@@ -228,7 +228,8 @@ static bool iterate(struct chi_worker *worker)
 	worked |= resume_ready(worker);
 	worked |= chi_worker_sweep(worker);
 	worked |= expire_periodic(worker);
-	if (worker->waiting.n_entries || ++worker->n_iterations % CLOCK_EVERY == 0)
+	/* a turn may take long; an idle look does not */
+	if (worked || worker->waiting.n_entries || ++worker->n_iterations % CLOCK_EVERY == 0)
 		read_clock(worker);
 	worked |= drain_inbox(worker); /* before the heap's check: W2 in context_wait.c */
 	worked |= chi_worker_check_waiting(worker);
@@ -263,10 +264,9 @@ static int init_thread(struct chi_worker *worker)
 	return ret < 0 ? ret : chi_fiber_pool_create(&opts, &worker->fibers);
 }
 
-static void fini_thread(struct chi_worker *worker)
+/* Its fibers stay until all workers have ended: tasks that were given up may lie on their stacks. */
+static void fini_thread(void)
 {
-	chi_fiber_pool_destroy(worker->fibers);
-	worker->fibers = NULL;
 	chi_fault_thread_fini();
 	chi_cur_worker = NULL;
 }
@@ -293,7 +293,7 @@ static void worker_main(void *arg)
 	sem_post(&worker->started);
 	if (error == 0)
 		run_until_stop(worker);
-	fini_thread(worker);
+	fini_thread();
 }
 
 /* ---- the outside ---- */
@@ -337,6 +337,7 @@ void chi_worker_fini(struct chi_worker *worker)
 	hshm_min_heap_fini(&worker->waiting);
 	pthread_mutex_destroy(&worker->lanes_lock);
 	sem_destroy(&worker->started);
+	chi_fiber_pool_destroy(worker->fibers);
 	free(worker->lanes);
 	free(worker->hot);
 }

@@ -45,9 +45,10 @@ struct chi_worker {
 	struct chi_lane_list run_list[CHI_PRIOS];
 	bool active_next[CHI_PRIOS]; /* run list and active queue take turns */
 	uint32_t low_latency_turns;  /* since the last high-latency one */
+	uint32_t low_latency_polls;  /* the same for hot lanes */
+	uint32_t hot_next;	     /* where the next look at the hot lanes begins */
 	struct chi_lane **hot;	     /* process lanes that are polled, oldest first */
 	uint32_t n_hot;
-	bool hot_high_latency_next;
 
 	/* tasks */
 	struct chi_fiber_pool *fibers;

@@ -217,31 +217,35 @@ static void prefetch_ahead(const struct chi_lane *lane, uint32_t n)
 	__builtin_prefetch(task + offsetof(struct chi_task, completion), 1);
 }
 
-static void turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
+/* Returns how many references it took. */
+static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	struct chi_session *session = lane->session;
-	uint32_t ref;
+	uint32_t n = 0;
 
 	if (lane->stalled && !route_or_park(worker, lane, lane->stalled))
-		return;
-	for (uint32_t n = 1; n < PREFETCH_AHEAD; n++)
-		prefetch_ahead(lane, n);
-	for (uint32_t n = 0; n < worker->runtime->config.lane_batch; n++) {
+		return 0;
+	for (uint32_t ahead = 1; ahead < PREFETCH_AHEAD; ahead++)
+		prefetch_ahead(lane, ahead);
+	while (n < worker->runtime->config.lane_batch) {
 		struct chi_run_context *context;
+		uint32_t ref;
 
 		if (at_context_cap(session)) {
 			park_until_contexts_end(worker, lane);
-			return;
+			break;
 		}
 		ref = hipc_mpsc_dequeue(&lane->consumer);
 		if (!ref)
-			return;
+			break;
+		n++;
 		hshm_count_add(&lane->header->n_taken, 1);
 		prefetch_ahead(lane, PREFETCH_AHEAD - 1);
 		context = chi_worker_admit(worker, session, ref);
 		if (context && !route_or_park(worker, lane, context))
-			return;
+			break;
 	}
+	return n;
 }
 
 static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane)
@@ -364,41 +368,47 @@ bool chi_worker_run_next_lane(struct chi_worker *worker)
 	return true;
 }
 
-/* A turn of the hot lane at @index; it stays there unless it is parked or ended. Returns whether it stayed. */
-static bool run_hot(struct chi_worker *worker, uint32_t index)
+/* A turn of the hot lane at @index; it stays there unless it is parked or ended. Returns how many references it took. */
+static uint32_t run_hot(struct chi_worker *worker, uint32_t index)
 {
 	struct chi_lane *lane = worker->hot[index];
+	uint32_t n = 0;
 
 	hshm_count_add(&worker->counters->turns, 1);
 	if (!is_ended(lane)) {
-		turn_process_lane(worker, lane);
+		n = turn_process_lane(worker, lane);
 		lane->idle_since_ns = worker->now_ns;
-		if (!lane->parked)
-			return true;
 	}
-	remove_hot(worker, index);
-	return false;
+	if (lane->parked || is_ended(lane))
+		remove_hot(worker, index);
+	return n;
 }
 
-/* Each hot lane of the priority: a turn if it has work, out of the list if it had none for long. */
+/* Look at all hot lanes of the priority, from where the last look ended: a turn for those with work, until a batch was taken
+ * in all; out of the list with those that had none for long. */
 static bool poll_hot_of(struct chi_worker *worker, uint32_t prio)
 {
+	uint32_t n_taken = 0, n_looks = worker->n_hot;
 	bool worked = false;
 
-	for (uint32_t i = 0; i < worker->n_hot;) {
-		struct chi_lane *lane = worker->hot[i];
-		bool stays = true;
+	while (n_looks-- && n_taken < worker->runtime->config.lane_batch) {
+		uint32_t index = worker->hot_next < worker->n_hot ? worker->hot_next : 0;
+		struct chi_lane *lane;
+		uint32_t n_hot = worker->n_hot;
 
+		if (n_hot == 0)
+			break;
+		lane = worker->hot[index];
 		if (lane->header->priority == prio && hipc_mpsc_peek(&lane->consumer)) {
-			stays = run_hot(worker, i);
+			n_taken += run_hot(worker, index);
 			worked = true;
 		} else if (lane->header->priority == prio &&
 			   worker->now_ns - lane->idle_since_ns > worker->runtime->config.spin_ns) {
-			remove_hot(worker, i);
+			remove_hot(worker, index);
 			arm_or_run(worker, lane);
-			stays = false;
 		}
-		i += stays;
+		/* where one left, the next stands at its index now */
+		worker->hot_next = worker->n_hot == n_hot ? index + 1 : index;
 	}
 	return worked;
 }
@@ -407,11 +417,10 @@ bool chi_worker_poll_hot(struct chi_worker *worker)
 {
 	bool worked = poll_hot_of(worker, CHI_PRIO_LOW_LATENCY);
 
-	if (!worked || worker->low_latency_turns >= LOW_LATENCY_TURNS_MAX) {
-		worker->low_latency_turns = 0;
+	worker->low_latency_polls = worked ? worker->low_latency_polls + 1 : LOW_LATENCY_TURNS_MAX; /* L2 */
+	if (worker->low_latency_polls >= LOW_LATENCY_TURNS_MAX) {
+		worker->low_latency_polls = 0;
 		worked |= poll_hot_of(worker, CHI_PRIO_HIGH_LATENCY);
-	} else {
-		worker->low_latency_turns++;
 	}
 	return worked;
 }

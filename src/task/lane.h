@@ -43,7 +43,7 @@ struct chi_lane {
 	bool parked;			    /* (owner) waits for room elsewhere: not popped */
 	hshm_au32 retired;		    /* set once: drop it wherever it is found */
 	uint64_t idle_since_ns;		    /* (owner) hot lanes */
-	hshm_aptr parking;		    /* container lane: stack of who waits for room here (parking.h) */
+	hshm_aptr parking;		    /* container lane: stack of who waits for room here (parking.c) */
 	struct chi_container *container;    /* container lane, else NULL */
 	/* process lane */
 	struct chi_session *session; /* counted */
