@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wait_test.c - random trees of tasks from several threads: each wait ends once, with the right answer, and at the end nothing
- * is in flight
+ * wait_test.c - random trees of tasks from several threads: each wait ends once, with the right answer, and at the end
+ * nothing is in flight
  *
  * CHI_STRESS_SECONDS (3) is shared by the cases; CHI_STRESS_SEED repeats a run's choices.
  */
@@ -274,8 +274,8 @@ static void nothing_is_left(struct stage *stage, uint64_t blocks_before)
 	assert_int_equal(blocks_at_rest(stage), blocks_before);
 }
 
-/* Each wait that blocked ended once: by the heap's check, by a post, or by its time. (A post that the waiter collects after
- * its end is one resume more.) */
+/* Each wait that blocked ended once: by the heap's check, by a post, or by its time. (A post that the waiter collects
+ * after its end is one resume more.) */
 static void each_wait_ended_once(struct stage *stage, bool posting)
 {
 	uint64_t n_waits = 0, n_heap = 0, n_posted = 0, n_timeouts = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * estimate_compress_test.c - the estimate that nobody gave: learned from runs of `compress`, and right within a factor of two
+ * estimate_compress_test.c - the estimate that nobody gave: learned from runs of `compress`, right within a factor of two
  */
 /* first: modules_test.h names a variable as they name parameters */
 #include "runtime/estimate.h"

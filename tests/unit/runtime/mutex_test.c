@@ -38,7 +38,7 @@ static hshm_au32 n_may_leave;	   /* number i may unlock once this is above i */
 static uint32_t order[N_ASKERS];   /* under the mutex */
 static uint32_t n_inside, n_order; /* under the mutex */
 static hshm_au32 n_not_alone;
-/* Counted by those who left, for the case to see what they did: it cannot go by the tasks, which TSan sees in two mappings. */
+/* Counted by those who left, for the case to see what they did: the tasks themselves TSan sees in two mappings. */
 static hshm_au32 n_left;
 
 static int hold(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
