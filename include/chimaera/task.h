@@ -84,7 +84,7 @@ struct chi_buffer {
 /* The completion word. Inside the runtime it may also hold the address of the waiting run context. */
 #define CHI_COMPLETION_PENDING	0u
 #define CHI_COMPLETION_DONE	1u
-#define CHI_COMPLETION_SLEEPING 2u /* pending, and a client sleeps until woken */
+#define CHI_COMPLETION_SLEEPING 2u /* pending, and a client sleeps until woken: where stands in the upper half */
 
 struct chi_task {
 	/* line 0: the request, written by the submitter before chi_submit(); after it only cancel */
@@ -101,9 +101,9 @@ struct chi_task {
 	/* line 1: the answer, written by the runtime; and what the submitter keeps for itself */
 	hshm_au64 completion; /* see CHI_COMPLETION_* */
 	int32_t result;	      /* valid once done: 0 or more, or a negative errno */
-	uint32_t park_ref;    /* where to wake a sleeping client: offset / 4 in its segment */
+	uint32_t reserved1;
 	uint64_t submitter;   /* the submitter's own handle; nothing to anyone else */
-	uint64_t reserved1[5];
+	uint64_t reserved2[5];
 };
 
 CHI_STATIC_ASSERT(sizeof(struct chi_task) == 128, "two lines: request and answer");

@@ -61,19 +61,18 @@ static void write_outputs(struct chi_run_context *context, struct chi_task *shar
 		       method->out_size);
 }
 
-/* A client marked the task SLEEPING: raise its parking word and wake it. The word's place is the client's word for it. */
-static void wake_client(struct chi_session *session, const struct chi_task *shared)
+/* A client marked the task as one it sleeps for: raise its parking word and wake it. Which word is the client's say: only
+ * parking words are taken. */
+static void wake_client(struct chi_session *session, uint32_t park_ref)
 {
-	/* once: it is the client's memory */
-	uint32_t park_ref = *(const volatile uint32_t *)&shared->park_ref;
 	uint64_t offset = (uint64_t)park_ref * sizeof(uint32_t);
 	hshm_au32 *word;
 
-	if (offset + sizeof(uint32_t) > session->segment.map.size_bytes)
+	if (offset < chi_client_park_offset(0) || offset >= chi_client_park_offset(session->queue.queue.n_lanes))
 		return;
 	word = (hshm_au32 *)((char *)session->segment.map.base + offset);
-	/* release: pairs with nothing but the kernel's compare; the completion word carries the data */
-	hshm_fetch_add_acq_rel(word, 1);
+	/* relaxed: the kernel compares it under its own lock; the completion word carries the data */
+	hshm_fetch_add_relaxed(word, 1);
 	syscall(SYS_futex, &word->v, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
@@ -86,10 +85,10 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 	chi_session_release(session, ref);
 	shared->result = result;
 	chi_sanitizer_to_client(session);
-	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; park_ref after the client's mark */
+	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; the parking word after the client's mark */
 	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
-	if (before == CHI_COMPLETION_SLEEPING)
-		wake_client(session, shared);
+	if (chi_completion_is_sleeping(before))
+		wake_client(session, (uint32_t)(before >> 32));
 }
 
 static struct chi_task *shared_task(const struct chi_run_context *context)
@@ -134,7 +133,7 @@ static bool complete_inner_task(struct chi_run_context *context, int result)
 	}
 	/* acq_rel: the result before the word, for whoever finds it done; the waiter's setup after it (C1) */
 	before = hshm_exchange_acq_rel(&task->completion, CHI_COMPLETION_DONE);
-	if (before <= CHI_COMPLETION_SLEEPING)
+	if (before == CHI_COMPLETION_PENDING)
 		return false;
 	context->waiter = (struct chi_run_context *)(uintptr_t)before;
 	context->work.fn = child_posted;

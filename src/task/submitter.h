@@ -24,7 +24,7 @@ struct chi_client_ops {
 	int (*submit)(struct chi_client *client, struct chi_task *task);
 	/* 0, -EOWNERDEAD, -ENOTCONN; one system call */
 	int (*alive)(struct chi_client *client);
-	/* the calling thread's parking word and its reference for task->park_ref; NULL for the inner client */
+	/* the calling thread's parking word and its reference (offset / 4 in the segment); NULL for the inner client */
 	hshm_au32 *(*park)(struct chi_client *client, uint32_t *ret_ref);
 };
 
@@ -33,6 +33,18 @@ struct chi_client {
 	uint32_t wait_policy; /* enum chi_wait_policy */
 	const struct chi_client_ops *ops;
 };
+
+/* The completion word of a task whose client sleeps: the runtime's one exchange tells it also where to wake, when the task's
+ * memory is the client's again already. */
+static inline uint64_t chi_completion_sleeping(uint32_t park_ref)
+{
+	return (uint64_t)park_ref << 32 | CHI_COMPLETION_SLEEPING;
+}
+
+static inline bool chi_completion_is_sleeping(uint64_t word)
+{
+	return (uint32_t)word == CHI_COMPLETION_SLEEPING;
+}
 
 /* task->submitter: 0 = not submitted; else the address of the struct chi_client it was submitted through */
 static inline struct chi_client *chi_task_submitter(const struct chi_task *task)

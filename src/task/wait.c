@@ -50,23 +50,16 @@ static void futex_sleep(hshm_au32 *word, uint32_t seen, uint64_t ns)
 }
 
 /* Returns whether every task is still pending and marked. */
-static bool mark_sleeping(void *const *tasks, uint32_t n_tasks, uint32_t park_ref, enum chi_wait_mode mode)
+static bool mark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark, enum chi_wait_mode mode)
 {
 	bool any_done = false, all_done = true;
 
 	for (uint32_t i = 0; i < n_tasks; i++) {
-		struct chi_task *task = tasks[i];
 		uint64_t expected = CHI_COMPLETION_PENDING;
 
-		/* relaxed: the caller looks again. Whoever completed it may still be reading park_ref. */
-		if (hshm_load_relaxed(&task->completion) == CHI_COMPLETION_DONE) {
-			any_done = true;
-			continue;
-		}
-		task->park_ref = park_ref;
-		/* release: park_ref before the mark; pairs with the runtime's exchange, which acquires */
-		if (hshm_cas_release(&task->completion, &expected, CHI_COMPLETION_SLEEPING) ||
-		    expected == CHI_COMPLETION_SLEEPING)
+		/* release: the look at the parking word stays before it; pairs with the runtime's exchange */
+		if (hshm_cas_release(&((struct chi_task *)tasks[i])->completion, &expected, mark) ||
+		    chi_completion_is_sleeping(expected))
 			all_done = false;
 		else
 			any_done = true;
@@ -74,10 +67,10 @@ static bool mark_sleeping(void *const *tasks, uint32_t n_tasks, uint32_t park_re
 	return mode == CHI_WAIT_FOR_ANY ? !any_done : !all_done;
 }
 
-static void unmark_sleeping(void *const *tasks, uint32_t n_tasks)
+static void unmark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark)
 {
 	for (uint32_t i = 0; i < n_tasks; i++) {
-		uint64_t expected = CHI_COMPLETION_SLEEPING;
+		uint64_t expected = mark;
 
 		/* relaxed: nothing is published; a completion that won is seen by the next look */
 		hshm_cas_relaxed(&((struct chi_task *)tasks[i])->completion, &expected, CHI_COMPLETION_PENDING);
@@ -91,10 +84,11 @@ static void sleep_until_woken(struct chi_client *client, void *const *tasks, uin
 	hshm_au32 *word = client->ops->park(client, &park_ref);
 	/* relaxed: the CASes that follow release it; the kernel compares once more */
 	uint32_t seen = hshm_load_relaxed(word);
+	uint64_t mark = chi_completion_sleeping(park_ref);
 
-	if (mark_sleeping(tasks, n_tasks, park_ref, mode))
+	if (mark_sleeping(tasks, n_tasks, mark, mode))
 		futex_sleep(word, seen, ns);
-	unmark_sleeping(tasks, n_tasks);
+	unmark_sleeping(tasks, n_tasks, mark);
 }
 
 /* One step of the client's policy. */
