@@ -228,7 +228,7 @@ static struct chi_pool *find_name(struct chi_pool_manager *manager, const char *
 	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
 		struct chi_pool *pool = manager->slots[i].pool;
 
-		if (pool && pool->state != CHI_POOL_ENDING && strcmp(pool->name, name) == 0)
+		if (pool && pool->state < CHI_POOL_ENDING && strcmp(pool->name, name) == 0)
 			return pool;
 	}
 	return NULL;
@@ -505,7 +505,8 @@ static int begin_end(struct chi_pool_manager *manager, uint32_t pool_id, bool on
 	return error;
 }
 
-static bool is_left(struct chi_pool_manager *manager, const struct chi_pool *pool)
+/* No task is in it any more and no flush looks at it; from here on none will. */
+static bool try_leave(struct chi_pool_manager *manager, struct chi_pool *pool)
 {
 	bool left;
 
@@ -513,6 +514,8 @@ static bool is_left(struct chi_pool_manager *manager, const struct chi_pool *poo
 		return false;
 	pthread_mutex_lock(&manager->lock);
 	left = pool->n_pins == 0;
+	if (left)
+		pool->state = CHI_POOL_LEFT; /* under the lock of the look at the pins: a flush finds the one or the other */
 	pthread_mutex_unlock(&manager->lock);
 	return left;
 }
@@ -529,7 +532,7 @@ static int end_pool(struct chi_pool_manager *manager, uint32_t pool_id, bool onl
 	hshm_fence_seq_cst(); /* G1: pairs with the seq_cst count and look in chi_pool_get() */
 	for (uint32_t i = 0; i < chi_work_orch_n_workers(orch); i++)
 		chi_worker_ask_expire(chi_work_orch_worker(orch, i));
-	while (!is_left(manager, pool))
+	while (!try_leave(manager, pool))
 		wait_a_little(&delay_ns);
 	/* relaxed: a getter that still sees the pool finds it closing (G1, G2) */
 	hshm_store_relaxed(&manager->slots[pool_id % CHI_POOL_SLOTS].ready, NULL);
@@ -728,7 +731,7 @@ int chi_pool_flush_all(struct chi_pool_manager *manager)
 
 		pthread_mutex_lock(&manager->lock);
 		pool = manager->slots[i].pool;
-		if (pool && pool->state == CHI_POOL_MAKING)
+		if (pool && (pool->state == CHI_POOL_MAKING || pool->state == CHI_POOL_LEFT))
 			pool = NULL;
 		if (pool)
 			pool->n_pins++;

@@ -29,6 +29,7 @@ enum chi_pool_state {
 	CHI_POOL_MAKING = 0, /* has its name and slot; tasks do not reach it */
 	CHI_POOL_READY,
 	CHI_POOL_ENDING, /* its name is free again; tasks in flight end */
+	CHI_POOL_LEFT,	 /* no task is in it, and nobody but its ender may look inside: it is taken apart and freed */
 };
 
 struct chi_pool {

@@ -38,7 +38,7 @@ struct hand_task {
 	uint32_t reserved;
 };
 
-static hshm_au32 gate, n_inside, n_made, n_gone, wrong_monitor;
+static hshm_au32 gate, n_inside, n_made, n_gone, n_reachable, wrong_monitor;
 
 /* until the gate opens */
 static int run_sleep(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
@@ -81,7 +81,8 @@ static int make_one(struct chi_container *container, const void *params, uint64_
 
 static void end_one(struct chi_container *container)
 {
-	(void)container;
+	if (container->pool->state != CHI_POOL_LEFT)
+		hshm_fetch_add_relaxed(&n_reachable, 1);
 	hshm_fetch_add_relaxed(&n_gone, 1);
 }
 
@@ -120,6 +121,7 @@ static int set_up(void **state)
 	hshm_store_relaxed(&n_inside, 0);
 	hshm_store_relaxed(&n_made, 0);
 	hshm_store_relaxed(&n_gone, 0);
+	hshm_store_relaxed(&n_reachable, 0);
 	hshm_store_relaxed(&wrong_monitor, 0);
 	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = "workers: { count: 2 }\nlog_level: warn\n"
 							       "clients: { memory_mib: 64 }\n"
@@ -372,6 +374,16 @@ static void tasks_in_flight_end_before_their_pool(void **state)
 	assert_int_equal(hshm_load_relaxed(&n_gone), 2);
 }
 
+static void a_pool_taken_apart_is_out_of_reach_of_a_flush(void **state)
+{
+	uint32_t pool_id = make("a", 3);
+
+	(void)state;
+	assert_int_equal(chi_pool_destroy(client, pool_id), 0);
+	assert_int_equal(hshm_load_relaxed(&n_gone), 3);
+	assert_int_equal(hshm_load_relaxed(&n_reachable), 0);
+}
+
 static void ids_are_never_given_twice(void **state)
 {
 	uint32_t first = make("a", 1), again = 0;
@@ -620,6 +632,7 @@ int main(void)
 		CASE(a_create_may_make_another_pool_but_not_its_own),
 		CASE(many_who_ask_at_once_get_one_pool),
 		CASE(tasks_in_flight_end_before_their_pool),
+		CASE(a_pool_taken_apart_is_out_of_reach_of_a_flush),
 		CASE(ids_are_never_given_twice),
 		CASE(who_may_not_destroy_is_told),
 		CASE(at_stop_modules_destroy_what_they_have),
