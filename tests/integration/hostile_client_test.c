@@ -595,7 +595,7 @@ static void headers_with_rubbish_get_their_errno(void **state)
 	EXPECT(0, memset(&task->task.id, 0xff, sizeof(task->task.id)));
 	EXPECT(0, (task->task.submitter = UINT64_MAX, task->task.reserved0 = UINT32_MAX,
 		   task->task.query.reserved = UINT32_MAX));
-	EXPECT(0, memset(task->task.reserved1, 0xff, sizeof(task->task.reserved1)));
+	EXPECT(0, memset(task->task.reserved2, 0xff, sizeof(task->task.reserved2)));
 	EXPECT(0, task->task.query = CHI_QUERY_LOCAL_HASH(UINT64_MAX));
 #undef EXPECT
 	detach(&raw);
@@ -712,10 +712,9 @@ static void a_parking_word_anywhere_wakes_nobody_else(void **state)
 	for (uint32_t i = 0; i < n; i++) {
 		struct probe_task *task = make_task(&raw, 0, PROBE_ADD, 0);
 
-		task->task.park_ref = refs[i];
-		hshm_store_relaxed(&task->task.completion, CHI_COMPLETION_SLEEPING);
+		hshm_store_relaxed(&task->task.completion, (uint64_t)refs[i] << 32 | CHI_COMPLETION_SLEEPING);
 		push(&raw, ref_of(&raw, task));
-		await(hshm_load_relaxed(&task->task.completion) != CHI_COMPLETION_SLEEPING);
+		await(chi_task_done(task));
 	}
 	/* the address of a run context, if it were one of the runtime's own tasks: from a client it is a number */
 	struct probe_task *task = make_task(&raw, 1, PROBE_ADD, 0);
