@@ -104,6 +104,7 @@ static int schedule_lanes(struct chi_container *container, struct chi_local_queu
 
 		if (error)
 			return error;
+		chi_pool_note_lane(container->pool, queue->queue.lanes[i]);
 		queue->n_lanes = i + 1;
 	}
 	return 0;
@@ -115,7 +116,9 @@ static int make_queue(struct chi_container *container, uint32_t queue_id, uint32
 	int error;
 
 	queue->flags = flags;
-	error = alloc_queue(container, queue, n_lanes);
+	error = chi_pool_reserve_lanes(container->pool, n_lanes);
+	if (!error)
+		error = alloc_queue(container, queue, n_lanes);
 	if (error) {
 		free_queue(container, queue);
 		return error;
@@ -161,20 +164,6 @@ int chi_container_ready(struct chi_container *container)
 	if (!error)
 		error = chi_container_create_local_queue(container, 1, 1, CHI_QUEUE_HIGH_LATENCY);
 	return error;
-}
-
-uint32_t chi_container_all_lanes(const struct chi_container *container, struct chi_lane **ret_lanes)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < CHI_QUEUES_MAX; i++) {
-		const struct chi_local_queue *queue = &container->queues[i];
-
-		if (ret_lanes && queue->n_lanes)
-			memcpy(ret_lanes + n, queue->queue.lanes, queue->n_lanes * sizeof(*ret_lanes));
-		n += queue->n_lanes;
-	}
-	return n;
 }
 
 /* ---- what a module may ask ---- */

@@ -48,9 +48,6 @@ void chi_container_free(struct chi_container *container);
  * once. Workers, outside fibers or in. */
 int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
 
-/* All lanes of all its queues, for chi_work_orch_retire_lanes(): returns how many; writes them when @lanes is not NULL. */
-uint32_t chi_container_all_lanes(const struct chi_container *container, struct chi_lane **ret_lanes);
-
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
 {
 	return container->queues[queue_id].queue.lanes[lane_id];

@@ -324,19 +324,20 @@ static int make_tables(struct chi_pool *pool)
 	return 0;
 }
 
-/* Room for the lanes of one more container, so that taking them back cannot fail. */
-static int note_lanes(struct chi_pool *pool, const struct chi_container *container)
+int chi_pool_reserve_lanes(struct chi_pool *pool, uint32_t n_lanes)
 {
 	struct chi_retirement *retirement = &pool->retirement;
-	uint32_t n = chi_container_all_lanes(container, NULL);
-	struct chi_lane **lanes = realloc(retirement->lanes, (retirement->n_lanes + n) * sizeof(*lanes) + 1);
+	struct chi_lane **lanes = realloc(retirement->lanes, (retirement->n_lanes + n_lanes) * sizeof(*lanes));
 
 	if (!lanes)
-		return chi_error_set(-ENOMEM, "no memory for pool '%s'", pool->name);
-	chi_container_all_lanes(container, lanes + retirement->n_lanes);
+		return -ENOMEM;
 	retirement->lanes = lanes;
-	retirement->n_lanes += n;
 	return 0;
+}
+
+void chi_pool_note_lane(struct chi_pool *pool, struct chi_lane *lane)
+{
+	pool->retirement.lanes[pool->retirement.n_lanes++] = lane;
 }
 
 /* @ret_created: the module's create() succeeded, so its destroy() is owed */
@@ -344,7 +345,7 @@ static int make_container(struct chi_pool *pool, const struct chi_pool_spec *spe
 {
 	const struct chi_module *module = pool->module->table;
 	struct chi_container *container;
-	int noted, error = chi_container_make(pool, id, &container);
+	int error = chi_container_make(pool, id, &container);
 
 	if (error)
 		return error;
@@ -361,8 +362,7 @@ static int make_container(struct chi_pool *pool, const struct chi_pool_spec *spe
 	else
 		error = chi_container_ready(container);
 	container->creating = false;
-	noted = note_lanes(pool, container);
-	return error < 0 ? error : noted;
+	return error;
 }
 
 static void event_done(void *arg)

@@ -84,6 +84,10 @@ int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query
 /* As chi_pool_create() says. @fixed_id: 0, or the id (and slot) it shall have. */
 int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, bool open_existing,
 		  uint32_t fixed_id, uint32_t *ret_pool_id, bool *ret_created);
+/* For the containers, while the pool is made: room for so many lanes more in its retirement, before a worker gets the first;
+ * and each that a worker has got. Taking them back cannot fail then. -ENOMEM. */
+int chi_pool_reserve_lanes(struct chi_pool *pool, uint32_t n_lanes);
+void chi_pool_note_lane(struct chi_pool *pool, struct chi_lane *lane);
 /* As chi_pool_destroy() says. */
 int chi_pool_end(struct chi_pool_manager *manager, uint32_t pool_id);
 /* Threads: any. */
