@@ -186,10 +186,16 @@ static const struct chi_run_context *current_context(void)
 	return CHI_CUR_WORKER ? CHI_CUR_WORKER->current : NULL;
 }
 
+/* Who waits for that task to end. A broadcast's part has no parent: its origin waits for it. */
+static const struct chi_run_context *who_waits_for(const struct chi_run_context *context)
+{
+	return context->broadcast ? chi_broadcast_origin(context) : context->parent;
+}
+
 /* Does the task here, or one that waits for it, run in that pool? */
 static bool called_from_pool(const struct chi_pool *pool)
 {
-	for (const struct chi_run_context *c = current_context(); c; c = c->parent) {
+	for (const struct chi_run_context *c = current_context(); c; c = who_waits_for(c)) {
 		if (c->pool == pool)
 			return true;
 	}
@@ -198,7 +204,7 @@ static bool called_from_pool(const struct chi_pool *pool)
 
 static bool called_from_context(const struct chi_run_context *context)
 {
-	for (const struct chi_run_context *c = current_context(); c; c = c->parent) {
+	for (const struct chi_run_context *c = current_context(); c; c = who_waits_for(c)) {
 		if (c == context)
 			return true;
 	}

@@ -30,7 +30,7 @@ static struct chi_client *client;
 
 /* ---- a module inside this program ---- */
 
-enum { METHOD_SLEEP, METHOD_DESTROY, METHOD_FLUSH };
+enum { METHOD_SLEEP, METHOD_DESTROY, METHOD_FLUSH, METHOD_CAST };
 
 struct hand_task {
 	struct chi_task task;
@@ -66,6 +66,17 @@ static int run_flush(struct chi_container *container, struct chi_task *task, str
 	return chi_flush(chi_context_client(context));
 }
 
+/* all containers of the pool named shall destroy the pool that this runs in */
+static int run_cast(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct hand_task sub;
+
+	chi_task_init(&sub.task, sizeof(sub), ((struct hand_task *)task)->pool_id, CHI_QUERY_GLOBAL_BCAST(),
+		      METHOD_DESTROY);
+	sub.pool_id = chi_container_pool_id(container);
+	return chi_call(chi_context_client(context), &sub);
+}
+
 static int make_one(struct chi_container *container, const void *params, uint64_t params_size)
 {
 	struct chi_pool_spec spec = { .module = "hand", .name = params };
@@ -99,13 +110,14 @@ static const struct chi_method methods[] = {
 	{ .name = "sleep", .id = METHOD_SLEEP, .task_size = sizeof(struct hand_task), .run = run_sleep },
 	{ .name = "destroy", .id = METHOD_DESTROY, .task_size = sizeof(struct hand_task), .run = run_destroy },
 	{ .name = "flush", .id = METHOD_FLUSH, .task_size = sizeof(struct hand_task), .run = run_flush },
+	{ .name = "cast", .id = METHOD_CAST, .task_size = sizeof(struct hand_task), .run = run_cast },
 };
 
 static const struct chi_module hand = {
 	.size = sizeof(hand),
 	.method_stride = sizeof(methods[0]),
 	.name = "hand",
-	.n_methods = 3,
+	.n_methods = sizeof(methods) / sizeof(methods[0]),
 	.methods = methods,
 	.create = make_one,
 	.destroy = end_one,
@@ -421,6 +433,19 @@ static void who_may_not_destroy_is_told(void **state)
 	assert_int_equal(n_pools(), 2);
 }
 
+static void a_part_of_a_broadcast_cannot_destroy_the_pool_that_waits_for_it(void **state)
+{
+	uint32_t pool_id = make("a", 1), other = make("b", 3);
+	struct hand_task *task;
+
+	(void)state;
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), METHOD_CAST, &task), 0);
+	task->pool_id = other;
+	assert_int_equal(chi_submit(client, task), 0);
+	assert_int_equal(finish(task), -EBUSY);
+	assert_int_equal(n_pools(), 3);
+}
+
 static void at_stop_modules_destroy_what_they_have(void **state)
 {
 	(void)state;
@@ -635,6 +660,7 @@ int main(void)
 		CASE(a_pool_taken_apart_is_out_of_reach_of_a_flush),
 		CASE(ids_are_never_given_twice),
 		CASE(who_may_not_destroy_is_told),
+		CASE(a_part_of_a_broadcast_cannot_destroy_the_pool_that_waits_for_it),
 		CASE(at_stop_modules_destroy_what_they_have),
 		CASE(a_flush_waits_for_what_was_there),
 		CASE(a_flush_in_a_method_does_not_wait_for_itself),
