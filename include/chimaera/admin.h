@@ -109,7 +109,7 @@ CHI_API CHI_NODISCARD int chi_pool_list(struct chi_client *client, struct chi_po
  *
  * That is: every task that the runtime had taken from a lane when the flush began, and all that the calling thread submitted
  * before. Not waited for: admin's own tasks, and tasks that wait for a flush themselves (in a method: the caller and those who
- * wait for it). Periodic tasks count like others: cancel them first.
+ * wait for it). Of a periodic task the run that is under way is waited for, not those to come.
  * Returns: 0, -EBUSY (called inside a broadcast), -ENOMEM, or as chi_call().
  */
 CHI_API CHI_NODISCARD int chi_flush(struct chi_client *client);

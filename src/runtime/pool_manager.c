@@ -39,6 +39,8 @@
 #define WAIT_LONGEST_NS	 (5 * HSHM_NSEC_PER_MSEC)
 #define END_ALL_CHECK_US 50
 
+#define RESTED_OR_RESUMED (UINT64_C(1) << 32) /* in chi_pool.resting */
+
 _Static_assert(CHI_POOL_SLOTS == 1u << SLOT_BITS, "an id is slot | reuse << SLOT_BITS");
 
 struct slot {
@@ -140,6 +142,39 @@ static uint64_t in_flight(const struct chi_pool *pool, uint32_t parity)
 {
 	/* acquire: pairs with the release in chi_pool_put() */
 	return hshm_load_acquire(&pool->n_in_flight[parity]);
+}
+
+void chi_pool_rest(struct chi_pool *pool, uint8_t flush_epoch)
+{
+	/* First here, then not there: who sees the count fall below sees this (release, there; pairs with in_flight()). */
+	hshm_fetch_add_relaxed(&pool->resting, RESTED_OR_RESUMED + 1);
+	chi_pool_put(pool, flush_epoch);
+}
+
+void chi_pool_resume(struct chi_pool *pool, uint8_t *ret_flush_epoch)
+{
+	/* relaxed: as in chi_pool_get() */
+	uint8_t epoch = hshm_load_relaxed(&pool->flush_epoch) & 1;
+
+	/* First there, then not here: who sees it gone from here sees the count (release; pairs with n_present()). */
+	hshm_fetch_add_relaxed(&pool->n_in_flight[epoch], 1);
+	hshm_fetch_add_release(&pool->resting, RESTED_OR_RESUMED - 1);
+	*ret_flush_epoch = epoch;
+}
+
+/* Tasks in the pool, at rest or in flight. One that moves from the one to the other while we look could be missed: look again,
+ * for as long as one has moved. */
+static uint64_t n_present(const struct chi_pool *pool)
+{
+	/* acquire, all: the looks are made in this order; and pairs with the releases in chi_pool_resume(), chi_pool_put() */
+	uint64_t before, n, resting = hshm_load_acquire(&pool->resting);
+
+	do {
+		before = resting;
+		n = in_flight(pool, 0) + in_flight(pool, 1);
+		resting = hshm_load_acquire(&pool->resting);
+	} while (resting != before);
+	return n + (uint32_t)resting;
 }
 
 int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query, struct chi_container **ret_container)
@@ -499,7 +534,7 @@ static int begin_end(struct chi_pool_manager *manager, uint32_t pool_id, bool on
 		error = chi_error_set(-ENOENT, "no pool %u", pool_id);
 	} else if (called_from_pool(pool)) {
 		error = chi_error_set(-EBUSY, "pool '%s' cannot be destroyed by a task of its own", pool->name);
-	} else if (only_idle && in_flight(pool, 0) + in_flight(pool, 1) > 0) {
+	} else if (only_idle && n_present(pool) > 0) {
 		error = chi_error_set(-EBUSY, "pool '%s' has tasks in flight", pool->name);
 	} else {
 		pool->state = CHI_POOL_ENDING;
@@ -516,7 +551,7 @@ static bool try_leave(struct chi_pool_manager *manager, struct chi_pool *pool)
 {
 	bool left;
 
-	if (in_flight(pool, 0) || in_flight(pool, 1))
+	if (n_present(pool))
 		return false;
 	pthread_mutex_lock(&manager->lock);
 	left = pool->n_pins == 0;
@@ -773,7 +808,7 @@ uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_inf
 			info->pool_id = pool->id;
 			info->n_containers = pool->n_containers;
 			info->n_tasks = hshm_load_relaxed(&pool->n_started); /* relaxed: a figure to look at */
-			info->n_in_flight = in_flight(pool, 0) + in_flight(pool, 1);
+			info->n_in_flight = n_present(pool);
 			strcpy(info->name, pool->name);
 			strcpy(info->module, pool->module->name);
 		}
@@ -794,7 +829,7 @@ uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log)
 
 		if (!pool || pool->state == CHI_POOL_MAKING)
 			continue;
-		n_here = in_flight(pool, 0) + in_flight(pool, 1);
+		n_here = n_present(pool);
 		if (log && n_here)
 			chi_log_warn("pool '%s' (module '%s'): %llu tasks in flight", pool->name, pool->module->name,
 				     (unsigned long long)n_here);

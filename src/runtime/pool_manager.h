@@ -55,6 +55,8 @@ struct chi_pool {
 	hshm_au64 n_started HSHM_ALIGNED(HSHM_FALSE_SHARING);
 	/* in flight, by the parity of flush_epoch at their start */
 	hshm_au64 n_in_flight[2];
+	/* periodic tasks between two starts | how often one went to rest or came back << 32 */
+	hshm_au64 resting;
 	hshm_au32 next_dynamic;
 	/* of them, tasks that wait for a flush themselves (or whose subtask does) */
 	hshm_au32 n_flush_callers[2];
@@ -68,6 +70,10 @@ void chi_pool_manager_destroy(struct chi_pool_manager *manager);
 /* A pool to run a task in: counted as in flight. NULL: no such pool, or it is closing. Lock-free. Workers. */
 struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
 void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch);
+/* A periodic task goes to rest until its next start: a flush does not wait for it, the pool's end does. The count taken by
+ * chi_pool_get() is given up, and taken anew before it starts again or is completed. Lock-free. Workers. */
+void chi_pool_rest(struct chi_pool *pool, uint8_t flush_epoch);
+void chi_pool_resume(struct chi_pool *pool, uint8_t *ret_flush_epoch);
 
 /* The method of a pool's module, or NULL. */
 static inline const struct chi_method *chi_pool_method(const struct chi_pool *pool, uint32_t method_id)
@@ -92,10 +98,10 @@ void chi_pool_note_lane(struct chi_pool *pool, struct chi_lane *lane);
 int chi_pool_end(struct chi_pool_manager *manager, uint32_t pool_id);
 /* Threads: any. */
 uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_info *ret_pools, uint32_t n_max);
-/* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves. -EBUSY: asked
- * inside a broadcast; -ENOMEM. */
+/* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves, and periodic
+ * ones that rest (again). -EBUSY: asked inside a broadcast; -ENOMEM. */
 int chi_pool_flush_all(struct chi_pool_manager *manager);
-/* Tasks in flight in all pools; logs each pool when @log. Threads: any. */
+/* Tasks in flight in all pools, those at rest included; logs each pool when @log. Threads: any. */
 uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log);
 
 /* At the runtime's stop, once its tasks have ended and while workers still run: end all pools but admin, so that modules

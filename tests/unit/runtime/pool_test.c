@@ -505,6 +505,48 @@ static void a_flush_waits_for_what_was_there(void **state)
 	assert_int_equal(chi_flush(client), 0);
 }
 
+static struct chi_pool *pool_of(uint32_t pool_id)
+{
+	uint8_t epoch;
+	struct chi_pool *pool = chi_pool_get(runtime->pools, pool_id, &epoch);
+
+	assert_non_null(pool);
+	chi_pool_put(pool, epoch);
+	return pool;
+}
+
+static void a_flush_does_not_wait_for_what_rests_but_the_end_does(void **state)
+{
+	struct chi_pool *pool = pool_of(make("a", 1));
+	struct chi_pool_info infos[2];
+	pthread_t thread;
+	uint8_t epoch;
+	void *ret;
+
+	(void)state;
+	assert_ptr_equal(chi_pool_get(runtime->pools, pool->id, &epoch), pool);
+	chi_pool_rest(pool, epoch);
+	assert_int_equal(flush_once(client), 0);
+	/* in the epoch of now: that flush has flipped it */
+	chi_pool_resume(pool, &epoch);
+	assert_int_equal(epoch, hshm_load_relaxed(&pool->flush_epoch) & 1);
+	assert_int_equal(hshm_load_relaxed(&pool->n_in_flight[epoch]), 1);
+	chi_pool_rest(pool, epoch);
+	assert_int_equal(chi_pool_count_in_flight(runtime->pools, false), 1);
+	assert_int_equal(chi_pool_list(client, infos, 2), 2);
+	assert_int_equal(infos[1].n_in_flight, 1);
+	pthread_create(&thread, NULL, destroy_it, (void *)(uintptr_t)pool->id);
+	while (n_pools() != 1)
+		usleep(1000);
+	usleep(50000);
+	assert_int_equal(hshm_load_relaxed(&n_gone), 0);
+	chi_pool_resume(pool, &epoch);
+	chi_pool_put(pool, epoch);
+	pthread_join(thread, &ret);
+	assert_int_equal((intptr_t)ret, 0);
+	assert_int_equal(hshm_load_relaxed(&n_gone), 1);
+}
+
 static void a_flush_in_a_method_does_not_wait_for_itself(void **state)
 {
 	uint32_t a = make("a", 1), b = make("b", 1);
@@ -521,16 +563,6 @@ static void a_flush_in_a_method_does_not_wait_for_itself(void **state)
 }
 
 /* ---- containers ---- */
-
-static struct chi_pool *pool_of(uint32_t pool_id)
-{
-	uint8_t epoch;
-	struct chi_pool *pool = chi_pool_get(runtime->pools, pool_id, &epoch);
-
-	assert_non_null(pool);
-	chi_pool_put(pool, epoch);
-	return pool;
-}
 
 static void queries_name_their_containers(void **state)
 {
@@ -663,6 +695,7 @@ int main(void)
 		CASE(a_part_of_a_broadcast_cannot_destroy_the_pool_that_waits_for_it),
 		CASE(at_stop_modules_destroy_what_they_have),
 		CASE(a_flush_waits_for_what_was_there),
+		CASE(a_flush_does_not_wait_for_what_rests_but_the_end_does),
 		CASE(a_flush_in_a_method_does_not_wait_for_itself),
 		CASE(queries_name_their_containers),
 		CASE(default_lanes_go_by_latency_and_hash),
