@@ -60,6 +60,7 @@ struct chi_pool_manager {
 	pthread_mutex_t lock;
 	struct slot slots[CHI_POOL_SLOTS];
 	uint32_t next_slot;
+	uint64_t n_started_in_ended; /* by pools that are gone; under the lock */
 	struct flush_caller *callers; /* under the lock */
 	uint32_t n_callers;
 	uint32_t callers_allocated;
@@ -127,7 +128,8 @@ struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id
 		chi_pool_put(pool, epoch);
 		return NULL;
 	}
-	hshm_fetch_add_relaxed(&pool->n_started, 1); /* relaxed: for `chimaera status` */
+	/* relaxed: the task's own end publishes it, and whatever it starts comes after (chi_pool_count_in_flight()) */
+	hshm_fetch_add_relaxed(&pool->n_started, 1);
 	*ret_flush_epoch = epoch;
 	return pool;
 }
@@ -352,6 +354,7 @@ static void release_slot(struct chi_pool_manager *manager, const struct chi_pool
 	pthread_mutex_lock(&manager->lock);
 	slot->pool = NULL;
 	slot->reuse++;
+	manager->n_started_in_ended += hshm_load_relaxed(&pool->n_started); /* relaxed: nobody starts any more */
 	pthread_mutex_unlock(&manager->lock);
 }
 
@@ -818,11 +821,24 @@ uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_inf
 	return n;
 }
 
-uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log)
+/* Under the lock. Tasks started over the runtime's life. */
+static uint64_t sum_started(const struct chi_pool_manager *manager)
+{
+	uint64_t n = manager->n_started_in_ended;
+
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
+		/* acquire: the counts in flight that are looked at next are no older */
+		if (manager->slots[i].pool)
+			n += hshm_load_acquire(&manager->slots[i].pool->n_started);
+	}
+	return n;
+}
+
+/* Under the lock. */
+static uint64_t sum_present(const struct chi_pool_manager *manager, bool log)
 {
 	uint64_t n = 0;
 
-	pthread_mutex_lock(&manager->lock);
 	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
 		const struct chi_pool *pool = manager->slots[i].pool;
 		uint64_t n_here;
@@ -835,6 +851,21 @@ uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log)
 				     (unsigned long long)n_here);
 		n += n_here;
 	}
+	return n;
+}
+
+/* Pools are looked at one after the other, and a task of one that is looked at later may start one in a pool that was found
+ * empty, and end before we come to it. Its end publishes that start (release in chi_pool_put(), acquire in in_flight()): then
+ * the sum of the starts has moved, and the 0 does not count. */
+uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log)
+{
+	uint64_t n, n_started;
+
+	pthread_mutex_lock(&manager->lock);
+	do {
+		n_started = sum_started(manager);
+		n = sum_present(manager, log);
+	} while (n == 0 && sum_started(manager) != n_started);
 	pthread_mutex_unlock(&manager->lock);
 	return n;
 }

@@ -101,7 +101,8 @@ uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_inf
 /* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves, and periodic
  * ones that rest (again). -EBUSY: asked inside a broadcast; -ENOMEM. */
 int chi_pool_flush_all(struct chi_pool_manager *manager);
-/* Tasks in flight in all pools, those at rest included; logs each pool when @log. Threads: any. */
+/* Tasks in flight in all pools, those at rest included; logs each pool when @log. 0 only if no task is left
+ * anywhere: also none that another started while we looked. From outside, new ones may come all the same. Threads: any. */
 uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log);
 
 /* At the runtime's stop, once its tasks have ended and while workers still run: end all pools but admin, so that modules
