@@ -112,7 +112,7 @@ void chi_pool_manager_destroy(struct chi_pool_manager *manager)
 
 /* ---- on the path of every task ---- */
 
-struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch)
+struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch)
 {
 	/* acquire: pairs with the release in publish(): the pool is complete. It is not freed under us: G2 */
 	struct chi_pool *pool = hshm_load_acquire(&manager->slots[pool_id % CHI_POOL_SLOTS].ready);
@@ -128,9 +128,16 @@ struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id
 		chi_pool_put(pool, epoch);
 		return NULL;
 	}
-	/* relaxed: the task's own end publishes it, and whatever it starts comes after (chi_pool_count_in_flight()) */
-	hshm_fetch_add_relaxed(&pool->n_started, 1);
 	*ret_flush_epoch = epoch;
+	return pool;
+}
+
+struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch)
+{
+	struct chi_pool *pool = chi_pool_get_uncounted(manager, pool_id, ret_flush_epoch);
+
+	if (pool) /* relaxed: the task's own end publishes it, and whatever it starts comes after (chi_pool_count_in_flight()) */
+		hshm_fetch_add_relaxed(&pool->n_started, 1);
 	return pool;
 }
 

@@ -67,8 +67,10 @@ int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager
 /* All workers have ended. Calls no module code but through chi_module_put(). */
 void chi_pool_manager_destroy(struct chi_pool_manager *manager);
 
-/* A pool to run a task in: counted as in flight. NULL: no such pool, or it is closing. Lock-free. Workers. */
+/* A pool to run a task in: counted as in flight and as started. NULL: no such pool, or it is closing. Lock-free. Workers. */
 struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
+/* The same, only to look at it: kept from its end, but no task started. */
+struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
 void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch);
 /* A periodic task goes to rest until its next start: a flush does not wait for it, the pool's end does. The count taken by
  * chi_pool_get() is given up, and taken anew before it starts again or is completed. Lock-free. Workers. */

@@ -564,6 +564,26 @@ static void a_flush_in_a_method_does_not_wait_for_itself(void **state)
 
 /* ---- containers ---- */
 
+static void a_look_at_a_pool_is_no_task(void **state)
+{
+	uint32_t pool_id = make("a", 1);
+	struct chi_pool_info infos[2];
+	struct chi_pool *pool;
+	uint8_t epoch;
+
+	(void)state;
+	pool = chi_pool_get_uncounted(runtime->pools, pool_id, &epoch);
+	assert_non_null(pool);
+	assert_int_equal(chi_pool_list(client, infos, 2), 2);
+	assert_int_equal(infos[1].n_in_flight, 1);
+	assert_int_equal(infos[1].n_tasks, 0);
+	chi_pool_put(pool, epoch);
+	hshm_store_release(&gate, 1);
+	assert_int_equal(finish(submit(pool_id, METHOD_SLEEP)), 0);
+	assert_int_equal(chi_pool_list(client, infos, 2), 2);
+	assert_int_equal(infos[1].n_tasks, 1);
+}
+
 static void queries_name_their_containers(void **state)
 {
 	struct chi_pool *pool = pool_of(make("a", 3));
@@ -697,6 +717,7 @@ int main(void)
 		CASE(a_flush_waits_for_what_was_there),
 		CASE(a_flush_does_not_wait_for_what_rests_but_the_end_does),
 		CASE(a_flush_in_a_method_does_not_wait_for_itself),
+		CASE(a_look_at_a_pool_is_no_task),
 		CASE(queries_name_their_containers),
 		CASE(default_lanes_go_by_latency_and_hash),
 		CASE(dynamic_tasks_go_to_the_least_loaded),
