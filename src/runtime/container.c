@@ -31,7 +31,6 @@ int chi_container_make(struct chi_pool *pool, uint32_t id, struct chi_container 
 	container->runtime = pool->runtime;
 	container->pool = pool;
 	container->id = id;
-	container->local_index = id; /* one node: all are here */
 	*ret_container = container;
 	return 0;
 }

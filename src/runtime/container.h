@@ -29,7 +29,6 @@ struct chi_container {
 	struct chi_runtime *runtime;
 	struct chi_pool *pool;
 	uint32_t id; /* global */
-	uint32_t local_index;
 	void *state;
 	bool creating;		 /* inside the module's create(): queues may be made */
 	int error;		 /* a queue that could not be made, whatever create() says about it */

@@ -38,6 +38,7 @@
 #define WAIT_FIRST_NS	 (20 * HSHM_NSEC_PER_USEC)
 #define WAIT_LONGEST_NS	 (5 * HSHM_NSEC_PER_MSEC)
 #define END_ALL_CHECK_US 50
+#define THIS_NODE	 0u /* the only one so far */
 
 #define RESTED_OR_RESUMED (UINT64_C(1) << 32) /* in chi_pool.resting */
 
@@ -186,6 +187,19 @@ static uint64_t n_present(const struct chi_pool *pool)
 	return n + (uint32_t)resting;
 }
 
+/* First which node has it, then what it is there: the two tables of a pool. */
+static int resolve_global(struct chi_pool *pool, uint64_t global_id, struct chi_container **ret_container)
+{
+	if (global_id >= pool->n_containers)
+		return -ENOENT;
+	if (pool->global_table[global_id] != THIS_NODE)
+		return -EHOSTUNREACH; /* nodes do not talk to each other yet */
+	if (!pool->by_global_id[global_id])
+		return -ENOENT;
+	*ret_container = pool->by_global_id[global_id];
+	return 0;
+}
+
 int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query, struct chi_container **ret_container)
 {
 	struct chi_container *container = NULL;
@@ -200,12 +214,9 @@ int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query
 			container = pool->local_table[query->value % pool->n_local];
 		break;
 	case CHI_DOMAIN_GLOBAL_ID:
-		if (query->value < pool->n_containers)
-			container = pool->by_global_id[query->value];
-		break;
+		return resolve_global(pool, query->value, ret_container);
 	case CHI_DOMAIN_GLOBAL_HASH:
-		container = pool->by_global_id[query->value % pool->n_containers];
-		break;
+		return resolve_global(pool, query->value % pool->n_containers, ret_container);
 	default:
 		return -EINVAL;
 	}

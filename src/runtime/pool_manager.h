@@ -40,7 +40,7 @@ struct chi_pool {
 	const struct chi_loaded_module *module;
 	struct chi_container **local_table; /* [local index] -> container here */
 	uint32_t n_local;
-	uint32_t *global_table;		     /* [global id] -> node; one node so far: all 0 */
+	uint32_t *global_table;		     /* [global id] -> node; one node so far: all are 0, this one */
 	struct chi_container **by_global_id; /* [global id] -> container here, or NULL */
 	hshm_au32 closing;
 	hshm_au32 flush_epoch;
@@ -84,7 +84,7 @@ static inline const struct chi_method *chi_pool_method(const struct chi_pool *po
 }
 
 /* The container a query names, both tables considered; not for BCAST, nor for DYNAMIC (resolved before). -ENOENT: no such
- * container; -EINVAL: kind. Lock-free. */
+ * container; -EHOSTUNREACH: it is on another node; -EINVAL: kind. Lock-free. */
 int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query, struct chi_container **ret_container);
 
 /* The rest runs in an admin fiber (chi_pool_make() of @fixed_id at start, before workers). */

@@ -611,6 +611,29 @@ static void queries_name_their_containers(void **state)
 	}
 }
 
+static int resolve(struct chi_pool *pool, struct chi_domain_query query, struct chi_container **ret_container)
+{
+	return chi_pool_resolve(pool, &query, ret_container);
+}
+
+static void a_container_of_another_node_is_out_of_reach(void **state)
+{
+	struct chi_pool *pool = pool_of(make("a", 3));
+	struct chi_container *container = NULL;
+
+	(void)state;
+	pool->global_table[1] = 1;
+	assert_int_equal(resolve(pool, CHI_QUERY_GLOBAL_ID(1), &container), -EHOSTUNREACH);
+	assert_int_equal(resolve(pool, CHI_QUERY_GLOBAL_HASH(4), &container), -EHOSTUNREACH);
+	assert_null(container);
+	assert_int_equal(resolve(pool, CHI_QUERY_GLOBAL_ID(2), &container), 0);
+	assert_int_equal(container->id, 2);
+	/* the one of that number here is another matter */
+	assert_int_equal(resolve(pool, CHI_QUERY_LOCAL_ID(1), &container), 0);
+	assert_int_equal(container->id, 1);
+	pool->global_table[1] = 0;
+}
+
 static void default_lanes_go_by_latency_and_hash(void **state)
 {
 	uint32_t pool_id = 0, counts[4] = { 0 }, turns[4] = { 0 };
@@ -719,6 +742,7 @@ int main(void)
 		CASE(a_flush_in_a_method_does_not_wait_for_itself),
 		CASE(a_look_at_a_pool_is_no_task),
 		CASE(queries_name_their_containers),
+		CASE(a_container_of_another_node_is_out_of_reach),
 		CASE(default_lanes_go_by_latency_and_hash),
 		CASE(dynamic_tasks_go_to_the_least_loaded),
 		CASE(a_wrong_answer_of_a_module_fails_the_task),
