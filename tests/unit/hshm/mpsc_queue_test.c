@@ -240,7 +240,7 @@ static void no_bytes_in_the_ring_make_a_call_loop(void **state)
 			hipc_mpsc_is_full(&ring.queue);
 			hipc_mpsc_dequeue(&ring.consumer);
 		}
-		assert_true(hshm_clock_ns() - before < HSHM_NSEC_PER_SEC);
+		assert_true(hshm_clock_ns() - before < 10 * HSHM_NSEC_PER_SEC); /* not for ever */
 	}
 	/* what a lap ahead everywhere does: each try moves the tail by one, and the end of tries ends it */
 	ring.queue.tail->v = 0;
