@@ -168,7 +168,7 @@ void chi_pool_resume(struct chi_pool *pool, uint8_t *ret_flush_epoch)
 
 	/* First there, then not here: who sees it gone from here sees the count (release; pairs with n_present()). */
 	hshm_fetch_add_relaxed(&pool->n_in_flight[epoch], 1);
-	hshm_fetch_add_release(&pool->resting, RESTED_OR_RESUMED - 1);
+	hshm_fetch_add_acq_rel(&pool->resting, RESTED_OR_RESUMED - 1);
 	*ret_flush_epoch = epoch;
 }
 
