@@ -112,6 +112,25 @@ static bool note_in_segments(Elf *elf, uint64_t file_bytes, uint32_t *ret_versio
 	return false;
 }
 
+/* A file cut short maps like a whole one, and kills who touches what is not there. */
+static bool is_whole(Elf *elf, uint64_t file_bytes)
+{
+	size_t n;
+
+	if (elf_getphdrnum(elf, &n))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		GElf_Phdr header;
+
+		if (!gelf_getphdr(elf, (int)i, &header))
+			return false;
+		if (header.p_type == PT_LOAD &&
+		    (header.p_offset > file_bytes || header.p_filesz > file_bytes - header.p_offset))
+			return false;
+	}
+	return true;
+}
+
 static int check_elf(Elf *elf, uint64_t file_bytes, const char *path, uint32_t *ret_version)
 {
 	const char *ident = elf ? elf_getident(elf, NULL) : NULL;
@@ -124,6 +143,8 @@ static int check_elf(Elf *elf, uint64_t file_bytes, const char *path, uint32_t *
 		return chi_error_set(-ELIBBAD, "%s: built for another machine", path);
 	if (header.e_type != ET_DYN)
 		return chi_error_set(-ELIBBAD, "%s: no shared object", path);
+	if (!is_whole(elf, file_bytes))
+		return chi_error_set(-ELIBBAD, "%s: cut short: parts of it are missing", path);
 	if (!note_in_sections(elf, file_bytes, &version) && !note_in_segments(elf, file_bytes, &version))
 		return chi_error_set(-ELIBBAD, "%s: no module: it has no note %s (CHI_MODULE() makes it)", path,
 				     NOTE_SECTION);

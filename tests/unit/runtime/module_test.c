@@ -104,6 +104,53 @@ static void a_file_without_the_note_is_refused_before_anything_runs(void **state
 	refused("bad_no_note", -ELIBBAD, "no note .note.chimaera");
 }
 
+static void copy_first_bytes(const char *from, const char *to, uint64_t n_bytes)
+{
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(in >= 0 && out >= 0);
+	while (n_bytes > 0) {
+		char bytes[4096];
+		ssize_t n = read(in, bytes, n_bytes < sizeof(bytes) ? n_bytes : sizeof(bytes));
+
+		assert_true(n > 0);
+		assert_int_equal(write(out, bytes, (size_t)n), n);
+		n_bytes -= (uint64_t)n;
+	}
+	close(in);
+	close(out);
+}
+
+static void a_file_cut_short_is_refused_and_harms_nobody(void **state)
+{
+	char whole[1024], cut[1024], cut_folder[] = "/tmp/chi-cut-XXXXXX";
+	struct stat st;
+
+	(void)state;
+	path_of("create_fails", whole);
+	assert_int_equal(stat(whole, &st), 0);
+	assert_non_null(mkdtemp(cut_folder));
+	snprintf(cut, sizeof(cut), "%s/chimaera_cut.so", cut_folder);
+	setenv("CHI_REPO_PATH", cut_folder, 1);
+	/* what comes behind the last loaded part may be missing: sections only a debugger reads */
+	for (uint64_t part = 0; part < 64; part++) {
+		const struct chi_loaded_module *module;
+		int ret;
+
+		copy_first_bytes(whole, cut, (uint64_t)st.st_size * part / 64);
+		ret = chi_module_get(manager, "cut", &module);
+		if (ret == 0)
+			chi_module_put(manager, module);
+		else
+			assert_int_equal(ret, -ELIBBAD);
+		if (part <= 8)
+			assert_int_equal(ret, -ELIBBAD);
+	}
+	unlink(cut);
+	rmdir(cut_folder);
+	setenv("CHI_REPO_PATH", folder, 1);
+}
+
 static void an_undefined_symbol_is_named(void **state)
 {
 	(void)state;
@@ -411,6 +458,7 @@ int main(void)
 		CASE(a_missing_module_lists_the_folders),
 		CASE(another_abi_is_refused_before_anything_runs),
 		CASE(a_file_without_the_note_is_refused_before_anything_runs),
+		CASE(a_file_cut_short_is_refused_and_harms_nobody),
 		CASE(an_undefined_symbol_is_named),
 		CASE(a_hidden_table_is_refused),
 		CASE(a_wrong_table_is_refused_and_unloaded),
