@@ -115,6 +115,9 @@ static int check_welcome(const struct chi_welcome *welcome)
 	if (welcome->layout_version != CHI_LAYOUT_VERSION)
 		return chi_error_set(-EPROTO, "layout version %u of the runtime, %u of this library",
 				     welcome->layout_version, CHI_LAYOUT_VERSION);
+	if (welcome->abi_version != CHI_ABI_VERSION)
+		return chi_error_set(-EPROTO, "ABI version %u of the runtime, %u of this library", welcome->abi_version,
+				     CHI_ABI_VERSION);
 	if (welcome->n_lanes == 0 || welcome->n_lanes > LANES_MAX || welcome->n_workers > CHI_WORKERS_MAX)
 		return chi_error_set(-EPROTO, "the runtime offers %u lanes, %u workers", welcome->n_lanes,
 				     welcome->n_workers);
@@ -168,6 +171,7 @@ static int shake_hands(struct process_client *client, uint64_t deadline_ns)
 		.type = CHI_MESSAGE_HELLO,
 		.magic = CHI_HELLO_MAGIC,
 		.layout_version = CHI_LAYOUT_VERSION,
+		.abi_version = CHI_ABI_VERSION,
 	};
 	union chi_message answer;
 	int fds[2], rc;

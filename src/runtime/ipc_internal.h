@@ -22,6 +22,7 @@
 #include <hshm/atomic.h>
 #include <hshm/thread_model.h>
 
+#include "runtime/fd_closer.h"
 #include "runtime/ipc_socket.h"
 #include "runtime/log.h"
 #include "runtime/session.h"
@@ -64,6 +65,7 @@ struct ipc_session {
 struct chi_ipc_manager {
 	struct chi_runtime *runtime;
 	struct hshm_thread *thread;
+	struct chi_fd_closer *closer; /* of sockets: this thread never closes one itself */
 	int epoll_fd;
 	int wake_fd;
 	struct ipc_source wake_source;

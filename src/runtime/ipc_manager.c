@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <hshm/clock.h>
@@ -105,7 +106,7 @@ static void end_peer(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const c
 	} else {
 		remove_greeter(ipc, peer);
 		shutdown(peer->socket, SHUT_RDWR);
-		close(peer->socket);
+		chi_fd_closer_close(ipc->closer, peer->socket);
 	}
 	peer->next = ipc->dead;
 	ipc->dead = peer;
@@ -169,6 +170,7 @@ static int send_welcome(struct chi_ipc_manager *ipc, struct ipc_peer *peer, cons
 		.lane_depth = runtime->config.client_lane_depth,
 		.n_workers = chi_work_orch_n_workers(runtime->orch),
 		.spin_us = (uint32_t)(runtime->config.spin_ns / HSHM_NSEC_PER_USEC),
+		.abi_version = CHI_ABI_VERSION,
 	};
 	long n = hshm_fds_send(peer->socket, &welcome, sizeof(welcome), fds, 2);
 
@@ -212,6 +214,9 @@ static void on_hello(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const s
 	} else if (hello->layout_version != CHI_LAYOUT_VERSION) {
 		refuse(ipc, peer, -EPROTO, "layout version %u of the client, %u of this runtime (%s)",
 		       hello->layout_version, CHI_LAYOUT_VERSION, CHI_VERSION_TEXT);
+	} else if (hello->abi_version != CHI_ABI_VERSION) {
+		refuse(ipc, peer, -EPROTO, "ABI version %u of the client, %u of this runtime (%s)", hello->abi_version,
+		       CHI_ABI_VERSION, CHI_VERSION_TEXT);
 	} else if (hshm_load_acquire(&ipc->stopping)) { /* acquire: see chi_ipc_stop_listening() */
 		refuse(ipc, peer, -ESHUTDOWN, "the runtime is stopping");
 	} else {
@@ -256,11 +261,31 @@ static void on_lane_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, con
 
 /* ---- messages ---- */
 
+/*
+ * Has the next message descriptors with it? Kernels before 6.16 let a peer send them. Taken or thrown away, their last close
+ * could wait for ever; a look takes nothing, and the kernel says that it had no place to put them.
+ */
+static bool brings_fds(int socket)
+{
+	char byte;
+	struct iovec part = { &byte, sizeof(byte) };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+
+	return recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 && (message.msg_flags & MSG_CTRUNC);
+}
+
 static void on_message(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 {
 	union chi_message message;
 	uint32_t n_fds = 0;
-	long n = hshm_fds_receive(peer->socket, &message, sizeof(message), NULL, 0, &n_fds);
+	long n;
+
+	if (brings_fds(peer->socket)) {
+		refuse(ipc, peer, -EPROTO, "a message with descriptors");
+		end_peer(ipc, peer, "it sent descriptors");
+		return;
+	}
+	n = hshm_fds_receive(peer->socket, &message, sizeof(message), NULL, 0, &n_fds);
 
 	if (n == -EAGAIN)
 		return;
@@ -271,7 +296,10 @@ static void on_message(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	} else if (peer->session && n == sizeof(message.lane_open) && message.type == CHI_MESSAGE_LANE_OPEN) {
 		on_lane_open(ipc, peer, &message.lane_open);
 	} else {
-		refuse(ipc, peer, -EPROTO, "a message that was not expected (%ld bytes)", n);
+		if (n < 0)
+			refuse(ipc, peer, -EPROTO, "a message that cannot be read: %s", strerror((int)-n));
+		else
+			refuse(ipc, peer, -EPROTO, "a message that was not expected (%ld bytes)", n);
 		end_peer(ipc, peer, "it sent rubbish");
 	}
 }
@@ -322,7 +350,8 @@ fail:
 	unwatch_fd(ipc, peer->socket);
 	if (peer->pidfd >= 0)
 		close(peer->pidfd);
-	close(peer->socket);
+	shutdown(peer->socket, SHUT_RDWR);
+	chi_fd_closer_close(ipc->closer, peer->socket);
 	free(peer);
 }
 
@@ -349,9 +378,11 @@ static void on_listener(struct chi_ipc_manager *ipc)
 		peer = make_peer(fd, false);
 		if (!peer || chi_ipc_credentials(fd, &peer->who) < 0) {
 			free(peer);
-			close(fd);
+			shutdown(fd, SHUT_RDWR);
+			chi_fd_closer_close(ipc->closer, fd);
 			return;
 		}
+		chi_ipc_refuse_fds(fd);
 		greet(ipc, peer);
 	}
 }
@@ -470,7 +501,9 @@ static void stop_accepting(struct chi_ipc_manager *ipc)
 	if (ipc->listener.fd < 0)
 		return;
 	unwatch_fd(ipc, ipc->listener.fd);
-	chi_ipc_socket_close(&ipc->listener);
+	/* who was not yet accepted may have sent something, too */
+	chi_fd_closer_close(ipc->closer, ipc->listener.fd);
+	ipc->listener.fd = -1;
 }
 
 static void ipc_thread(void *arg)
@@ -563,6 +596,7 @@ static void destroy(struct chi_ipc_manager *ipc)
 	free(ipc->slots);
 	free(ipc->armed_used);
 	pthread_mutex_destroy(&ipc->lock);
+	chi_fd_closer_destroy(ipc->closer);
 	free(ipc);
 }
 
@@ -584,6 +618,8 @@ int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_mana
 	pthread_mutex_init(&ipc->lock, NULL);
 
 	rc = make_tables(ipc);
+	if (rc == 0 && chi_fd_closer_create(&ipc->closer) < 0)
+		rc = chi_error_set(-ENOMEM, "no memory for the ipc manager");
 	if (rc == 0)
 		rc = make_wait_set(ipc);
 	if (rc == 0 && listen)

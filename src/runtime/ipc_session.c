@@ -250,7 +250,7 @@ void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *sess
 	chi_fault_unwatch(&session->base);
 	chi_work_orch_retire_fini(&session->retirement);
 	if (session->base.socket >= 0)
-		close(session->base.socket);
+		chi_fd_closer_close(ipc->closer, session->base.socket);
 	ipc->slots[session->base.client_id - 1] = NULL;
 	free(session->open_lanes);
 	chi_session_fini(&session->base);

@@ -34,6 +34,9 @@
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59 /* Linux 4.13 */
 #endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
 
 #define BACKLOG		128
 #define LOCK_WAIT_NS	(2 * HSHM_NSEC_PER_SEC)
@@ -190,6 +193,7 @@ int chi_ipc_socket_open(const char *name, gid_t group, struct chi_ipc_socket *re
 		rc = chi_error_set(-EMFILE, "socket: %s", strerror(errno));
 		goto out;
 	}
+	chi_ipc_refuse_fds(made.fd); /* those it accepts inherit it: also before we have accepted them */
 	rc = bind_name(&made);
 	if (rc < 0) {
 		if (made.named)
@@ -293,6 +297,14 @@ bool chi_ipc_may_attach(int socket, const struct chi_ipc_credentials *peer, gid_
 	if (peer->uid == geteuid())
 		return true;
 	return group != CHI_NO_GROUP && (peer->gid == group || peer_has_group(socket, group));
+}
+
+void chi_ipc_refuse_fds(int socket)
+{
+	int off = 0;
+
+	/* older kernels do not know it: the receiver must be careful by itself */
+	(void)setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }
 
 int chi_ipc_pidfd(int socket, pid_t pid, int *ret_pidfd)

@@ -49,6 +49,8 @@ struct chi_ipc_credentials {
 int chi_ipc_credentials(int socket, struct chi_ipc_credentials *ret_credentials);
 /* May it attach? The same user, or a member of @group. */
 bool chi_ipc_may_attach(int socket, const struct chi_ipc_credentials *peer, gid_t group);
+/* No descriptors over this socket, where the kernel can refuse them (Linux 6.16): the sender gets -EPERM. */
+void chi_ipc_refuse_fds(int socket);
 /* A descriptor that tells the end of the process. Returns 0; -ESRCH: it has ended; -EMFILE, or -ENOTSUP: none to be had. */
 int chi_ipc_pidfd(int socket, pid_t pid, int *ret_pidfd);
 

@@ -31,7 +31,7 @@ struct chi_hello {
 	uint32_t type;
 	uint32_t magic;
 	uint32_t layout_version;
-	uint32_t reserved;
+	uint32_t abi_version; /* CHI_ABI_VERSION: what tasks and their fields mean */
 };
 
 struct chi_welcome {
@@ -48,6 +48,8 @@ struct chi_welcome {
 	uint32_t lane_depth;
 	uint32_t n_workers;
 	uint32_t spin_us; /* a hint for CHI_WAIT_HYBRID */
+	uint32_t abi_version;
+	uint32_t reserved;
 };
 
 struct chi_lane_open {
@@ -80,7 +82,7 @@ union chi_message {
 	struct chi_refusal refusal;
 };
 
-CHI_STATIC_ASSERT(sizeof(struct chi_hello) == 16 && sizeof(struct chi_welcome) == 64, "fixed layout");
+CHI_STATIC_ASSERT(sizeof(struct chi_hello) == 16 && sizeof(struct chi_welcome) == 72, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_lane_open) == 16 && sizeof(struct chi_lane_opened) == 16, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_refusal) == 256, "fixed layout");
 

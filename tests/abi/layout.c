@@ -93,6 +93,7 @@ static void print_socket(FILE *out)
 	FIELD(chi_hello, type);
 	FIELD(chi_hello, magic);
 	FIELD(chi_hello, layout_version);
+	FIELD(chi_hello, abi_version);
 	STRUCT(chi_welcome);
 	FIELD(chi_welcome, generation);
 	FIELD(chi_welcome, main_bytes);
@@ -105,6 +106,7 @@ static void print_socket(FILE *out)
 	FIELD(chi_welcome, lane_depth);
 	FIELD(chi_welcome, n_workers);
 	FIELD(chi_welcome, spin_us);
+	FIELD(chi_welcome, abi_version);
 	STRUCT(chi_lane_open);
 	FIELD(chi_lane_open, lane);
 	FIELD(chi_lane_open, prio);

@@ -86,6 +86,7 @@ static inline void fake_init(struct fake_runtime *fake)
 		.n_lanes = FAKE_LANES,
 		.lane_depth = FAKE_DEPTH,
 		.n_workers = 2,
+		.abi_version = CHI_ABI_VERSION,
 	};
 	fake->welcome_bytes = sizeof(fake->welcome);
 	fake->welcome_fds = 2;

@@ -82,6 +82,7 @@ SPOILT(more_lanes, welcome.n_lanes = 60000)
 SPOILT(odd_depth, welcome.lane_depth = 7)
 SPOILT(zero_depth, welcome.lane_depth = 0)
 SPOILT(huge_depth, welcome.lane_depth = 1u << 31)
+SPOILT(other_abi, welcome.abi_version++)
 SPOILT(many_workers, welcome.n_workers = CHI_WORKERS_MAX + 1)
 SPOILT(small_client, welcome.client_bytes = CHI_PAGE)
 SPOILT(odd_client, welcome.client_bytes += 64)
@@ -108,7 +109,7 @@ static void wrong_welcome_returns_eproto(void **state)
 		void (*spoil)(struct fake_runtime *fake);
 	} cases[] = {
 #define CASE(name) { #name, name }
-		CASE(version),	    CASE(no_lanes),    CASE(many_lanes),   CASE(more_lanes),   CASE(odd_depth),
+		CASE(version),	    CASE(other_abi),   CASE(no_lanes),    CASE(many_lanes),   CASE(more_lanes),   CASE(odd_depth),
 		CASE(zero_depth),   CASE(huge_depth),  CASE(many_workers), CASE(small_client), CASE(odd_client),
 		CASE(large_client), CASE(huge_client), CASE(small_main),   CASE(large_main),   CASE(other_generation),
 		CASE(main_id),	    CASE(client_id),   CASE(cut),	   CASE(one_word),     CASE(two_bytes),

@@ -145,7 +145,7 @@ static void send_bytes(int fd, const void *bytes, size_t size_bytes)
 
 static struct chi_hello honest_hello(void)
 {
-	return (struct chi_hello){ CHI_MESSAGE_HELLO, CHI_HELLO_MAGIC, CHI_LAYOUT_VERSION, 0 };
+	return (struct chi_hello){ CHI_MESSAGE_HELLO, CHI_HELLO_MAGIC, CHI_LAYOUT_VERSION, CHI_ABI_VERSION };
 }
 
 static int attach_raw(struct chi_welcome *ret_welcome)
@@ -223,6 +223,20 @@ static void other_layout_version_is_refused_naming_both(void **state)
 	expect_hang_up(fd);
 }
 
+static void another_abi_is_refused_and_both_are_named(void **state)
+{
+	struct chi_hello other = honest_hello();
+	char text[64];
+	int fd = connect_raw();
+
+	(void)state;
+	other.abi_version = 9999;
+	snprintf(text, sizeof(text), "ABI version 9999 of the client, %u of this runtime", CHI_ABI_VERSION);
+	send_bytes(fd, &other, sizeof(other));
+	expect_refusal(fd, -EPROTO, text);
+	expect_hang_up(fd);
+}
+
 static void rubbish_is_refused_and_hung_up(void **state)
 {
 	const struct chi_lane_open early = { .type = CHI_MESSAGE_LANE_OPEN };
@@ -259,9 +273,16 @@ static void descriptors_from_a_client_are_refused_and_closed(void **state)
 	int fd = connect_raw();
 
 	(void)state;
-	assert_int_equal(hshm_fds_send(fd, &hello, sizeof(hello), &fd, 1), sizeof(hello));
-	expect_refusal(fd, -EPROTO, "");
-	expect_hang_up(fd);
+	if (hshm_fds_send(fd, &hello, sizeof(hello), &fd, 1) < 0) {
+		assert_int_equal(errno, EPERM); /* newer kernels (Linux 6.16) refuse for the runtime */
+		close(fd);
+	} else {
+		expect_refusal(fd, -EPROTO, "");
+		expect_hang_up(fd);
+	}
+	/* closed by a thread of its own, soon */
+	for (int i = 0; i < 5000 && count_fds() != before; i++)
+		usleep(1000);
 	assert_int_equal(count_fds(), before);
 }
 
@@ -631,6 +652,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(welcome_says_what_the_runtime_has),
 		CASE(other_layout_version_is_refused_naming_both),
+		CASE(another_abi_is_refused_and_both_are_named),
 		CASE(rubbish_is_refused_and_hung_up),
 		CASE(descriptors_from_a_client_are_refused_and_closed),
 		CASE(second_hello_ends_the_session),
