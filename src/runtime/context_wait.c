@@ -61,7 +61,7 @@ static uint64_t estimate_task(struct chi_worker *worker, const struct chi_task *
 {
 	struct chi_monitor monitor = { .task = task };
 	uint8_t epoch;
-	struct chi_pool *pool = chi_pool_get(worker->runtime->pools, task->pool_id, &epoch);
+	struct chi_pool *pool = chi_pool_get_uncounted(worker->runtime->pools, task->pool_id, &epoch);
 	uint64_t estimate_ns = CHI_ESTIMATE_UNKNOWN_NS;
 
 	if (!pool)
@@ -212,6 +212,7 @@ static void start_periodic(struct chi_worker *worker, struct chi_run_context *co
 	struct chi_lane *full;
 
 	hshm_min_heap_remove(&worker->waiting, &context->heap_node);
+	chi_pool_resume(context->pool, &context->flush_epoch);
 	context->state = CHI_CONTEXT_QUEUED;
 	/* its lane is full: run here and now; the lane would only delay it more */
 	if (chi_worker_route(worker, context, &full) < 0)
@@ -256,6 +257,7 @@ bool chi_worker_check_waiting(struct chi_worker *worker)
 int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *context)
 {
 	uint64_t now_ns = hshm_clock_ns();
+	int ret;
 
 	if (context->due_ns == 0)
 		context->due_ns = now_ns;
@@ -264,7 +266,10 @@ int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *c
 	if (context->due_ns < now_ns)
 		context->due_ns = now_ns; /* it fell behind: the missed starts are not made up for */
 	context->wait = NULL;
-	return hshm_min_heap_insert(&worker->waiting, &context->heap_node, context->due_ns);
+	ret = hshm_min_heap_insert(&worker->waiting, &context->heap_node, context->due_ns);
+	if (ret == 0)
+		chi_pool_rest(context->pool, context->flush_epoch);
+	return ret;
 }
 
 void chi_worker_expire_periodic(struct chi_worker *worker)
@@ -284,6 +289,7 @@ void chi_worker_expire_periodic(struct chi_worker *worker)
 			continue;
 		}
 		hshm_min_heap_remove(&worker->waiting, node);
+		chi_pool_resume(context->pool, &context->flush_epoch);
 		context->state = CHI_CONTEXT_QUEUED;
 		chi_context_complete(worker, context, -ECANCELED); /* another entry stands at i now; look there again */
 	}
