@@ -30,7 +30,7 @@ static struct chi_client *client;
 
 /* ---- a module inside this program ---- */
 
-enum { METHOD_SLEEP, METHOD_DESTROY, METHOD_FLUSH, METHOD_CAST };
+enum { METHOD_SLEEP, METHOD_DESTROY, METHOD_FLUSH, METHOD_CAST, METHOD_IDS };
 
 struct hand_task {
 	struct chi_task task;
@@ -77,6 +77,27 @@ static int run_cast(struct chi_container *container, struct chi_task *task, stru
 	return chi_call(chi_context_client(context), &sub);
 }
 
+/* by level: the task, its subtask, the subtask's two subtasks */
+static struct chi_task_id tree_ids[4];
+
+/* pool_id is the level here */
+static int run_ids(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	uint32_t level = ((struct hand_task *)task)->pool_id;
+	int ret = 0;
+
+	tree_ids[level] = task->id;
+	for (uint32_t next = level + 1; ret == 0 && level < 2 && next < (level ? 4 : 2); next++) {
+		struct hand_task sub;
+
+		chi_task_init(&sub.task, sizeof(sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_ID(0),
+			      METHOD_IDS);
+		sub.pool_id = next;
+		ret = chi_call(chi_context_client(context), &sub);
+	}
+	return ret;
+}
+
 static int make_one(struct chi_container *container, const void *params, uint64_t params_size)
 {
 	struct chi_pool_spec spec = { .module = "hand", .name = params };
@@ -111,6 +132,7 @@ static const struct chi_method methods[] = {
 	{ .name = "destroy", .id = METHOD_DESTROY, .task_size = sizeof(struct hand_task), .run = run_destroy },
 	{ .name = "flush", .id = METHOD_FLUSH, .task_size = sizeof(struct hand_task), .run = run_flush },
 	{ .name = "cast", .id = METHOD_CAST, .task_size = sizeof(struct hand_task), .run = run_cast },
+	{ .name = "ids", .id = METHOD_IDS, .task_size = sizeof(struct hand_task), .run = run_ids },
 };
 
 static const struct chi_module hand = {
@@ -584,6 +606,29 @@ static void a_look_at_a_pool_is_no_task(void **state)
 	assert_int_equal(infos[1].n_tasks, 1);
 }
 
+static void a_tree_of_tasks_has_one_root_and_numbers_from_1(void **state)
+{
+	uint32_t pool_id = make("a", 1);
+	uint64_t last_root = 0;
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		struct hand_task *task;
+
+		assert_int_equal(
+			chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), METHOD_IDS, &task), 0);
+		task->pool_id = 0;
+		assert_int_equal(chi_submit(client, task), 0);
+		assert_int_equal(finish(task), 0);
+		for (uint32_t i = 0; i < 4; i++) {
+			assert_int_equal(tree_ids[i].root, tree_ids[0].root);
+			assert_int_equal(tree_ids[i].number, i);
+		}
+		assert_int_not_equal(tree_ids[0].root, last_root);
+		last_root = tree_ids[0].root;
+	}
+}
+
 static void queries_name_their_containers(void **state)
 {
 	struct chi_pool *pool = pool_of(make("a", 3));
@@ -741,6 +786,7 @@ int main(void)
 		CASE(a_flush_does_not_wait_for_what_rests_but_the_end_does),
 		CASE(a_flush_in_a_method_does_not_wait_for_itself),
 		CASE(a_look_at_a_pool_is_no_task),
+		CASE(a_tree_of_tasks_has_one_root_and_numbers_from_1),
 		CASE(queries_name_their_containers),
 		CASE(a_container_of_another_node_is_out_of_reach),
 		CASE(default_lanes_go_by_latency_and_hash),
