@@ -61,7 +61,7 @@ struct chi_pool_manager {
 	pthread_mutex_t lock;
 	struct slot slots[CHI_POOL_SLOTS];
 	uint32_t next_slot;
-	uint64_t n_started_in_ended; /* by pools that are gone; under the lock */
+	uint64_t n_started_in_ended;  /* by pools that are gone; under the lock */
 	struct flush_caller *callers; /* under the lock */
 	uint32_t n_callers;
 	uint32_t callers_allocated;
@@ -577,7 +577,8 @@ static bool try_leave(struct chi_pool_manager *manager, struct chi_pool *pool)
 	pthread_mutex_lock(&manager->lock);
 	left = pool->n_pins == 0;
 	if (left)
-		pool->state = CHI_POOL_LEFT; /* under the lock of the look at the pins: a flush finds the one or the other */
+		pool->state =
+			CHI_POOL_LEFT; /* under the lock of the look at the pins: a flush finds the one or the other */
 	pthread_mutex_unlock(&manager->lock);
 	return left;
 }
