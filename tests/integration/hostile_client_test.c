@@ -911,19 +911,28 @@ static void a_descriptor_whose_close_hangs_holds_up_nobody(void **state)
 	/* some behind rubbish: they stay unread */
 	for (int i = 0; i < 6; i++) {
 		int fd = make_lingering(&peers[i]);
+		int go[2];
 		pid_t child;
 
 		dialled[i] = dial();
 		if (i % 2)
 			send_bytes(dialled[i], &hello, sizeof(hello) - 1);
 		/* another process sends it, for an exit never lingers: should the runtime be faster, ours is no last close */
+		assert_int_equal(pipe(go), 0);
 		child = fork();
 		if (child == 0) {
+			char byte;
+
+			close(go[1]);
+			if (read(go[0], &byte, 1) != 0) /* until we have closed ours */
+				_exit(1);
 			/* newer kernels refuse */
 			_exit(hshm_fds_send(dialled[i], &hello, sizeof(hello), &fd, 1) < 0);
 		}
 		assert_true(child > 0);
 		close(fd);
+		close(go[0]);
+		close(go[1]);
 		assert_int_equal(waitpid(child, NULL, 0), child);
 	}
 	for (int i = 0; i < 4; i++) {
