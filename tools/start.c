@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,6 +80,22 @@ static void block_signals(sigset_t *set)
 	sigaction(SIGPIPE, &ignore, NULL);
 }
 
+/* A method that never returns cannot be stopped, only left: whoever asks a second time wants that. */
+static void *wait_for_second_signal(void *arg)
+{
+	static const char text[] = "chimaera: a second signal: ended at once, tasks in flight are given up\n";
+	siginfo_t info;
+	ssize_t n;
+
+	do {
+		if (sigwaitinfo(arg, &info) < 0)
+			info.si_pid = getpid();
+	} while (info.si_pid == getpid()); /* the waiter's */
+	n = write(STDERR_FILENO, text, sizeof(text) - 1);
+	(void)n;
+	_exit(EXIT_FAILED);
+}
+
 static int serve(struct chi_runtime *runtime, const sigset_t *signals)
 {
 	uint64_t n_given_up = 0;
@@ -98,6 +115,8 @@ static int serve(struct chi_runtime *runtime, const sigset_t *signals)
 	/* when it was a signal from outside, the waiter waits still; its own signal stays pending and harms nobody */
 	chi_runtime_request_stop(runtime);
 	pthread_join(waiter, NULL);
+	if (pthread_create(&waiter, NULL, wait_for_second_signal, (void *)(uintptr_t)signals) == 0)
+		pthread_detach(waiter);
 	error = chi_runtime_stop(runtime, 0, &n_given_up);
 	if (error)
 		fprintf(stderr, "chimaera: ended, but %llu tasks were given up\n", (unsigned long long)n_given_up);

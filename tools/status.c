@@ -187,6 +187,10 @@ int command_status(int argc, char **argv)
 			print_json(status);
 		else
 			print_tables(status);
+		if (fflush(stdout) || ferror(stdout)) {
+			error = -EIO;
+			fprintf(stderr, "chimaera: cannot write the answer: %s\n", strerror(errno));
+		}
 	}
 	if (status)
 		free(status->pools);

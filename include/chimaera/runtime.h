@@ -51,6 +51,7 @@ CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const 
  * @timeout_ns:     for the tasks in flight; 0 = the configured stop_timeout
  * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; each is logged by pool and method
  *
+ * A method that neither returns nor waits cannot be taken off its worker: the stop waits for it, beyond @timeout_ns.
  * Threads: one, not a worker. May switch the fiber: no.
  * Returns: 0, -ETIMEDOUT (some were given up; the runtime has ended all the same).
  */
