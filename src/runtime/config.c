@@ -243,7 +243,7 @@ static bool name_is_allowed(const char *value, size_t size)
 		char c = value[i];
 
 		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
-		    (!strchr("._-", c) || i == 0))
+		    (!c || !strchr("._-", c) || i == 0)) /* strchr() finds the end, too */
 			return false;
 	}
 	return true;
