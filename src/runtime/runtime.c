@@ -24,6 +24,7 @@
 #include "task/error.h"
 
 #define ARMED_MAX      65536u
+#define OPTS_SIZE_MAX  4096u /* as the client's: a larger one was never set */
 #define DRAIN_CHECK_NS (200 * HSHM_NSEC_PER_USEC)
 
 static int load_config(const struct chi_runtime_opts *opts, struct chi_config *config)
@@ -128,6 +129,8 @@ static int check_opts(const struct chi_runtime_opts *opts, struct chi_runtime_op
 	memset(ret_opts, 0, sizeof(*ret_opts));
 	if (!opts)
 		return 0;
+	if (opts->size < sizeof(opts->size) || opts->size > OPTS_SIZE_MAX)
+		return chi_error_set(-EINVAL, "options of %u bytes: set by CHI_RUNTIME_OPTS()?", opts->size);
 	for (uint32_t i = sizeof(*ret_opts); i < opts->size; i++)
 		if (((const unsigned char *)opts)[i])
 			return chi_error_set(-E2BIG,
@@ -157,7 +160,7 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 		return ret;
 	runtime = calloc(1, sizeof(*runtime));
 	if (!runtime)
-		return -ENOMEM;
+		return chi_error_set(-ENOMEM, "no memory for a runtime");
 	init_stop(runtime);
 	runtime->generation = make_generation();
 	runtime->spinning_max = spinning_max();

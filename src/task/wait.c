@@ -137,7 +137,7 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 			if (begin_ns == 0)
 				begin_ns = alive_ns = now_ns;
 			if (now_ns - begin_ns >= timeout_ns)
-				return -ETIMEDOUT;
+				return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
 			if (now_ns - alive_ns >= ALIVE_CHECK_NS) {
 				int ret = client->ops->alive(client);
 
