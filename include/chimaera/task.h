@@ -102,7 +102,7 @@ struct chi_task {
 	hshm_au64 completion; /* see CHI_COMPLETION_* */
 	int32_t result;	      /* valid once done: 0 or more, or a negative errno */
 	uint32_t reserved1;
-	uint64_t submitter;   /* the submitter's own handle; nothing to anyone else */
+	uint64_t submitter; /* the submitter's own handle; nothing to anyone else */
 	uint64_t reserved2[5];
 };
 

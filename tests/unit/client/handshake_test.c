@@ -109,11 +109,12 @@ static void wrong_welcome_returns_eproto(void **state)
 		void (*spoil)(struct fake_runtime *fake);
 	} cases[] = {
 #define CASE(name) { #name, name }
-		CASE(version),	    CASE(other_abi),   CASE(no_lanes),    CASE(many_lanes),   CASE(more_lanes),   CASE(odd_depth),
-		CASE(zero_depth),   CASE(huge_depth),  CASE(many_workers), CASE(small_client), CASE(odd_client),
-		CASE(large_client), CASE(huge_client), CASE(small_main),   CASE(large_main),   CASE(other_generation),
-		CASE(main_id),	    CASE(client_id),   CASE(cut),	   CASE(one_word),     CASE(two_bytes),
-		CASE(no_fds),	    CASE(one_fd),      CASE(three_fds),	   CASE(type),	       CASE(unknown_type),
+		CASE(version),		CASE(other_abi),    CASE(no_lanes),    CASE(many_lanes),   CASE(more_lanes),
+		CASE(odd_depth),	CASE(zero_depth),   CASE(huge_depth),  CASE(many_workers), CASE(small_client),
+		CASE(odd_client),	CASE(large_client), CASE(huge_client), CASE(small_main),   CASE(large_main),
+		CASE(other_generation), CASE(main_id),	    CASE(client_id),   CASE(cut),	   CASE(one_word),
+		CASE(two_bytes),	CASE(no_fds),	    CASE(one_fd),      CASE(three_fds),	   CASE(type),
+		CASE(unknown_type),
 	};
 
 	(void)state;
