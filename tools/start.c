@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chimaera/runtime.h>
@@ -123,6 +124,17 @@ static int serve(struct chi_runtime *runtime, const sigset_t *signals)
 	return error ? EXIT_FAILED : EXIT_OK;
 }
 
+/* A client takes a socket, a process descriptor and an eventfd for each of its lanes: the usual 1,024 are soon gone. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit); /* refused: we go on with what there is */
+	}
+}
+
 int command_start(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
@@ -138,6 +150,7 @@ int command_start(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	block_signals(&signals);
+	raise_descriptor_limit();
 	error = chi_runtime_start(
 		&CHI_RUNTIME_OPTS(.listen = true, .config_file = arguments.config_file, .name = arguments.name),
 		&runtime);
