@@ -91,11 +91,11 @@ __attribute__((noreturn, format(printf, 3, 4), unused)) static void cross_fail(c
 #define assert_ptr_not_equal(a, b) cross_require((const void *)(a) != (const void *)(b), "%s != %s", #a, #b)
 #define assert_int_equal(a, b)	   cross_compare(a, ==, b)
 #define assert_int_not_equal(a, b) cross_compare(a, !=, b)
-#define assert_in_range(v, low, high)                                                      \
-	do {                                                                               \
-		uintmax_t cross_v = (uintmax_t)(v), cross_low = (uintmax_t)(low);          \
-		cross_require(cross_v >= cross_low && cross_v <= (uintmax_t)(high),        \
-			      "%s = %#jx is out of range", #v, cross_v);                   \
+#define assert_in_range(v, low, high)                                                                                \
+	do {                                                                                                         \
+		uintmax_t cross_v = (uintmax_t)(v), cross_low = (uintmax_t)(low);                                    \
+		cross_require(cross_v >= cross_low && cross_v <= (uintmax_t)(high), "%s = %#jx is out of range", #v, \
+			      cross_v);                                                                              \
 	} while (0)
 #define assert_not_in_range(v, low, high)                                                                         \
 	do {                                                                                                      \
@@ -140,7 +140,7 @@ static int cross_teardown(const struct CMUnitTest *test, void **state)
 }
 
 __attribute__((unused)) static int cross_run_group(const char *name, const struct CMUnitTest *tests, size_t n_tests,
-			   CMFixtureFunction group_setup, CMFixtureFunction group_teardown)
+						   CMFixtureFunction group_setup, CMFixtureFunction group_teardown)
 {
 	void *group_state = NULL;
 	int n_failed = 0;
