@@ -269,7 +269,7 @@ static enum exit_code ls(const struct opts *opts)
 		       key_text(&list.files[i].key));
 	chi_client_disconnect(client);
 	file_list_free(&list);
-	return ok && !ferror(stdout) ? EXIT_OK : EXIT_FAILED;
+	return ok && fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_FAILED;
 }
 
 /* ---- the command line ---- */

@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,17 +77,27 @@ const char *key_text(const struct chi_blob_key *key)
 	return text;
 }
 
-/* As tar does: a name in the archive begins with no "/" or "./". */
-static const char *name_of(const char *path)
+/* As tar does: a name in the archive begins with no "/"; and it has no empty part and no ".", so that it is the same however
+ * the path was typed. False: it has a "..", and would lead out of the folder that it is unpacked in. */
+static bool make_name(const char *path, char ret_name[PATH_MAX])
 {
-	for (;;) {
-		if (*path == '/')
-			path++;
-		else if (path[0] == '.' && path[1] == '/')
-			path += 2;
-		else
-			return path;
+	size_t length = 0;
+
+	while (*path) {
+		size_t n = strcspn(path, "/");
+
+		if (n == 2 && memcmp(path, "..", 2) == 0)
+			return false;
+		if (n && !(n == 1 && path[0] == '.') && length + n + 2 < PATH_MAX) {
+			if (length)
+				ret_name[length++] = '/';
+			memcpy(ret_name + length, path, n);
+			length += n;
+		}
+		path += n + (path[n] == '/');
 	}
+	ret_name[length] = '\0';
+	return true;
 }
 
 static bool full(const struct file_list *list, const struct walk_limits *limits)
@@ -96,13 +107,18 @@ static bool full(const struct file_list *list, const struct walk_limits *limits)
 
 static void add(const char *path, const struct stat *status, const struct walk_limits *limits, struct file_list *list)
 {
-	const char *name = name_of(path);
 	uint64_t size_bytes = (uint64_t)status->st_size;
 	struct chi_blob_key key;
+	char name[PATH_MAX];
 
 	if (size_bytes < limits->file_min_bytes || size_bytes > limits->file_max_bytes ||
 	    (limits->packed_only && !is_packed(path)))
 		return;
+	if (!make_name(path, name)) {
+		list->n_skipped++;
+		fprintf(stderr, "archive: left out, give its path without \"..\": %s\n", path);
+		return;
+	}
 	if (chi_blob_key_set(&key, name, strlen(name))) {
 		/* a shortened name could not be turned back into the file's own */
 		list->n_skipped++;

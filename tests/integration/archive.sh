@@ -120,6 +120,12 @@ cmp tree/noise again/tree/noise
 expect 1 "$archive" get -o none tree/no-such-file
 grep -q "tree/no-such-file: not in the archive" "$work/err" || die "does not name what is missing"
 expect 1 "$archive" ls tree/nois
+# however the path is typed, the name is the same
+expect 0 "$archive" put tree/
+expect 0 "$archive" put .//tree/./noise
+expect 0 "$archive" ls
+! grep -q '//' "$work/out" || die "names with empty parts"
+expect 1 "$archive" put ../"$(basename "$PWD")"/tree/noise
 expect 1 "$archive" put no-such-path
 grep -q "no-such-path" "$work/err" || die "does not name what cannot be read"
 
