@@ -20,8 +20,11 @@ static int copy_name(char to[CHI_NAME_MAX], const char *name, const char *what)
 }
 
 /* A buffer may go only when its task has gone: in flight, it is the runtime's. */
-static void free_with(struct chi_client *client, void *task, void *buffer)
+static void free_with(struct chi_client *client, struct chi_task *task, void *buffer)
 {
+	/* looked at here, since chi_task_free() would put its own refusal in the place of the cause */
+	if (task->submitter && !chi_task_done(task))
+		return;
 	if (chi_task_free(client, task) == 0)
 		chi_free(client, buffer);
 }
@@ -66,7 +69,7 @@ int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
 		*ret_pool_id = task->pool_id;
 		ret = task->created != 0;
 	}
-	free_with(client, task, params);
+	free_with(client, &task->task, params);
 	return ret;
 }
 
@@ -86,7 +89,7 @@ int chi_pool_destroy(struct chi_client *client, uint32_t pool_id)
 		chi_error_set(ret, "admin cannot be destroyed");
 	else if (ret == -EBUSY)
 		chi_error_set(ret, "pool %u cannot be destroyed by a task of its own", pool_id);
-	free_with(client, task, NULL);
+	free_with(client, &task->task, NULL);
 	return ret;
 }
 
@@ -108,7 +111,7 @@ int chi_pool_list(struct chi_client *client, struct chi_pool_info *ret_pools, ui
 		if (pools)
 			memcpy(ret_pools, pools, (task->n_pools < n_max ? task->n_pools : n_max) * sizeof(*ret_pools));
 	}
-	free_with(client, task, pools);
+	free_with(client, &task->task, pools);
 	return ret;
 }
 
@@ -121,7 +124,7 @@ static int call_simple(struct chi_client *client, uint32_t method_id, uint16_t f
 		return ret;
 	task->task.flags = flags;
 	ret = chi_call(client, task);
-	free_with(client, task, NULL);
+	free_with(client, &task->task, NULL);
 	return ret;
 }
 
