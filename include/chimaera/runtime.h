@@ -49,7 +49,7 @@ CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const 
  * chi_runtime_stop - take no more tasks, wait for those in flight, end
  * @runtime:        given; NULL is accepted
  * @timeout_ns:     for the tasks in flight; 0 = the configured stop_timeout
- * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; each is logged by pool and method
+ * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; the log tells how many in each pool
  *
  * A method that neither returns nor waits cannot be taken off its worker: the stop waits for it, beyond @timeout_ns.
  * Threads: one, not a worker. May switch the fiber: no.
