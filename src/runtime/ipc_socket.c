@@ -25,7 +25,6 @@
 #include <hshm/clock.h>
 #include <hshm/thread_model.h>
 
-#include "runtime/log.h"
 #include "task/error.h"
 
 #ifndef SO_PEERPIDFD
@@ -175,12 +174,10 @@ int chi_ipc_socket_open(const char *name, gid_t group, struct chi_ipc_socket *re
 	char lock_name[PATH_MAX];
 	int lock_fd = -1, rc;
 
-	rc = chi_socket_path(name, CHI_SOCKET_MAKE, &made.where);
+	rc = group == CHI_NO_GROUP ? chi_socket_path(name, CHI_SOCKET_MAKE, &made.where)
+				   : chi_socket_path_make_shared(name, group, &made.where);
 	if (rc < 0)
 		return rc;
-	if (group != CHI_NO_GROUP && !made.where.given)
-		chi_log_warn("%s lies in a folder that only its owner may enter: for a group, give the name as a path",
-			     made.where.path);
 	lock_path(made.where.path, lock_name);
 	rc = lock(lock_name, &lock_fd);
 	if (rc < 0)

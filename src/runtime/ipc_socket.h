@@ -27,6 +27,7 @@ int chi_ipc_group(const char *name, gid_t *ret_group);
 
 /**
  * chi_ipc_socket_open - take the name and listen
+ * @group: CHI_NO_GROUP: in a folder of our own; else in CHI_SHARED_FOLDER, folder and socket open to that group
  *
  * A socket file that a dead runtime left is replaced; who decides that holds NAME.lock meanwhile.
  * Returns: 0, -EADDRINUSE (a runtime of that name lives: path and pid in the text), -EACCES, -EINVAL, -ENOENT (folder),

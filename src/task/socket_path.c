@@ -39,9 +39,10 @@ static int check_folder(const char *folder)
 {
 	struct stat st;
 
-	/* lstat: a symbolic link would let another user choose the place later */
+	/* lstat: a symbolic link would let another user choose the place later. What we cannot even look at (XDG_RUNTIME_DIR
+	 * after su is another user's) has no socket for us. */
 	if (lstat(folder, &st) < 0)
-		return -errno;
+		return -ENOENT;
 	if (!S_ISDIR(st.st_mode))
 		return chi_error_set(-EACCES, "%s is not a folder", folder);
 	if (st.st_uid != geteuid())
@@ -84,9 +85,8 @@ static int use_folder(const char *folder, const char *name, enum chi_socket_path
 	if (use == CHI_SOCKET_MAKE && mkdir(folder, 0700) < 0 && errno != EEXIST)
 		return -ENOENT; /* whatever the reason: the next folder may do */
 	rc = check_folder(folder);
-	if (rc < 0)
-		return rc == -EACCES ? rc : -ENOENT;
-	rc = join(folder, name, &found);
+	if (rc == 0)
+		rc = join(folder, name, &found);
 	if (rc < 0)
 		return rc;
 	if (use == CHI_SOCKET_FIND && lstat(found.path, &st) < 0)
@@ -95,43 +95,132 @@ static int use_folder(const char *folder, const char *name, enum chi_socket_path
 	return 0;
 }
 
+/* ---- the folder that several users share ---- */
+
+/* Where anybody could have made our folder, it says nothing about who is in it. */
+static bool root_guards_shared_folder(void)
+{
+	struct stat st;
+
+	return lstat("/run", &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 && !(st.st_mode & 0022);
+}
+
+/* -EPERM: we may not look. */
+static int find_shared(const char *name, struct chi_socket_path *ret_path)
+{
+	struct chi_socket_path found;
+	struct stat st;
+	int rc;
+
+	if (!root_guards_shared_folder() || lstat(CHI_SHARED_FOLDER, &st) < 0)
+		return -ENOENT;
+	if (!S_ISDIR(st.st_mode) || (st.st_mode & 0022))
+		return chi_error_set(-EACCES, "%s is no folder in which its owner alone may write: not trusted",
+				     CHI_SHARED_FOLDER);
+	rc = join(CHI_SHARED_FOLDER, name, &found);
+	if (rc < 0)
+		return rc;
+	if (lstat(found.path, &st) < 0)
+		return errno == EACCES ? -EPERM : -ENOENT;
+	*ret_path = found;
+	return 0;
+}
+
+static int refuse_shared(gid_t group, const char *why)
+{
+	return chi_error_set(-EACCES,
+			     "%s: %s; a runtime with a group needs it: install -d -m 0750 -o %u -g %u %s (as root)",
+			     CHI_SHARED_FOLDER, why, (unsigned int)geteuid(), (unsigned int)group, CHI_SHARED_FOLDER);
+}
+
+static int make_shared_folder(gid_t group)
+{
+	struct stat st;
+
+	if (!root_guards_shared_folder())
+		return refuse_shared(group, "others than root may write in /run");
+	if (mkdir(CHI_SHARED_FOLDER, 0700) < 0 && errno != EEXIST)
+		return refuse_shared(group, strerror(errno));
+	if (lstat(CHI_SHARED_FOLDER, &st) < 0)
+		return refuse_shared(group, strerror(errno));
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+		return refuse_shared(group, "not a folder of ours");
+	/* made just now, or kept for us: nobody else could enter it so far */
+	if ((st.st_mode & 07777) == 0700) {
+		if (chown(CHI_SHARED_FOLDER, (uid_t)-1, group) < 0 || chmod(CHI_SHARED_FOLDER, 0750) < 0)
+			return refuse_shared(group, strerror(errno));
+		return 0;
+	}
+	if (st.st_gid != group)
+		return refuse_shared(group, "it is another group's");
+	if ((st.st_mode & 0737) != 0710)
+		return refuse_shared(group, "its mode lets in others than the group, or not the group");
+	return 0;
+}
+
+/* ---- from a name to a path ---- */
+
+static int check_name(const char *name)
+{
+	if (name_is_valid(name))
+		return 0;
+	return chi_error_set(-EINVAL,
+			     "'%s' is no name of a runtime: 1 to %u letters, digits, '.', '_' or '-', no '.' in front",
+			     name, CHI_NAME_MAX - 1);
+}
+
+int chi_socket_path_make_shared(const char *name, gid_t group, struct chi_socket_path *ret_path)
+{
+	int rc = check_name(name);
+
+	if (rc == 0)
+		rc = make_shared_folder(group);
+	return rc < 0 ? rc : join(CHI_SHARED_FOLDER, name, ret_path);
+}
+
+static int use_given_path(const char *path, struct chi_socket_path *ret_path)
+{
+	size_t length = strlen(path);
+
+	if (length >= sizeof(ret_path->path))
+		return chi_error_set(-EINVAL, "%s is too long: a socket's path has at most %zu bytes", path,
+				     sizeof(ret_path->path) - 1);
+	memcpy(ret_path->path, path, length + 1);
+	ret_path->given = true;
+	return 0;
+}
+
 int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_socket_path *ret_path)
 {
 	struct folders folders;
-	size_t length;
+	int rc;
 
 	if (!name)
 		name = getenv("CHIMAERA_NAME");
 	if (!name || !name[0])
 		name = "default";
-
-	if (strchr(name, '/')) {
-		length = strlen(name);
-		if (length >= sizeof(ret_path->path))
-			return chi_error_set(-EINVAL, "%s is too long: a socket's path has at most %zu bytes", name,
-					     sizeof(ret_path->path) - 1);
-		memcpy(ret_path->path, name, length + 1);
-		ret_path->given = true;
-		return 0;
-	}
-	if (!name_is_valid(name))
-		return chi_error_set(
-			-EINVAL,
-			"'%s' is no name of a runtime: 1 to %u letters, digits, '.', '_' or '-', no '.' in front", name,
-			CHI_NAME_MAX - 1);
+	if (strchr(name, '/'))
+		return use_given_path(name, ret_path);
+	rc = check_name(name);
+	if (rc < 0)
+		return rc;
 
 	list_folders(&folders);
 	for (int i = 0; i < FOLDERS; i++) {
-		int rc;
-
 		if (!folders.paths[i][0])
 			continue;
 		rc = use_folder(folders.paths[i], name, use, ret_path);
 		if (rc != -ENOENT)
 			return rc;
 	}
-	return chi_error_set(-ENOENT, "%s '%s': %s %s%s%s and %s",
-			     use == CHI_SOCKET_FIND ? "no runtime named" : "no folder for the socket of", name,
-			     use == CHI_SOCKET_FIND ? "no socket in" : "cannot make", folders.paths[0],
-			     folders.paths[0][0] ? ", " : "", folders.paths[1], folders.paths[2]);
+	if (use == CHI_SOCKET_MAKE)
+		return chi_error_set(-ENOENT, "no folder for the socket of '%s': cannot make %s%s%s and %s", name,
+				     folders.paths[0], folders.paths[0][0] ? ", " : "", folders.paths[1],
+				     folders.paths[2]);
+	rc = find_shared(name, ret_path);
+	if (rc != -ENOENT && rc != -EPERM)
+		return rc;
+	return chi_error_set(-ENOENT, "no runtime named '%s': no socket in %s%s%s, %s and %s%s", name, folders.paths[0],
+			     folders.paths[0][0] ? ", " : "", folders.paths[1], folders.paths[2], CHI_SHARED_FOLDER,
+			     rc == -EPERM ? " (which is not open to us)" : "");
 }
