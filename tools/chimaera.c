@@ -37,6 +37,29 @@ int parse_arguments(const struct argp *argp, int argc, char **argv, void *input)
 	return argp_parse(argp, argc, argv, 0, NULL, input) ? EXIT_USAGE : EXIT_OK;
 }
 
+static error_t parse_name(int key, char *value, struct argp_state *state)
+{
+	switch (key) {
+	case 'n':
+		*(const char **)state->input = value;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is too much", value);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+const struct argp name_argp = {
+	.options =
+		(const struct argp_option[]){
+			{ "name", 'n', "NAME", 0, "Name of the runtime ($CHIMAERA_NAME, else \"default\")", 0 },
+			{ 0 },
+		},
+	.parser = parse_name,
+};
+
 const char *shown_name(const char *name)
 {
 	const char *from_environment = getenv("CHIMAERA_NAME");

@@ -24,6 +24,11 @@ int command_status(int argc, char **argv);
 /* argp_parse() with the exit code of wrong usage; argv[0] is shown as the program's name */
 int parse_arguments(const struct argp *argp, int argc, char **argv, void *input);
 
+/* A child for the argp of each command that speaks to a runtime, or is one: --name into its input, a const char *. Arguments that
+ * the command does not take itself are refused. */
+extern const struct argp name_argp;
+#define NAME_CHILD ((const struct argp_child[]){ { &name_argp, 0, NULL, 0 }, { 0 } })
+
 /* The name that was asked for, or that is meant without one. */
 const char *shown_name(const char *name);
 

@@ -27,7 +27,6 @@ enum { OPTION_FOREGROUND = 0x100 };
 static const struct argp_option options[] = {
 	{ "foreground", OPTION_FOREGROUND, NULL, 0, "Stay in the foreground: the only way so far", 0 },
 	{ "config", 'c', "FILE", 0, "Configuration (YAML); every key has a default", 0 },
-	{ "name", 'n', "NAME", 0, "Name of the runtime, before the configuration's", 0 },
 	{ 0 },
 };
 
@@ -42,11 +41,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case 'c':
 		arguments->config_file = value;
 		return 0;
-	case 'n':
-		arguments->name = value;
-		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is too much", value);
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &arguments->name;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -56,6 +52,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
+	.children = NAME_CHILD,
 	.doc = "Run a runtime that other processes can use.\v"
 	       "It is ready when it says so on its standard output. SIGTERM, SIGINT and `chimaera stop' let tasks in "
 	       "flight end, up to stop_timeout_ms of the configuration.",

@@ -15,13 +15,14 @@
 #include <chimaera/counters.h>
 #include <hshm/clock.h>
 
+#include "output.h"
+
 struct arguments {
 	const char *name;
 	bool json;
 };
 
 static const struct argp_option options[] = {
-	{ "name", 'n', "NAME", 0, "Name of the runtime, or a path with '/' to its socket", 0 },
 	{ "json", 'j', NULL, 0, "One JSON object instead of tables", 0 },
 	{ 0 },
 };
@@ -30,15 +31,13 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 
+	(void)value;
 	switch (key) {
-	case 'n':
-		arguments->name = value;
-		return 0;
 	case 'j':
 		arguments->json = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is too much", value);
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &arguments->name;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -48,6 +47,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
+	.children = NAME_CHILD,
 	.doc = "Show a runtime's workers and pools.\vExit codes: 0 shown, 1 failed, 3 there is none.",
 };
 
@@ -101,45 +101,48 @@ static void print_tables(const struct status *status)
 	}
 }
 
-/* Pool names are printable ASCII; so is a runtime's name, but the user's own may be anything. */
-static void print_json_text(const char *text)
+static struct json_object *json_of_worker(const struct status *status, uint32_t w)
 {
-	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			printf("\\%c", *text);
-		else if ((unsigned char)*text < 0x20)
-			printf("\\u%04x", (unsigned char)*text);
-		else
-			putchar(*text);
-	}
-	putchar('"');
+	struct json_object *worker = json_object_new_object();
+
+	json_object_object_add(worker, "worker", json_object_new_uint64(w));
+	for (size_t c = 0; c < N_COUNTERS; c++)
+		json_object_object_add(worker, counters[c].name,
+				       json_object_new_uint64(value_of(&status->info.workers[w], &counters[c])));
+	return worker;
 }
 
-static void print_json(const struct status *status)
+static struct json_object *json_of_pool(const struct chi_pool_info *info)
 {
-	printf("{\"name\":");
-	print_json_text(status->name);
-	printf(",\"pid\":%d,\"generation\":\"%016" PRIx64 "\",\"uptime_s\":%.3f,\"workers\":[", status->info.pid,
-	       status->info.generation, uptime_s(status));
-	for (uint32_t w = 0; w < status->info.n_workers; w++) {
-		printf("%s{\"worker\":%" PRIu32, w ? "," : "", w);
-		for (size_t c = 0; c < N_COUNTERS; c++)
-			printf(",\"%s\":%" PRIu64, counters[c].name, value_of(&status->info.workers[w], &counters[c]));
-		printf("}");
-	}
-	printf("],\"pools\":[");
-	for (int i = 0; i < status->n_pools; i++) {
-		const struct chi_pool_info *pool = &status->pools[i];
+	struct json_object *pool = json_object_new_object();
 
-		printf("%s{\"pool\":%" PRIu32 ",\"name\":", i ? "," : "", pool->pool_id);
-		print_json_text(pool->name);
-		printf(",\"module\":");
-		print_json_text(pool->module);
-		printf(",\"containers\":%" PRIu32 ",\"tasks\":%" PRIu64 ",\"in_flight\":%" PRIu64 "}",
-		       pool->n_containers, pool->n_tasks, pool->n_in_flight);
-	}
-	printf("]}\n");
+	json_object_object_add(pool, "pool", json_object_new_uint64(info->pool_id));
+	json_object_object_add(pool, "name", json_object_new_string(info->name));
+	json_object_object_add(pool, "module", json_object_new_string(info->module));
+	json_object_object_add(pool, "containers", json_object_new_uint64(info->n_containers));
+	json_object_object_add(pool, "tasks", json_object_new_uint64(info->n_tasks));
+	json_object_object_add(pool, "in_flight", json_object_new_uint64(info->n_in_flight));
+	return pool;
+}
+
+static struct json_object *json_of_status(const struct status *status)
+{
+	struct json_object *root = json_object_new_object();
+	struct json_object *workers = json_object_new_array(), *pools = json_object_new_array();
+	char generation[17];
+
+	snprintf(generation, sizeof(generation), "%016" PRIx64, status->info.generation);
+	json_object_object_add(root, "name", json_object_new_string(status->name));
+	json_object_object_add(root, "pid", json_object_new_int(status->info.pid));
+	json_object_object_add(root, "generation", json_object_new_string(generation));
+	json_object_object_add(root, "uptime_s", json_object_new_double(uptime_s(status)));
+	for (uint32_t w = 0; w < status->info.n_workers; w++)
+		json_object_array_add(workers, json_of_worker(status, w));
+	for (int i = 0; i < status->n_pools; i++)
+		json_object_array_add(pools, json_of_pool(&status->pools[i]));
+	json_object_object_add(root, "workers", workers);
+	json_object_object_add(root, "pools", pools);
+	return root;
 }
 
 /* Between two looks there may be more pools. */
@@ -162,6 +165,14 @@ static int get_pools(struct chi_client *client, struct status *status)
 	}
 }
 
+static int print_status(const struct status *status, bool json)
+{
+	if (json)
+		return print_json(json_of_status(status));
+	print_tables(status);
+	return end_output();
+}
+
 int command_status(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
@@ -181,20 +192,14 @@ int command_status(int argc, char **argv)
 		error = get_pools(client, status);
 	if (error) {
 		fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(arguments.name), strerror(-error));
+		error = EXIT_FAILED;
 	} else {
 		status->name = shown_name(arguments.name);
-		if (arguments.json)
-			print_json(status);
-		else
-			print_tables(status);
-		if (fflush(stdout) || ferror(stdout)) {
-			error = -EIO;
-			fprintf(stderr, "chimaera: cannot write the answer: %s\n", strerror(errno));
-		}
+		error = print_status(status, arguments.json);
 	}
 	if (status)
 		free(status->pools);
 	free(status);
 	chi_client_disconnect(client);
-	return error ? EXIT_FAILED : EXIT_OK;
+	return error;
 }

@@ -24,7 +24,6 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-	{ "name", 'n', "NAME", 0, "Name of the runtime, or a path with '/' to its socket", 0 },
 	{ "timeout", 't', "MS", 0, "Wait at most so many milliseconds (60000)", 0 },
 	{ 0 },
 };
@@ -36,9 +35,6 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	char *end;
 
 	switch (key) {
-	case 'n':
-		arguments->name = value;
-		return 0;
 	case 't':
 		errno = 0;
 		ms = strtoull(value, &end, 10);
@@ -46,8 +42,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 			argp_error(state, "--timeout: '%s' is no number of milliseconds", value);
 		arguments->timeout_ns = ms * HSHM_NSEC_PER_MSEC;
 		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is too much", value);
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &arguments->name;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -57,6 +53,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
+	.children = NAME_CHILD,
 	.doc = "Ask a runtime to end and wait until it has: tasks in flight end first.\v"
 	       "Exit codes: 0 it has ended, 1 it has not in that time, 3 there is none.",
 };

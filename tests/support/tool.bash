@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# tool.bash - for the scripts that try the tool: run it, look at what it said, start and end daemons
+set -u
+
+bin=${CHIMAERA_BIN:?}
+dir=${XDG_RUNTIME_DIR:?}
+cd "$dir" || exit 1
+unset CHIMAERA_NAME
+
+fail() {
+	echo "$(basename "$0"):${BASH_LINENO[-2]}: $*" >&2
+	[ ! -s err ] || sed 's/^/    stderr: /' err >&2
+	[ ! -s out ] || sed 's/^/    stdout: /' out >&2
+	[ -z "${daemon_pid:-}" ] || kill -KILL "$daemon_pid" 2>/dev/null
+	exit 1
+}
+
+# run CODE COMMAND...: its exit code has to be CODE; what it writes is in out and err
+run() {
+	local wanted=$1 code=0
+	shift
+	"$@" >out 2>err || code=$?
+	[ "$code" -eq "$wanted" ] || fail "$* ended with $code, not $wanted"
+}
+
+# said PATTERN FILE
+said() {
+	grep -qE -- "$1" "$2" || fail "'$1' is not in $2"
+}
+
+# start_daemon ARGUMENT...: in the foreground; it says itself when it is ready
+start_daemon() {
+	rm -f ready daemon.log
+	mkfifo ready
+	"$bin" start --foreground "$@" >ready 2>daemon.log &
+	daemon_pid=$!
+	read -r -t 60 line <ready || fail "no line from the daemon: $(cat daemon.log)"
+	[[ $line == *ready* ]] || fail "the daemon said: $line"
+}
+
+# await_end CODE
+await_end() {
+	local code=0
+	wait "$daemon_pid" || code=$?
+	[ "$code" -eq "$1" ] || fail "the daemon ended with $code, not $1: $(cat daemon.log)"
+	daemon_pid=
+}
