@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +19,6 @@
 
 #include "runtime/log.h"
 #include "task/error.h"
-
-#ifndef CHI_MODULE_DIR
-#define CHI_MODULE_DIR "/usr/local/lib/chimaera"
-#endif
 
 /* What the first version of the ABI has; later fields may be missing. */
 #define TABLE_BYTES_MIN	 (offsetof(struct chi_module, run) + sizeof(void *))
@@ -34,7 +31,21 @@ struct chi_module_manager {
 	pthread_mutex_t lock;
 	struct chi_loaded_module *modules;
 	struct chi_log_limit log_limit;
+	char installed[PATH_MAX]; /* the folder of modules beside the library; "" when its path is not known */
 };
+
+/* Asked of the loader and not fixed when built, so that an installed tree may be moved. */
+static void find_installed(char folder[PATH_MAX])
+{
+	char library[PATH_MAX];
+	Dl_info info;
+
+	if (!dladdr((void *)(uintptr_t)chi_module_manager_create, &info) || !realpath(info.dli_fname, library))
+		return;
+	*strrchr(library, '/') = '\0';
+	if (snprintf(folder, PATH_MAX, "%s/chimaera", library) >= PATH_MAX)
+		folder[0] = '\0';
+}
 
 int chi_module_manager_create(struct chi_module_manager **ret_manager)
 {
@@ -43,6 +54,7 @@ int chi_module_manager_create(struct chi_module_manager **ret_manager)
 	if (!manager)
 		return chi_error_set(-ENOMEM, "no memory for the module manager");
 	pthread_mutex_init(&manager->lock, NULL);
+	find_installed(manager->installed);
 	*ret_manager = manager;
 	return 0;
 }
@@ -192,23 +204,23 @@ static bool find_in(const char *folders, const char *name, char *path, size_t si
 }
 
 /* The first folder that has a file of the name decides: a broken module is told, not passed over. */
-static int find_file(const char *name, char *path, size_t size)
+static int find_file(const struct chi_module_manager *manager, const char *name, char *path, size_t size)
 {
 	const char *repo = secure_getenv("CHI_REPO_PATH");
 
 	if (!repo)
 		repo = "";
-	if (find_in(repo, name, path, size) || find_in(CHI_MODULE_DIR, name, path, size))
+	if (find_in(repo, name, path, size) || find_in(manager->installed, name, path, size))
 		return 0;
 	return chi_error_set(-ENOENT, "module '%s': no chimaera_%s.so in %.300s%s%s", name, name, repo,
-			     *repo ? ":" : "", CHI_MODULE_DIR);
+			     *repo ? ":" : "", manager->installed);
 }
 
 static int load_module(struct chi_module_manager *manager, const char *name, struct chi_loaded_module **ret_module)
 {
 	struct chi_loaded_module *module;
 	char path[4096];
-	int error = find_file(name, path, sizeof(path));
+	int error = find_file(manager, name, path, sizeof(path));
 
 	if (error)
 		return error;

@@ -2,8 +2,9 @@
 /*
  * module_manager.h - finds, checks, loads and unloads modules
  *
- * Looks for chimaera_NAME.so in the folders of CHI_REPO_PATH (colons), then in the install's module folder. The ABI note is
- * read (libelf) before dlopen() runs anything of the file. One loaded module serves many pools; the last pool's end unloads it.
+ * Looks for chimaera_NAME.so in the folders of CHI_REPO_PATH (colons), then in the folder `chimaera` beside the runtime's
+ * library. The ABI note is read (libelf) before dlopen() runs anything of the file. One loaded module serves many pools; the
+ * last pool's end unloads it.
  */
 #ifndef RUNTIME_MODULE_MANAGER_H
 #define RUNTIME_MODULE_MANAGER_H

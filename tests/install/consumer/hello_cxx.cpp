@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hello_cxx.cpp - examples/hello/hello.c once more, in C++
+ */
+#include <chimaera/chimaera.h>
+#include <chimaera/modules/blob.h>
+#include <chimaera/modules/compress.h>
+#include <cstdio>
+#include <memory>
+#include "counter.h"
+
+struct Disconnect {
+	void operator()(chi_client *client) const
+	{
+		chi_client_disconnect(client);
+	}
+};
+
+int main()
+{
+	chi_client *connected = nullptr;
+	chi_pool_spec spec = {};
+	counter_add_task *task = nullptr;
+	uint32_t pool;
+
+	spec.module = "counter";
+	if (chi_client_connect(nullptr, &connected) < 0) {
+		std::fprintf(stderr, "hello_cxx: %s\n", chi_error_text());
+		return 1;
+	}
+	std::unique_ptr<chi_client, Disconnect> client(connected);
+	if (chi_pool_create(client.get(), &spec, &pool) < 0 ||
+	    chi_task_alloc(client.get(), sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), COUNTER_ADD, &task) < 0) {
+		std::fprintf(stderr, "hello_cxx: %s\n", chi_error_text());
+		return 1;
+	}
+	task->amount = 42;
+	if (chi_call(client.get(), task) < 0 || !chi_task_done(task)) {
+		std::fprintf(stderr, "hello_cxx: %s\n", chi_error_text());
+		return 1;
+	}
+	std::printf("total %llu\n", static_cast<unsigned long long>(task->total));
+	chi_task_free(client.get(), task);
+	return 0;
+}
