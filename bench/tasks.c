@@ -29,6 +29,7 @@ struct setup {
 	struct chi_task *tasks[OUTSTANDING_MAX];
 	uint32_t n_tasks;
 	uint32_t next;
+	int (*submit_all)(struct setup *setup);
 };
 
 static int tell(const char *what, int rc)
@@ -242,6 +243,79 @@ static int tasks_64(struct bench *bench, struct bench_result *ret_result)
 	return rc;
 }
 
+/* All 64 in, then all 64 done: one by one, or by one call. */
+static int submit_each(struct setup *setup)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < setup->n_tasks && !rc; i++)
+		rc = submit(setup, i);
+	return rc;
+}
+
+static int submit_together(struct setup *setup)
+{
+	uint32_t n = 0;
+	int rc = 0;
+
+	while (n < setup->n_tasks && (rc >= 0 || rc == -EAGAIN)) {
+		rc = chi_submit_many(setup->runtime.client, (void *const *)setup->tasks + n, setup->n_tasks - n);
+		n += rc > 0 ? (uint32_t)rc : 0;
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int burst(void *arg, uint32_t n)
+{
+	struct setup *setup = arg;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < n && !rc; i += setup->n_tasks) {
+		rc = setup->submit_all(setup);
+		if (!rc)
+			rc = chi_wait_all((void *const *)setup->tasks, setup->n_tasks, HSHM_FOREVER);
+	}
+	return rc;
+}
+
+static int burst_run(void *arg, uint64_t run_ns, struct bench_run *ret_run)
+{
+	int rc = bench_rate_run(burst, arg, RATE_WINDOW, run_ns, ret_run);
+
+	return rc < 0 ? tell("a burst", rc) : 0;
+}
+
+static int bursts(struct bench *bench, int (*submit_all)(struct setup *setup), struct bench_result *ret_result)
+{
+	struct setup setup;
+	int rc = setup_start(bench, CHI_WAIT_BUSY, &setup);
+
+	if (rc < 0)
+		return rc;
+	setup.submit_all = submit_all;
+	ret_result->unit = "tasks/s";
+	for (uint32_t i = 0; i < OUTSTANDING_MAX && !rc; i++)
+		rc = setup_add_task(&setup, sizeof(struct chi_task), BENCH_NOOP);
+	if (!rc)
+		rc = bench_measure(bench, burst_run, &setup, false, ret_result);
+	if (!rc)
+		rc = setup_check(&setup, ret_result->run.n);
+	setup_stop(&setup);
+	return rc;
+}
+
+static int burst_loop(struct bench *bench, struct bench_result *ret_result)
+{
+	ret_result->params = "\"burst\":64,\"submit\":\"one by one\"";
+	return bursts(bench, submit_each, ret_result);
+}
+
+static int burst_many(struct bench *bench, struct bench_result *ret_result)
+{
+	ret_result->params = "\"burst\":64,\"submit\":\"chi_submit_many\"";
+	return bursts(bench, submit_together, ret_result);
+}
+
 /* The same load from 64 clients, a task each: four times as many lanes as a worker keeps hot. */
 static int clients_64(struct bench *bench, struct bench_result *ret_result)
 {
@@ -358,6 +432,8 @@ const struct bench_case bench_task_cases[] = {
 	{ "roundtrip-sleep", "waiting by looking every 10 us: the default", roundtrip_sleep },
 	{ "tasks-1", "tasks per second, one at a time", tasks_1 },
 	{ "tasks-64", "tasks per second, 64 outstanding", tasks_64 },
+	{ "burst-64", "tasks per second, 64 submitted one by one, then waited for", burst_loop },
+	{ "burst-64-many", "the same, each 64 by one chi_submit_many()", burst_many },
 	{ "clients-64", "tasks per second, 64 clients with one outstanding each", clients_64 },
 	{ "blocked", "a subtask that its parent waits for, blocked", blocked },
 	{ "idle", "CPU time of a runtime with 4 workers, a client and a blocked task", idle },

@@ -180,6 +180,19 @@ CHI_API CHI_NODISCARD int chi_buffer_set(struct chi_client *client, struct chi_b
  */
 CHI_API CHI_NODISCARD int chi_submit(struct chi_client *client, void *task);
 
+/**
+ * chi_submit_many - hand many tasks to the runtime, with one look at whether its worker sleeps
+ * @tasks:   borrowed array of task pointers; each task as in chi_submit()
+ * @n_tasks: 0 returns 0
+ *
+ * In order, all by the calling thread's lane. Stops at the first that cannot be submitted: those before it are lent, it
+ * and those behind it are still the caller's. Hand in the rest again: then its error, if it is not that the lane was
+ * full, is the call's.
+ * Threads, fiber: as chi_submit().
+ * Returns: how many were taken, at least 1; or, when the first was not, what chi_submit() says of it.
+ */
+CHI_API CHI_NODISCARD int chi_submit_many(struct chi_client *client, void *const *tasks, uint32_t n_tasks);
+
 /** chi_task_done - has it completed? Acquire: results and buffers may be read then. Threads: any. */
 static inline bool chi_task_done(const void *task)
 {
@@ -205,7 +218,8 @@ CHI_API void chi_cancel(void *task);
  * In a client: by its wait policy (struct chi_client_opts).
  * Threads: any. May switch the fiber: yes.
  * Returns: 0 (done: see task->result), -ETIMEDOUT (the wait ended, not the task: its memory stays lent),
- *          -EOWNERDEAD (the runtime is gone), -EBUSY (another waits for it), -EINVAL (never submitted).
+ *          -EOWNERDEAD (the runtime is gone), -EBUSY (another waits for it), -EINVAL (never submitted; in one of the
+ *          calls below: submitted through different clients).
  */
 CHI_API CHI_NODISCARD int chi_wait(void *task, uint64_t timeout_ns);
 

@@ -179,7 +179,7 @@ static int lane_full(struct process_client *client)
 	return -EAGAIN;
 }
 
-static int client_submit(struct chi_client *base, struct chi_task *task)
+static int client_submit(struct chi_client *base, struct chi_task *task, bool more)
 {
 	struct process_client *client = of(base);
 	const struct hipc_mapping *map = &client->segment.map;
@@ -215,7 +215,8 @@ static int client_submit(struct chi_client *base, struct chi_task *task)
 		given->task = task;
 	}
 
-	rc = chi_task_queue_enqueue(&client->queue, lane, prio, ref);
+	rc = more ? chi_task_queue_push(&client->queue, lane, prio, ref)
+		  : chi_task_queue_enqueue(&client->queue, lane, prio, ref);
 	if (rc < 0) {
 		free(given);
 		return rc == -EAGAIN ? lane_full(client) : rc;
@@ -225,6 +226,19 @@ static int client_submit(struct chi_client *base, struct chi_task *task)
 		chi_given_sweep(&mine->given, client->heap, GIVEN_LOOKS);
 	}
 	return 0;
+}
+
+static void client_ring(struct chi_client *base)
+{
+	struct process_client *client = of(base);
+	uint32_t lane = lane_of_thread(client);
+
+	hshm_fence_seq_cst(); /* all the pushes before, the looks at `armed` after: see chi_task_queue_ring() */
+	for (uint32_t prio = 0; prio < CHI_PRIOS; prio++) {
+		/* acquire: as in client_submit() */
+		if (hshm_load_acquire(&client->lanes[lane * CHI_PRIOS + prio].opened))
+			chi_task_queue_ring(&client->queue, lane, prio);
+	}
 }
 
 /* Threads that share a lane share its word: a wake-up for one wakes all, and each looks at its own task. */
@@ -243,6 +257,7 @@ const struct chi_client_ops chi_process_client_ops = {
 	.locate = client_locate,
 	.usable = client_usable,
 	.submit = client_submit,
+	.ring = client_ring,
 	.alive = client_alive,
 	.park = client_park,
 };

@@ -127,7 +127,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 	return 0;
 }
 
-static int inner_submit(struct chi_client *client, struct chi_task *task)
+static int inner_submit(struct chi_client *client, struct chi_task *task, bool more)
 {
 	struct chi_worker *worker = CHI_CUR_WORKER;
 	struct chi_run_context *context = NULL;
@@ -135,6 +135,7 @@ static int inner_submit(struct chi_client *client, struct chi_task *task)
 	int ret;
 
 	(void)client;
+	(void)more; /* routing tells the worker */
 	if (!worker || !worker->current)
 		return chi_error_set(-EPERM, "only a method can submit through its context's client");
 	ret = make_subtask(worker, task, &context);

@@ -20,8 +20,11 @@ struct chi_client_ops {
 	int (*locate)(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr);
 	/* 0, or -ENOTCONN in a forked child, where tasks are not mapped: asked before one is touched. NULL: always usable */
 	int (*usable)(const struct chi_client *client);
-	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error */
-	int (*submit)(struct chi_client *client, struct chi_task *task);
+	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error. @more: others
+	 * follow at once on this thread, and ring() after them. */
+	int (*submit)(struct chi_client *client, struct chi_task *task, bool more);
+	/* tell the workers of what this thread submitted with @more; NULL: nobody has to be told */
+	void (*ring)(struct chi_client *client);
 	/* 0, -EOWNERDEAD, -ENOTCONN; one system call */
 	int (*alive)(struct chi_client *client);
 	/* the calling thread's parking word and its reference (offset / 4 in the segment); NULL for the inner client */

@@ -96,23 +96,44 @@ int chi_buffer_set(struct chi_client *client, struct chi_buffer *buffer, void *m
 	return 0;
 }
 
-int chi_submit(struct chi_client *client, void *memory)
+static int submit_one(struct chi_client *client, struct chi_task *task, bool more)
 {
-	struct chi_task *task = memory;
-	int ret = check_usable(client);
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	if (task->submitter && !chi_task_done(task))
-		return chi_error_set(-EBUSY, "the task is in flight already");
+		return chi_task_submitter(task) == client
+			       ? chi_error_set(-EBUSY, "the task is in flight already")
+			       : chi_error_set(-EINVAL, "the task is in flight through another client");
 	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
 	hshm_store_relaxed(&task->completion, CHI_COMPLETION_PENDING);
 	hshm_store_relaxed(&task->cancel, 0);
 	task->submitter = (uint64_t)(uintptr_t)client;
-	ret = client->ops->submit(client, task);
+	ret = client->ops->submit(client, task, more);
 	if (ret < 0)
 		task->submitter = 0;
 	return ret;
+}
+
+int chi_submit(struct chi_client *client, void *memory)
+{
+	int ret = check_usable(client);
+
+	return ret < 0 ? ret : submit_one(client, memory, false);
+}
+
+int chi_submit_many(struct chi_client *client, void *const *tasks, uint32_t n_tasks)
+{
+	uint32_t n_max = n_tasks < INT32_MAX ? n_tasks : INT32_MAX, n = 0;
+	int ret = check_usable(client);
+
+	while (ret == 0 && n < n_max) {
+		ret = submit_one(client, tasks[n], true);
+		if (ret == 0)
+			n++;
+	}
+	if (n && client->ops->ring)
+		client->ops->ring(client);
+	return n ? (int)n : ret;
 }
 
 void chi_cancel(void *memory)

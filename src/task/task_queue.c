@@ -29,11 +29,19 @@
 
 #include "task/lane.h"
 
-static void ring_lane_bell(const struct chi_lane_bell *bell)
+int chi_task_queue_push(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
 {
-	/* The fence: the push before, the load of `armed` after (Dekker with the worker's store of `armed`, fence, second
-	 * look at the ring). Relaxed load: the fence orders it. */
-	hshm_fence_seq_cst();
+	struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&queue->queue, lane, prio);
+
+	return hipc_mpsc_enqueue(&ring, ref);
+}
+
+void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio)
+{
+	const struct chi_lane_bell *bell = &queue->bells[lane * queue->queue.n_prios + prio];
+
+	/* relaxed: the caller's fence orders it behind the pushes (Dekker with the worker's store of `armed`, fence, second
+	 * look at the ring) */
 	if (hshm_load_relaxed(bell->armed)) {
 		/* fails only when the counter is full: then the lane has been rung often enough */
 		(void)eventfd_write(bell->fd, 1);
@@ -42,22 +50,23 @@ static void ring_lane_bell(const struct chi_lane_bell *bell)
 
 int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
 {
-	uint32_t index = lane * queue->queue.n_prios + prio;
 	int ret;
 
 #if CHIMAERA_RUNTIME
 	if (queue->active_queues) {
-		ret = hipc_mpsc_enqueue(&queue->lanes[index]->ring, ref);
+		struct chi_lane *to = queue->lanes[lane * queue->queue.n_prios + prio];
+
+		ret = hipc_mpsc_enqueue(&to->ring, ref);
 		if (ret == 0)
-			chi_lane_activate(queue->lanes[index], queue->active_queues);
+			chi_lane_activate(to, queue->active_queues);
 		return ret;
 	}
 #endif
-	struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&queue->queue, lane, prio);
-
-	ret = hipc_mpsc_enqueue(&ring, ref);
-	if (ret == 0)
-		ring_lane_bell(&queue->bells[index]);
+	ret = chi_task_queue_push(queue, lane, prio, ref);
+	if (ret == 0) {
+		hshm_fence_seq_cst(); /* the push before, the look at `armed` after */
+		chi_task_queue_ring(queue, lane, prio);
+	}
 	return ret;
 }
 

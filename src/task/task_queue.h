@@ -44,6 +44,11 @@ struct chi_task_queue {
  */
 int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 
+/* The two halves of it for a process queue, so that many pushes share one look: publish; and, behind
+ * hshm_fence_seq_cst(), ring the lane's eventfd when it is armed. */
+int chi_task_queue_push(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
+void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
+
 /* chi_task_queue_dequeue - the oldest reference, or 0: empty. Threads: the lane's worker. */
 uint32_t chi_task_queue_dequeue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
 

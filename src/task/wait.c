@@ -154,9 +154,12 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 
 static int wait_for(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
-	for (uint32_t i = 0; i < n_tasks; i++)
+	for (uint32_t i = 0; i < n_tasks; i++) {
 		if (!chi_task_submitter(tasks[i]))
 			return chi_error_set(-EINVAL, "wait for a task that was not submitted");
+		if (chi_task_submitter(tasks[i]) != chi_task_submitter(tasks[0]))
+			return chi_error_set(-EINVAL, "one wait for tasks of two clients");
+	}
 #if CHIMAERA_RUNTIME
 	struct chi_worker *worker = CHI_CUR_WORKER;
 

@@ -90,6 +90,27 @@ static void armed_lane_is_rung_and_a_hot_one_is_not(void **state)
 	assert_int_equal(eventfd_read(fixture->fake.eventfd, &rings), 0);
 }
 
+static void many_of_both_priorities_ring_each_armed_lane_once(void **state)
+{
+	struct fixture *fixture = *state;
+	hshm_au32 *armed = (hshm_au32 *)((char *)fixture->fake.main.map.base + chi_main_armed_offset(0));
+	void *tasks[FAKE_DEPTH];
+	eventfd_t rings;
+
+	/* the fake has one armed word and one eventfd for all lanes */
+	hshm_store_relaxed(armed, 1);
+	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
+		tasks[i] = new_task(fixture->client, i % 2 ? CHI_TASK_HIGH_LATENCY : 0);
+	assert_int_equal(chi_submit_many(fixture->client, tasks, FAKE_DEPTH), FAKE_DEPTH);
+	assert_int_equal(eventfd_read(fixture->fake.eventfd, &rings), 0);
+	assert_int_equal(rings, 2);
+	hshm_store_relaxed(armed, 0);
+	for (uint32_t i = 0; i < FAKE_DEPTH; i++)
+		tasks[i] = new_task(fixture->client, 0);
+	assert_int_equal(chi_submit_many(fixture->client, tasks, FAKE_DEPTH), FAKE_DEPTH / 2);
+	assert_int_equal(eventfd_read(fixture->fake.eventfd, &rings), -1);
+}
+
 static void memory_that_is_not_the_clients_is_refused(void **state)
 {
 	struct fixture *fixture = *state;
@@ -127,7 +148,7 @@ static void queue_and_parking_words_cannot_be_lent(void **state)
 		(struct chi_task *)((char *)park - (uint64_t)park_ref * 4 + chi_client_queue_offset(FAKE_LANES));
 
 	assert_int_equal(chi_buffer_set(fixture->client, &buffer, park, 4, CHI_BUFFER_OUT), -EFAULT);
-	assert_int_equal(fixture->client->ops->submit(fixture->client, on_queue), -EINVAL);
+	assert_int_equal(fixture->client->ops->submit(fixture->client, on_queue, false), -EINVAL);
 }
 
 static void parking_word_is_the_lanes_and_its_reference_names_it(void **state)
@@ -425,6 +446,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(submitted_tasks_arrive_in_order_at_their_priority),
 		CASE(armed_lane_is_rung_and_a_hot_one_is_not),
+		CASE(many_of_both_priorities_ring_each_armed_lane_once),
 		CASE(memory_that_is_not_the_clients_is_refused),
 		CASE(queue_and_parking_words_cannot_be_lent),
 		CASE(parking_word_is_the_lanes_and_its_reference_names_it),

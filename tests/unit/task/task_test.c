@@ -233,6 +233,62 @@ static void a_buffer_outside_the_clients_memory_returns_efault(void **state)
 	assert_int_equal(chi_buffer_set(&fake.client, &buffer, fake.arena, sizeof(fake.arena), CHI_BUFFER_IN), 0);
 }
 
+static void many_are_submitted_in_order_and_rung_once(void **state)
+{
+	void *tasks[3] = { new_task(), new_task(), new_task() };
+
+	(void)state;
+	assert_int_equal(chi_submit_many(&fake.client, tasks, 3), 3);
+	assert_int_equal(fake.n_submitted, 3);
+	assert_ptr_equal(fake.last, tasks[2]);
+	assert_int_equal(fake.n_rings, 1);
+	assert_int_equal(fake.n_unrung, 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(chi_task_free(&fake.client, tasks[i]), -EBUSY);
+		complete(tasks[i], 0);
+		assert_int_equal(chi_task_free(&fake.client, tasks[i]), 0);
+	}
+}
+
+static void many_stop_at_the_first_that_finds_no_room(void **state)
+{
+	void *tasks[3] = { new_task(), new_task(), new_task() };
+
+	(void)state;
+	fake.n_room = 2;
+	assert_int_equal(chi_submit_many(&fake.client, tasks, 3), 2);
+	assert_int_equal(fake.n_unrung, 0);
+	assert_int_equal(chi_submit_many(&fake.client, tasks + 2, 1), -EAGAIN);
+	/* the third is still the caller's */
+	assert_int_equal(chi_task_free(&fake.client, tasks[2]), 0);
+	for (int i = 0; i < 2; i++) {
+		complete(tasks[i], 0);
+		assert_int_equal(chi_task_free(&fake.client, tasks[i]), 0);
+	}
+}
+
+static void many_stop_at_a_task_that_is_in_flight(void **state)
+{
+	struct wide_task *task = new_task();
+	void *twice[2] = { task, task };
+
+	(void)state;
+	assert_int_equal(chi_submit_many(&fake.client, twice, 2), 1);
+	assert_int_equal(fake.n_submitted, 1);
+	assert_int_equal(chi_submit_many(&fake.client, twice, 2), -EBUSY);
+	complete(task, 0);
+	assert_int_equal(chi_task_free(&fake.client, task), 0);
+}
+
+static void many_of_none_are_none(void **state)
+{
+	(void)state;
+	assert_int_equal(chi_submit_many(&fake.client, NULL, 0), 0);
+	assert_int_equal(fake.n_rings, 0);
+	fake.usable_error = -ENOTCONN;
+	assert_int_equal(chi_submit_many(&fake.client, NULL, 0), -ENOTCONN);
+}
+
 static void call_returns_the_tasks_result(void **state)
 {
 	struct wide_task *task = new_task();
@@ -293,6 +349,10 @@ int main(void)
 		cmocka_unit_test_setup(cancel_sets_the_word_and_nothing_else, set_up),
 		cmocka_unit_test_setup(a_buffer_needs_known_flags, set_up),
 		cmocka_unit_test_setup(a_buffer_outside_the_clients_memory_returns_efault, set_up),
+		cmocka_unit_test_setup(many_are_submitted_in_order_and_rung_once, set_up),
+		cmocka_unit_test_setup(many_stop_at_the_first_that_finds_no_room, set_up),
+		cmocka_unit_test_setup(many_stop_at_a_task_that_is_in_flight, set_up),
+		cmocka_unit_test_setup(many_of_none_are_none, set_up),
 		cmocka_unit_test_setup(call_returns_the_tasks_result, set_up),
 		cmocka_unit_test_setup(call_tries_again_while_the_lane_is_full, set_up),
 		cmocka_unit_test_setup(call_ends_when_the_lane_is_full_and_nobody_empties_it, set_up),

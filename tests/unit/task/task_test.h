@@ -31,7 +31,9 @@
 struct fake_client {
 	struct chi_client client; /* first */
 	int usable_error, alloc_error, submit_error, alive_error;
-	uint32_t n_full;   /* so many submits find the lane full */
+	uint32_t n_full; /* so many submits find the lane full */
+	uint32_t n_room; /* 0: no limit; else submits beyond it find the lane full */
+	uint32_t n_rings, n_unrung;
 	uint32_t n_blocks; /* allocated and not freed */
 	uint32_t n_submitted;
 	uint32_t n_alive;	  /* how often somebody asked */
@@ -81,7 +83,7 @@ static inline int fake_usable(const struct chi_client *client)
 	return fake_of(client)->usable_error;
 }
 
-static inline int fake_submit(struct chi_client *client, struct chi_task *task)
+static inline int fake_submit(struct chi_client *client, struct chi_task *task, bool more)
 {
 	struct fake_client *fake = fake_of(client);
 
@@ -89,8 +91,10 @@ static inline int fake_submit(struct chi_client *client, struct chi_task *task)
 		fake->n_full--;
 		return -EAGAIN;
 	}
-	if (fake->submit_error)
-		return fake->submit_error;
+	if (fake->submit_error || (fake->n_room && fake->n_submitted == fake->n_room))
+		return fake->submit_error ? fake->submit_error : -EAGAIN;
+	if (more)
+		fake->n_unrung++;
 	fake->n_submitted++;
 	fake->last = task;
 	if (fake->done_at_once) {
@@ -99,6 +103,12 @@ static inline int fake_submit(struct chi_client *client, struct chi_task *task)
 		hshm_store_release(&task->completion, CHI_COMPLETION_DONE);
 	}
 	return 0;
+}
+
+static inline void fake_ring(struct chi_client *client)
+{
+	fake_of(client)->n_rings++;
+	fake_of(client)->n_unrung = 0;
 }
 
 static inline int fake_alive(struct chi_client *client)
@@ -119,6 +129,7 @@ static const struct chi_client_ops fake_ops = {
 	.locate = fake_locate,
 	.usable = fake_usable,
 	.submit = fake_submit,
+	.ring = fake_ring,
 	.alive = fake_alive,
 	.park = fake_park,
 };

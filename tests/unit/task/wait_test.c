@@ -98,6 +98,20 @@ static void a_task_that_was_not_submitted_returns_einval(void **state)
 	assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), -EINVAL);
 }
 
+static void one_wait_for_tasks_of_two_clients_returns_einval(void **state)
+{
+	struct fake_client other;
+
+	(void)state;
+	fake_init(&other, CHI_WAIT_SLEEP);
+	complete(&fixture.tasks[1]);
+	assert_int_equal(chi_submit(&other.client, &fixture.tasks[1]), 0);
+	assert_int_equal(chi_wait_all(fixture.pointers, 2, 0), -EINVAL);
+	assert_int_equal(chi_wait_any(fixture.pointers, 2, 0), -EINVAL);
+	assert_int_equal(chi_submit(&fixture.fake.client, &fixture.tasks[1]), -EINVAL);
+	assert_int_equal(chi_wait(&fixture.tasks[1], 0), -ETIMEDOUT);
+}
+
 static void all_of_none_are_done_and_any_of_none_is_einval(void **state)
 {
 	(void)state;
@@ -383,6 +397,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(a_task_that_was_not_submitted_returns_einval, set_up),
+		cmocka_unit_test_setup(one_wait_for_tasks_of_two_clients_returns_einval, set_up),
 		cmocka_unit_test(all_of_none_are_done_and_any_of_none_is_einval),
 		cmocka_unit_test(what_is_done_is_found_without_waiting),
 		cmocka_unit_test(wait_any_gives_the_index_of_the_one_that_is_done),
