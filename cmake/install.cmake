@@ -65,7 +65,15 @@ endif()
 # ---- documents -------------------------------------------------------------------------------------------------------
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/docs/chimaera.yaml DESTINATION ${doc_dir})
-file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-9])
+
+set(man_dir ${PROJECT_SOURCE_DIR}/docs/man)
+file(GLOB api_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/chimaera/*.h)
+add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/libchimaera.3 VERBATIM DEPENDS ${man_dir}/libchimaera.3.sh ${api_headers}
+	COMMAND ${man_dir}/libchimaera.3.sh > ${CMAKE_BINARY_DIR}/libchimaera.3)
+add_custom_target(man_pages ALL DEPENDS ${CMAKE_BINARY_DIR}/libchimaera.3)
+
+file(GLOB pages CONFIGURE_DEPENDS ${man_dir}/*.[1-9])
+list(APPEND pages ${CMAKE_BINARY_DIR}/libchimaera.3)
 foreach(page ${pages})
 	string(REGEX REPLACE "^.*\\." "" section ${page})
 	if(section EQUAL 1 AND NOT TARGET chimaera_tool)
@@ -75,7 +83,7 @@ foreach(page ${pages})
 endforeach()
 
 # what ./dev install builds
-add_custom_target(installed DEPENDS ${libraries} ${chimaera_modules})
+add_custom_target(installed DEPENDS ${libraries} ${chimaera_modules} man_pages)
 if(TARGET chimaera_tool)
 	add_dependencies(installed chimaera_tool)
 endif()

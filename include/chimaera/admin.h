@@ -94,14 +94,19 @@ CHI_API CHI_NODISCARD int chi_pool_create(struct chi_client *client, const struc
 					  uint32_t *ret_pool_id);
 
 /**
- * chi_pool_destroy - tasks in flight end first; later ones get -ENOENT, and the name is free at once
+ * chi_pool_destroy - take a pool away: tasks in flight end first; later ones get -ENOENT, and the name is free at once
  *
  * Returns: 0, -ENOENT, -EPERM (admin), -EBUSY (asked by a task of that pool, or one that such a task waits for), or as
  *          chi_call().
  */
 CHI_API CHI_NODISCARD int chi_pool_destroy(struct chi_client *client, uint32_t pool_id);
 
-/** chi_pool_list - Returns how many there are (may be more than @n_max; so many were written), or a negative errno. */
+/**
+ * chi_pool_list - the pools there are
+ * @ret_pools: out; room for @n_max
+ *
+ * Returns: how many there are (when more than @n_max, so many were written), or a negative errno.
+ */
 CHI_API CHI_NODISCARD int chi_pool_list(struct chi_client *client, struct chi_pool_info *ret_pools, uint32_t n_max);
 
 /**

@@ -53,13 +53,6 @@ CHI_API void chi_client_disconnect(struct chi_client *client);
 /** chi_client_alive - does the runtime live? One system call. Returns 0, -EOWNERDEAD, -ENOTCONN (child of a fork). */
 CHI_API int chi_client_alive(struct chi_client *client);
 
-/**
- * chi_client_runtime_info - who is at the other side, and what it has counted
- * @ret_info: out. The counters are read while they move: each is right, their sum may be torn.
- *
- * Threads: any. May switch the fiber: no.
- * Returns: 0, -ENOTCONN.
- */
 struct chi_runtime_info {
 	int32_t pid;
 	uint32_t n_workers;
@@ -67,6 +60,14 @@ struct chi_runtime_info {
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 	struct chi_worker_counters workers[CHI_WORKERS_MAX];
 };
+
+/**
+ * chi_client_runtime_info - who is at the other side, and what it has counted
+ * @ret_info: out. The counters are read while they move: each is right, their sum may be torn.
+ *
+ * Threads: any. May switch the fiber: no.
+ * Returns: 0, -ENOTCONN.
+ */
 CHI_API CHI_NODISCARD int chi_client_runtime_info(struct chi_client *client, struct chi_runtime_info *ret_info);
 
 CHI_END_DECLS

@@ -98,6 +98,8 @@ enum chi_queue_flag {
 	CHI_QUEUE_HIGH_LATENCY = 1u << 0, /* its lanes go to the high-latency workers */
 };
 
+#define CHI_QUEUES_MAX 8u
+
 /**
  * chi_container_create_local_queue - give a container lanes of its own
  * @queue_id: below CHI_QUEUES_MAX; each once
@@ -107,18 +109,25 @@ enum chi_queue_flag {
  * From create() only. A container that makes none gets queue 0 (low latency) and 1 (high latency), one lane each.
  * Returns: 0, -EEXIST, -EINVAL, -ENOMEM.
  */
-#define CHI_QUEUES_MAX 8u
 CHI_API CHI_NODISCARD int chi_container_create_local_queue(struct chi_container *container, uint32_t queue_id,
 							   uint32_t n_lanes, uint32_t flags);
 
 /** chi_container_lane_by_hash - the lane of a queue that a hash falls on; 0 when the queue does not exist. */
 CHI_API uint32_t chi_container_lane_by_hash(const struct chi_container *container, uint32_t queue_id, uint64_t hash);
 
-/** The module's own state, its ids, and how many containers the pool has. Threads: any. */
+/** chi_container_set_state - keep the module's own state of a container; the module frees it in destroy(). Threads: any. */
 CHI_API void chi_container_set_state(struct chi_container *container, void *state);
+
+/** chi_container_state - what was set; NULL at first. Threads: any. */
 CHI_API void *chi_container_state(const struct chi_container *container);
+
+/** chi_container_id - its number in the pool, from 0: what CHI_DOMAIN_GLOBAL_ID names. Threads: any. */
 CHI_API uint32_t chi_container_id(const struct chi_container *container);
+
+/** chi_container_pool_id - the id of its pool. Threads: any. */
 CHI_API uint32_t chi_container_pool_id(const struct chi_container *container);
+
+/** chi_container_count - how many containers its pool has. Threads: any. */
 CHI_API uint32_t chi_container_count(const struct chi_container *container);
 
 /** chi_container_client - what create() and destroy() pass to chi_submit() and chi_alloc(). */
@@ -146,11 +155,11 @@ struct chi_mutex {
 	void *fifo;
 };
 
-/** chi_mutex_lock - May switch the fiber: yes. In a method (or create/destroy) only. Not recursive. */
+/** chi_mutex_lock - take it, when it is free. May switch the fiber: yes. In a method (or create/destroy) only. Not recursive. */
 CHI_API void chi_mutex_lock(struct chi_mutex *mutex);
-/** chi_mutex_trylock - Returns true when it is ours. May switch the fiber: no. */
+/** chi_mutex_trylock - take it if it is free. Returns true when it is ours. May switch the fiber: no. */
 CHI_API CHI_NODISCARD bool chi_mutex_trylock(struct chi_mutex *mutex);
-/** chi_mutex_unlock - by the task that locked it. May switch the fiber: no. */
+/** chi_mutex_unlock - hand it over, or free it; by the task that locked it. May switch the fiber: no. */
 CHI_API void chi_mutex_unlock(struct chi_mutex *mutex);
 
 /* ---- logs ---- */

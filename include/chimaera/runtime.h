@@ -57,7 +57,7 @@ CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const 
  */
 CHI_API int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t *ret_n_given_up);
 
-/** chi_runtime_name - as configured. Lent until chi_runtime_stop(). Threads: any. */
+/** chi_runtime_name - the name, as configured. Lent until chi_runtime_stop(). Threads: any. */
 CHI_API const char *chi_runtime_name(const struct chi_runtime *runtime);
 
 /** chi_runtime_socket - the path where other processes reach it, or NULL: it does not listen. Lent until chi_runtime_stop(). */

@@ -144,7 +144,7 @@ CHI_API CHI_NODISCARD int chi_task_alloc(struct chi_client *client, uint32_t siz
 CHI_API int chi_task_free(struct chi_client *client, void *task);
 
 /**
- * chi_alloc / chi_free - memory that can be lent to tasks as buffers
+ * chi_alloc - memory that can be lent to tasks as buffers
  * @ret_memory: out, aligned to 64 bytes, not zeroed; release with chi_free()
  *
  * For a client in its segment, for a method in the runtime's private memory.
@@ -152,6 +152,8 @@ CHI_API int chi_task_free(struct chi_client *client, void *task);
  * Returns: 0, -ENOMEM, -EINVAL (size 0), -ENOTCONN.
  */
 CHI_API CHI_NODISCARD int chi_alloc(struct chi_client *client, uint64_t size_bytes, void *ret_memory);
+
+/** chi_free - give memory of chi_alloc() back; NULL is accepted. Threads: any. May switch the fiber: no. */
 CHI_API void chi_free(struct chi_client *client, void *memory);
 
 /**

@@ -32,15 +32,17 @@ struct hipc_multi_mpsc_queue {
 HSHM_API size_t hipc_multi_mpsc_queue_bytes(uint32_t n_lanes, uint32_t n_prios, uint32_t depth, uint32_t header_bytes);
 
 /**
- * hipc_multi_mpsc_queue_init / _attach - write empty queues into memory and describe them / only describe them
+ * hipc_multi_mpsc_queue_init - write empty queues into memory, and describe them
  * @memory:    lent until nobody uses the queue; aligned to 128
  * @ret_queue: out; nothing to release
  *
- * Threads: init by one, before anyone attaches. May switch the fiber: no.
+ * Threads: one, before anyone attaches. May switch the fiber: no.
  * Returns: 0, -EINVAL.
  */
 HSHM_API HSHM_NODISCARD int hipc_multi_mpsc_queue_init(void *memory, uint32_t n_lanes, uint32_t n_prios, uint32_t depth,
 						       uint32_t header_bytes, struct hipc_multi_mpsc_queue *ret_queue);
+
+/** hipc_multi_mpsc_queue_attach - describe queues that somebody else has written; as hipc_multi_mpsc_queue_init(). Threads: any. */
 HSHM_API HSHM_NODISCARD int hipc_multi_mpsc_queue_attach(void *memory, uint32_t n_lanes, uint32_t n_prios,
 							 uint32_t depth, uint32_t header_bytes,
 							 struct hipc_multi_mpsc_queue *ret_queue);

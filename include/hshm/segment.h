@@ -89,21 +89,30 @@ HSHM_API void hshm_segment_close(struct hshm_segment *segment);
  */
 HSHM_API HSHM_NODISCARD int hshm_segment_reserve(struct hshm_segment *segment, uint64_t offset, uint64_t size_bytes);
 
-/**
- * hshm_fds_send / hshm_fds_receive - one message with file descriptors over a SOCK_SEQPACKET socket
- * @socket:   borrowed
- * @bytes:    borrowed; the message
- * @fds:      borrowed when sent; taken by the caller (CLOEXEC) when received
- * @n_fds:    at most HSHM_FDS_MAX
- * @ret_n_fds: out; how many came. A message with more than @fds_max has the rest closed and is -EPROTO.
- *
- * Never raise SIGPIPE. Retry on EINTR. Threads: one sender and one receiver at a time.
- * Returns: bytes sent or received; 0 on receive: the peer hung up; -EAGAIN (non-blocking socket), -EPIPE,
- *          -ECONNRESET, -EPROTO (truncated), -EMSGSIZE, -EINVAL.
- */
 #define HSHM_FDS_MAX 16
+
+/**
+ * hshm_fds_send - one message with file descriptors over a SOCK_SEQPACKET socket
+ * @socket: borrowed
+ * @bytes:  borrowed; the message
+ * @fds:    borrowed
+ * @n_fds:  at most HSHM_FDS_MAX
+ *
+ * Never raises SIGPIPE. Retries on EINTR. Threads: one sender at a time.
+ * Returns: bytes sent, -EAGAIN (non-blocking socket), -EPIPE, -ECONNRESET, -EMSGSIZE, -EINVAL.
+ */
 HSHM_API HSHM_NODISCARD long hshm_fds_send(int socket, const void *bytes, size_t size_bytes, const int *fds,
 					   uint32_t n_fds);
+
+/**
+ * hshm_fds_receive - the next message that hshm_fds_send() sent
+ * @bytes:     out
+ * @fds:       out; to be closed by the caller (they are CLOEXEC)
+ * @ret_n_fds: out; how many came. A message with more than @fds_max has all closed and is -EPROTO.
+ *
+ * Retries on EINTR. Threads: one receiver at a time.
+ * Returns: bytes received, 0 (the peer hung up), -EAGAIN (non-blocking socket), -ECONNRESET, -EPROTO (truncated).
+ */
 HSHM_API HSHM_NODISCARD long hshm_fds_receive(int socket, void *bytes, size_t size_max, int *fds, uint32_t fds_max,
 					      uint32_t *ret_n_fds);
 

@@ -53,6 +53,7 @@ struct hshm_thread_model {
 #define HSHM_THREAD_INDEX_MAX  4096u
 #define HSHM_THREAD_INDEX_NONE UINT32_MAX
 
+/** HSHM_THREAD_MODEL - the table in use. Borrowed, for ever. Threads: any. */
 HSHM_API extern const struct hshm_thread_model *const HSHM_THREAD_MODEL;
 
 HSHM_END_DECLS

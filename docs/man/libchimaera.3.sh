@@ -1,0 +1,97 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# libchimaera.3.sh - write the page libchimaera(3): what the headers say, in one line for each function
+set -euo pipefail
+cd "$(dirname "$0")/../../include"
+
+# functions HEADER: an item for each documented one; the first part of its first sentence
+functions() {
+	awk '/^\/\*\*/ { begun = 1 }
+		begun && match($0, /(\/\*\*| \*) chi_[a-z_]+ - /) {
+			name = substr($0, RSTART, RLENGTH)
+			gsub(/[^a-z_]/, "", name)
+			text = substr($0, RSTART + RLENGTH)
+			sub(/ *\*\/$/, "", text)
+			sub(/(;|:|\. |\.$).*/, "", text)
+			gsub(/@/, "", text)
+			printf ".It Fn %s\n%s\n", name, text
+			begun = 0
+		}' "chimaera/$1"
+}
+
+cat <<'PAGE'
+.\" SPDX-License-Identifier: BSD-3-Clause
+.Dd November 24, 2026
+.Dt LIBCHIMAERA 3
+.Os
+.Sh NAME
+.Nm libchimaera
+.Nd hand tasks to a Chimaera runtime, or be one
+.Sh LIBRARY
+.Bl -tag -width libchimaera-runtime -compact
+.It Sy libchimaera
+the calls of a client
+.Pq Li pkg-config --libs chimaera
+.It Sy libchimaera-runtime
+the same calls, and the runtime itself
+.Pq Li pkg-config --libs chimaera-runtime
+.El
+.Pp
+A program links one of the two.
+A module links neither.
+.Sh SYNOPSIS
+.In chimaera/chimaera.h
+.In chimaera/runtime.h
+.In chimaera/module.h
+.Sh DESCRIPTION
+This is the API at a glance.
+The reference is the headers: for each function they tell who owns what, from which threads it may be called, whether it may
+switch the fiber, and which errors it returns.
+.Pp
+All names begin with
+.Sy chi_ .
+The shared-memory floor below it, with
+.Sy hipc_
+and
+.Sy hshm_ ,
+is in
+.In hshm/*.h .
+PAGE
+
+section() {
+	printf '.Ss %s\n.In chimaera/%s\n.Bl -tag -width Ds\n' "$2" "$1"
+	functions "$1"
+	echo ".El"
+}
+section client.h "Reach a runtime"
+section task.h "Tasks: make, submit, wait"
+section admin.h "Pools"
+section runtime.h "The runtime in your own process"
+section module.h "For methods of a module"
+
+cat <<'PAGE'
+.Sh RETURN VALUES
+Functions that can fail return 0 or a count, or a negative
+.Va errno .
+.Fn chi_error_text
+has the cause in words, for the calling thread.
+Those that callers act upon:
+.Bl -tag -width EOWNERDEAD
+.It Er EAGAIN
+The lane is full; nothing is lost, try again.
+.It Er EOWNERDEAD
+The runtime is gone.
+.It Er ENOTCONN
+The handle was made before a
+.Xr fork 2 .
+.It Er EPROTO
+The other side has another version.
+.It Er ECANCELED , ETIMEDOUT
+The task was cancelled; the wait ended, and not the task.
+.El
+.Sh SEE ALSO
+.Xr chimaera 1 ,
+.Xr chimaera.yaml 5 ,
+.Xr chimaera 7
+PAGE
