@@ -18,6 +18,7 @@ static const struct command {
 } commands[] = {
 	{ "start", command_start, "run a runtime that other processes can use" },
 	{ "stop", command_stop, "ask a runtime to end, and wait until it has" },
+	{ "config", command_config, "show the configuration that a start would have, and where each value is from" },
 	{ "status", command_status, "show a runtime's workers and pools" },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -30,35 +31,6 @@ static void print_usage(FILE *out)
 	fprintf(out, "\n`chimaera COMMAND --help' tells a command's options. Also: --help, --version.\n"
 		     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n");
 }
-
-int parse_arguments(const struct argp *argp, int argc, char **argv, void *input)
-{
-	argp_err_exit_status = EXIT_USAGE;
-	return argp_parse(argp, argc, argv, 0, NULL, input) ? EXIT_USAGE : EXIT_OK;
-}
-
-static error_t parse_name(int key, char *value, struct argp_state *state)
-{
-	switch (key) {
-	case 'n':
-		*(const char **)state->input = value;
-		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is too much", value);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
-
-const struct argp name_argp = {
-	.options =
-		(const struct argp_option[]){
-			{ "name", 'n', "NAME", 0, "Name of the runtime ($CHIMAERA_NAME, else \"default\")", 0 },
-			{ 0 },
-		},
-	.parser = parse_name,
-};
 
 const char *shown_name(const char *name)
 {

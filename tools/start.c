@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -16,17 +17,18 @@
 #include <chimaera/runtime.h>
 #include <hshm/clock.h>
 
+#include "options.h"
+
 struct arguments {
 	bool foreground;
-	const char *config_file;
 	const char *name;
+	struct config_options config;
 };
 
 enum { OPTION_FOREGROUND = 0x100 };
 
 static const struct argp_option options[] = {
 	{ "foreground", OPTION_FOREGROUND, NULL, 0, "Stay in the foreground: the only way so far", 0 },
-	{ "config", 'c', "FILE", 0, "Configuration (YAML); every key has a default", 0 },
 	{ 0 },
 };
 
@@ -34,15 +36,14 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 
+	(void)value;
 	switch (key) {
 	case OPTION_FOREGROUND:
 		arguments->foreground = true;
 		return 0;
-	case 'c':
-		arguments->config_file = value;
-		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &arguments->name;
+		state->child_inputs[1] = &arguments->config;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -52,7 +53,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
-	.children = NAME_CHILD,
+	.children = NAME_CONFIG_CHILDREN,
 	.doc = "Run a runtime that other processes can use.\v"
 	       "It is ready when it says so on its standard output. SIGTERM, SIGINT and `chimaera stop' let tasks in "
 	       "flight end, up to stop_timeout_ms of the configuration.",
@@ -135,6 +136,7 @@ static void raise_descriptor_limit(void)
 int command_start(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
+	struct chi_runtime_opts opts;
 	struct chi_runtime *runtime;
 	sigset_t signals;
 	int error = parse_arguments(&argp, argc, argv, &arguments);
@@ -148,9 +150,9 @@ int command_start(int argc, char **argv)
 	}
 	block_signals(&signals);
 	raise_descriptor_limit();
-	error = chi_runtime_start(
-		&CHI_RUNTIME_OPTS(.listen = true, .config_file = arguments.config_file, .name = arguments.name),
-		&runtime);
+	opts = runtime_opts(&arguments.config, arguments.name);
+	error = chi_runtime_start(&opts, &runtime);
+	free(arguments.config.settings);
 	if (error) {
 		fprintf(stderr, "chimaera: cannot start: %s\n",
 			*chi_error_text() ? chi_error_text() : strerror(-error));

@@ -15,6 +15,7 @@
 #include <chimaera/counters.h>
 #include <hshm/clock.h>
 
+#include "options.h"
 #include "output.h"
 
 struct arguments {

@@ -15,6 +15,8 @@
 #include <hshm/clock.h>
 #include <hshm/thread_model.h>
 
+#include "options.h"
+
 #define LOOK_EVERY_US 10000u
 #define DOT_EVERY_NS  HSHM_NSEC_PER_SEC
 

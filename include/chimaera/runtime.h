@@ -17,11 +17,13 @@ CHI_BEGIN_DECLS
 struct chi_runtime; /* opaque */
 
 struct chi_runtime_opts {
-	uint32_t size;		 /* sizeof at the caller's compile time */
-	bool listen;		 /* accept other processes under the configured name; else only this process */
-	const char *config_file; /* chimaera.yaml; NULL = built-in defaults */
-	const char *config_text; /* YAML text instead of a file; for tests and small programs */
-	const char *name;	 /* overrides the configuration's name */
+	uint32_t size;		     /* sizeof at the caller's compile time */
+	bool listen;		     /* accept other processes under the configured name; else only this process */
+	const char *config_file;     /* chimaera.yaml; NULL = built-in defaults */
+	const char *config_text;     /* YAML text instead of a file; for tests and small programs */
+	const char *name;	     /* overrides the configuration's name */
+	bool environment;	     /* let variables such as CHIMAERA_WORKERS_COUNT override the file */
+	const char *const *settings; /* "KEY=VALUE" ..., the last one NULL: override file and environment */
 };
 #define CHI_RUNTIME_OPTS(...) ((struct chi_runtime_opts){ .size = sizeof(struct chi_runtime_opts), __VA_ARGS__ })
 
@@ -71,6 +73,31 @@ CHI_API bool chi_runtime_stop_requested(const struct chi_runtime *runtime);
 
 /** chi_runtime_wait_stop - sleep until a stop is asked for or @timeout_ns passed. Returns 0 or -ETIMEDOUT. */
 CHI_API int chi_runtime_wait_stop(struct chi_runtime *runtime, uint64_t timeout_ns);
+
+/* One key of the configuration. All texts are lent until the function that got them returns. */
+struct chi_config_value {
+	const char *key;    /* "workers.count" */
+	const char *value;  /* as YAML in one line; but for plain words, such as info, it is JSON, too */
+	const char *source; /* "default", "chimaera.yaml:3:14", "environment CHIMAERA_NAME", "--set name", "--name" */
+	const char *default_value; /* as value */
+	const char *unit;	   /* "" = none */
+	const char *allowed;	   /* "0..64" */
+	const char *meaning;
+	const char *variable; /* of the environment */
+	bool live;	      /* a daemon takes a change at SIGHUP; others need a restart */
+};
+typedef void chi_runtime_config_fn(const struct chi_config_value *value, void *arg);
+
+/**
+ * chi_runtime_config - the configuration that chi_runtime_start() would use with these options
+ * @opts: borrowed; NULL = all defaults
+ * @fn:   called for each key, in the order of the documentation, before this returns
+ * @arg:  for @fn
+ *
+ * Threads: any. May switch the fiber: no.
+ * Returns: 0, or as chi_runtime_start() for a configuration that is refused.
+ */
+CHI_API CHI_NODISCARD int chi_runtime_config(const struct chi_runtime_opts *opts, chi_runtime_config_fn *fn, void *arg);
 
 CHI_END_DECLS
 #endif

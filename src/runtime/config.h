@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * config.h - what can be configured: one YAML file, one table (config.c) with unit, default and limits of each key
+ * config.h - what can be configured; one table (config_table.c) has unit, default and limits of each key
  */
 #ifndef RUNTIME_CONFIG_H
 #define RUNTIME_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -14,10 +15,26 @@
 
 #include "runtime/fiber.h"
 
+#define CHI_CONFIG_KEYS_MAX  64u
+#define CHI_CONFIG_PATH_MAX  1024u
+#define CHI_CONFIG_LABEL_MAX 128u
+
+/* One of compose: a pool to be made at the start. */
+struct chi_config_pool {
+	char module[CHI_NAME_MAX];
+	char name[CHI_NAME_MAX]; /* "" = the module's */
+	uint32_t n_containers;
+	char *params;			  /* the text for the module's create(); owned, NULL = none */
+	char where[CHI_CONFIG_LABEL_MAX]; /* "chimaera.yaml:12:3" */
+};
+
 struct chi_config {
 	char name[CHI_NAME_MAX];  /* name: of the runtime, and so of its socket; "default" */
 	char group[CHI_NAME_MAX]; /* group: whose members may connect; "" = the same user only */
 	uint32_t log_level;	  /* log_level: error|warn|info|debug */
+
+	struct chi_config_pool *compose; /* compose: pools made at the start; owned, chi_config_free() */
+	uint32_t n_compose;
 
 	uint32_t n_workers;	 /* workers.count: 0 = one per CPU we may run on; at most CHI_WORKERS_MAX */
 	uint32_t n_high_latency; /* workers.high_latency: of them, only for high-latency lanes; 0 = all serve both */
@@ -48,14 +65,40 @@ struct chi_config {
 
 /* The defaults of the table. */
 void chi_config_defaults(struct chi_config *config);
+/* What the configuration owns. */
+void chi_config_free(struct chi_config *config);
 
-/* Defaults, then the file. Errors (-EINVAL, -ENOENT, -EACCES ...) say file, line, column, key and what is allowed in
- * chi_error_text(); @ret_config is then unchanged. */
-int chi_config_load_file(const char *path, struct chi_config *ret_config);
-/* The same from text; @label stands for the file's name in errors. */
-int chi_config_load_text(const char *text, const char *label, struct chi_config *ret_config);
+/* Later ones win. */
+enum chi_config_layer {
+	CHI_CONFIG_DEFAULT = 0,
+	CHI_CONFIG_FILE,
+	CHI_CONFIG_ENVIRONMENT,
+	CHI_CONFIG_SETTING,
+	CHI_CONFIG_NAME_OPTION,
+};
 
-/* The table as a YAML file of all keys with their defaults, units, limits: docs/chimaera.yaml. */
-void chi_config_write_keys(FILE *out);
+/* What the layers are made from; all borrowed, all may be NULL. */
+struct chi_config_layers {
+	const char *file;	     /* YAML */
+	const char *text;	     /* YAML, when there is no file */
+	bool environment;	     /* look at CHIMAERA_... */
+	const char *const *settings; /* "KEY=VALUE", the last one NULL */
+	const char *name;	     /* over all others' */
+};
+
+/* Which layer gave a key its value; the place of the key in a file. */
+struct chi_config_origin {
+	enum chi_config_layer layer;
+	int line, column; /* from 1; 0: none */
+};
+
+/* Errors (-EINVAL, -ENOENT, -EACCES ...) say in chi_error_text() which source (file, line and column; variable; option), key,
+ * and what is allowed; the outs are then unchanged. @ret_config: taken, chi_config_free(). @ret_origins: by the key's place
+ * in the table; may be NULL. */
+int chi_config_load(const struct chi_config_layers *layers, struct chi_config *ret_config,
+		    struct chi_config_origin ret_origins[CHI_CONFIG_KEYS_MAX]);
+/* "default", "chimaera.yaml:3:14", "environment CHIMAERA_NAME", "--set name" */
+void chi_config_origin_text(const struct chi_config_layers *layers, size_t key_index,
+			    const struct chi_config_origin *origin, char *text, size_t size);
 
 #endif

@@ -580,7 +580,12 @@ static int start_listening(struct chi_ipc_manager *ipc)
 	if (rc < 0)
 		return rc;
 	ipc->listener = made;
-	if (watch_fd(ipc, made.fd, EPOLLIN, &ipc->listen_source) < 0)
+	return 0;
+}
+
+int chi_ipc_let_in(struct chi_ipc_manager *ipc)
+{
+	if (ipc->listener.fd >= 0 && watch_fd(ipc, ipc->listener.fd, EPOLLIN, &ipc->listen_source) < 0)
 		return chi_error_set(-ENOMEM, "epoll: %s", strerror(errno));
 	return 0;
 }

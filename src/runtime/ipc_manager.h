@@ -12,9 +12,12 @@ struct chi_ipc_manager;
 struct chi_runtime;
 struct chi_session;
 
-/* Start the thread; with @listen also the named socket. Returns 0, -EADDRINUSE (a runtime of that name lives), -EACCES (the
+/* Start the thread; with @listen also take the name: who connects waits until chi_ipc_let_in(). Returns 0, -EADDRINUSE (a runtime of that name lives), -EACCES (the
  * socket's folder), -EMFILE, -ENOMEM, -EAGAIN. chi_error_text() says more. Workers must be there already. */
 int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_manager **ret_ipc);
+
+/* Serve those who connect to the named socket. Returns 0, -ENOMEM. */
+int chi_ipc_let_in(struct chi_ipc_manager *ipc);
 
 /* One end of a socket whose other end is treated like an accepted connection: the embedding process's own. Taken by the
  * caller. Returns 0, -EMFILE, -ESHUTDOWN. */

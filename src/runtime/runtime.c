@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <hshm/clock.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,6 +15,7 @@
 
 #include "client/client.h"
 #include "runtime/builtin.h"
+#include "runtime/compose.h"
 #include "runtime/fault.h"
 #include "runtime/ipc_manager.h"
 #include "runtime/log.h"
@@ -27,24 +29,15 @@
 #define OPTS_SIZE_MAX  4096u /* as the client's: a larger one was never set */
 #define DRAIN_CHECK_NS (200 * HSHM_NSEC_PER_USEC)
 
-static int load_config(const struct chi_runtime_opts *opts, struct chi_config *config)
+struct chi_config_layers chi_runtime_layers(const struct chi_runtime_opts *opts)
 {
-	int ret = 0;
-
-	chi_config_defaults(config);
-	if (opts->config_file)
-		ret = chi_config_load_file(opts->config_file, config);
-	else if (opts->config_text)
-		ret = chi_config_load_text(opts->config_text, "(text)", config);
-	if (ret < 0)
-		return ret;
-	if (opts->name) {
-		if (!opts->name[0] || strlen(opts->name) >= sizeof(config->name) || strchr(opts->name, '/'))
-			return chi_error_set(-EINVAL, "runtime name '%s': 1 to %u characters, no '/'", opts->name,
-					     CHI_NAME_MAX - 1);
-		strcpy(config->name, opts->name);
-	}
-	return 0;
+	return (struct chi_config_layers){
+		.file = opts->config_file,
+		.text = opts->config_text,
+		.environment = opts->environment,
+		.settings = opts->settings,
+		.name = opts->name,
+	};
 }
 
 /* Never the same twice, so that nothing of an earlier runtime is taken for this one's. */
@@ -119,12 +112,13 @@ static void free_runtime(struct chi_runtime *runtime)
 	hshm_heap_destroy(runtime->heap);
 	hshm_segment_close(&runtime->private_mem);
 	hshm_segment_close(&runtime->main);
+	chi_config_free(&runtime->config);
 	pthread_cond_destroy(&runtime->stop_asked);
 	pthread_mutex_destroy(&runtime->stop_lock);
 	free(runtime);
 }
 
-static int check_opts(const struct chi_runtime_opts *opts, struct chi_runtime_opts *ret_opts)
+int chi_runtime_check_opts(const struct chi_runtime_opts *opts, struct chi_runtime_opts *ret_opts)
 {
 	memset(ret_opts, 0, sizeof(*ret_opts));
 	if (!opts)
@@ -150,11 +144,22 @@ static void init_stop(struct chi_runtime *runtime)
 	pthread_condattr_destroy(&attr);
 }
 
+/* A start that failed when all was running already; the cause stays the thread's text. */
+static int take_back(struct chi_runtime *runtime, int error)
+{
+	char cause[512];
+
+	snprintf(cause, sizeof(cause), "%s", chi_error_text());
+	chi_runtime_stop(runtime, 0, NULL);
+	return chi_error_set(error, "%s", cause);
+}
+
 int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_runtime **ret_runtime)
 {
+	struct chi_config_layers layers;
 	struct chi_runtime_opts opts;
 	struct chi_runtime *runtime;
-	int ret = check_opts(caller_opts, &opts);
+	int ret = chi_runtime_check_opts(caller_opts, &opts);
 
 	if (ret < 0)
 		return ret;
@@ -165,7 +170,8 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	runtime->generation = make_generation();
 	runtime->spinning_max = spinning_max();
 	runtime->inner = (struct chi_client){ .magic = CHI_CLIENT_MAGIC, .ops = &chi_inner_client_ops };
-	ret = load_config(&opts, &runtime->config);
+	layers = chi_runtime_layers(&opts);
+	ret = chi_config_load(&layers, &runtime->config, NULL);
 	if (ret < 0)
 		goto free_runtime;
 	chi_log_set_level(runtime->config.log_level);
@@ -187,6 +193,11 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 		ret = chi_ipc_create(runtime, opts.listen, &runtime->ipc);
 	if (ret < 0)
 		goto stop_workers;
+	ret = chi_compose_pools(runtime);
+	if (ret == 0)
+		ret = chi_ipc_let_in(runtime->ipc);
+	if (ret < 0)
+		return take_back(runtime, ret);
 	*ret_runtime = runtime;
 	return 0;
 

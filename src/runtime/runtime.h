@@ -38,6 +38,10 @@ struct chi_runtime {
 	hshm_au32 draining; /* new root tasks get -ESHUTDOWN */
 };
 
+/* A caller's options in this library's own size; NULL gives all defaults. Returns 0, -EINVAL, -E2BIG. */
+int chi_runtime_check_opts(const struct chi_runtime_opts *opts, struct chi_runtime_opts *ret_opts);
+struct chi_config_layers chi_runtime_layers(const struct chi_runtime_opts *opts);
+
 static inline struct chi_main_header *chi_runtime_main_header(struct chi_runtime *runtime)
 {
 	return runtime->main.map.base;

@@ -56,6 +56,31 @@ run 0 "$bin" stop --name from_file
 await_end 0
 daemon_pid=$first_pid
 
+# ---- pools of the configuration are there when it is ready; one that cannot be made ends the start, and nothing stays
+cat >pools.yaml <<-'EOF'
+	name: composed
+	memory: { private_mib: 256 }
+	compose:
+	  - { module: compress }
+	  - module: blob
+	    name: cache
+	    containers: 4
+EOF
+start_daemon --config pools.yaml
+run 0 "$bin" status --name composed
+said '^[0-9]+ +compress +compress +1 ' out
+said '^[0-9]+ +cache +blob +4 ' out
+run 0 "$bin" stop --name composed
+await_end 0
+daemon_pid=
+sed -i 's/module: blob/module: nowhere/' pools.yaml
+run 1 "$bin" start --foreground --config pools.yaml
+said "cannot start: pools\.yaml:5:5: pool 'cache': module 'nowhere': no chimaera_nowhere\.so in" err
+run 3 "$bin" status --name composed
+run 1 "$bin" start --foreground --name composed --set 'compose=[{module: compress}, {module: compress}]'
+said "cannot start: --set compose: pool 'compress': pool 'compress' is there already" err
+daemon_pid=$first_pid
+
 # ---- stop: it has ended when stop returns
 run 0 "$bin" stop
 await_end 0

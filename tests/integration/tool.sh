@@ -7,7 +7,7 @@
 # ---- what there is
 run 0 "$bin" --help
 said '^Usage: chimaera COMMAND' out
-for command in start stop status; do
+for command in start stop status config; do
 	run 0 "$bin" --help
 	said "^  $command " out
 	run 0 "$bin" $command --help
@@ -59,5 +59,30 @@ said 'missing\.yaml: No such file' err
 run 1 "$bin" start --foreground --config "$dir"
 said 'folder' err
 run 1 "$bin" start --foreground --name a/b
-said 'runtime name' err
+said "--name: key 'name': 'a/b' is no name" err
+run 1 "$bin" start --foreground --set workers.count=x
+said "^chimaera: cannot start: --set workers.count: key 'workers.count': x is no number" err
+CHIMAERA_CLIENTS_MAX=0 run 1 "$bin" start --foreground
+said "environment CHIMAERA_CLIENTS_MAX: key 'clients.max': 0 is out of range" err
+
+# ---- the effective configuration, and where it is from
+printf 'workers:\n  count: 3\n  spin_us: 7\n' >good.yaml
+CHIMAERA_WORKERS_SPIN_US=8 run 0 "$bin" config --config good.yaml --set fibers.max=9 --name seven
+said '^name: "seven" +# --name$' out
+said '^  count: 3 +# good\.yaml:2:3$' out
+said '^  spin_us: 8 +# environment CHIMAERA_WORKERS_SPIN_US$' out
+said '^  max: 9 +# --set fibers\.max$' out
+said '^log_level: info +# default$' out
+mv out again.yaml
+run 0 "$bin" config --config again.yaml
+said '^name: "seven" +# again\.yaml:1:1$' out
+diff <(sed 's/ *#.*//' again.yaml) <(sed 's/ *#.*//' out) >&2 || fail "what config prints is read as something else"
+CHIMAERA_LOGLEVEL=debug run 0 "$bin" config --json
+said 'environment CHIMAERA_LOGLEVEL: there is no such key; is CHIMAERA_LOG_LEVEL meant' err
+said '^\{"name":\{"value":"default","source":"default",.*"workers.count":\{"value":0,' out
+run 0 "$bin" config --keys
+said '^workers\.count +0 threads +0\.\.64 +CHIMAERA_WORKERS_COUNT ' out
+run 1 "$bin" config --set 'workers.cpus=[0'
+said "^chimaera: --set workers.cpus: key 'workers.cpus': '\[0' is no YAML" err
+run 2 "$bin" config superfluous
 [ -z "$(find "$dir" -type s)" ] || fail "a start that failed left a socket"

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * options.h - the options that several commands have, as children of their argp
+ *
+ * The parser of the command gives the inputs at ARGP_KEY_INIT: state->child_inputs[0] = &arguments->name, and
+ * child_inputs[1] = &arguments->config.
+ */
+#ifndef TOOLS_OPTIONS_H
+#define TOOLS_OPTIONS_H
+
+#include <argp.h>
+#include <stddef.h>
+
+#include <chimaera/runtime.h>
+
+/* argp_parse() with the exit code of wrong usage; argv[0] is shown as the program's name */
+int parse_arguments(const struct argp *argp, int argc, char **argv, void *input);
+
+/* --name; the input is a const char *. Arguments that the command does not take itself are refused. */
+extern const struct argp name_argp;
+
+/* --config and --set */
+struct config_options {
+	const char *file;
+	const char **settings; /* the last one NULL; or NULL */
+	size_t n_settings;
+};
+extern const struct argp config_argp;
+
+#define NAME_CHILD ((const struct argp_child[]){ { &name_argp, 0, NULL, 0 }, { 0 } })
+#define NAME_CONFIG_CHILDREN \
+	((const struct argp_child[]){ { &name_argp, 0, NULL, 0 }, { &config_argp, 0, NULL, 0 }, { 0 } })
+
+/* What a daemon is started with. */
+struct chi_runtime_opts runtime_opts(const struct config_options *options, const char *name);
+
+#endif
