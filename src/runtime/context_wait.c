@@ -141,7 +141,7 @@ void chi_wait_posted(struct chi_worker *worker, struct chi_run_context *waiter)
 	struct chi_wait *wait = waiter->wait;
 
 	wait->n_posted++;
-	if (waiter->state != CHI_CONTEXT_BLOCKED || wait->n_posted < wait->n_wanted)
+	if (!waiter->blocked || wait->n_posted < wait->n_wanted)
 		return;
 	hshm_min_heap_remove(&worker->waiting, &waiter->heap_node);
 	hshm_count_add(&worker->counters->resumes_posted, 1);

@@ -238,8 +238,8 @@ static void fiber_left(struct chi_worker *worker, struct chi_run_context *contex
 {
 	worker->current = NULL;
 	chi_fault_current = NULL;
-	if (context->state != CHI_CONTEXT_ENDED)
-		return; /* blocked: nothing more is done to it; or in the ready list */
+	if (context->blocked || context->state == CHI_CONTEXT_READY)
+		return; /* whoever ends its wait makes it ready; or it let others go first */
 	chi_fiber_put(worker->fibers, context->fiber);
 	context->fiber = NULL;
 	chi_context_complete(worker, context, context->result);
@@ -288,10 +288,8 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 
 void chi_context_block(struct chi_run_context *context)
 {
-	context->state = CHI_CONTEXT_BLOCKED;
 	context->blocked = true;
 	chi_fiber_leave(context->fiber);
-	context->blocked = false;
 }
 
 /* ---- the post of an ended child (C2) ---- */

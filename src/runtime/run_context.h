@@ -25,9 +25,8 @@ struct chi_wait;
 enum chi_context_state {
 	CHI_CONTEXT_QUEUED = 0, /* in a lane, or about to be */
 	CHI_CONTEXT_RUNNING,
-	CHI_CONTEXT_BLOCKED, /* the worker does nothing to it until its wait ends */
-	CHI_CONTEXT_READY,   /* in its worker's ready list */
-	CHI_CONTEXT_ENDED,   /* its method has returned */
+	CHI_CONTEXT_READY, /* in its worker's ready list */
+	CHI_CONTEXT_ENDED, /* its method has returned */
 };
 
 #define CHI_CHILDREN_JOINING (UINT32_C(1) << 31) /* the parent's method has returned and waits for the last child */
@@ -40,7 +39,7 @@ struct chi_run_context {
 	struct chi_worker *worker;
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
-	bool blocked;	     /* the seed's mark; state == CHI_CONTEXT_BLOCKED */
+	bool blocked;	     /* until its wait ends the worker does nothing to it */
 	bool had_children;   /* n_children was ever raised */
 	uint8_t flush_epoch; /* of the pool's in-flight count */
 	uint32_t client_ref; /* of the client's task in its segment; 0 = submitted inside the runtime */

@@ -71,6 +71,7 @@ static bool drain_inbox(struct chi_worker *worker)
 
 void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context)
 {
+	context->blocked = false;
 	context->state = CHI_CONTEXT_READY;
 	context->next = NULL;
 	if (worker->ready.last)
