@@ -183,7 +183,7 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	}
 	context->result = result;
 	if (context->broadcast) {
-		chi_broadcast_part_done(worker, context);
+		chi_broadcast_part_done(context);
 		return;
 	}
 	if (is_root)

@@ -159,6 +159,16 @@ void chi_session_get_context(struct chi_session *session)
 	hshm_fetch_add_relaxed(&session->uses, USE_CONTEXT);
 }
 
+bool chi_session_try_context(struct chi_session *session)
+{
+	uint64_t uses = hshm_load_relaxed(&session->uses); /* relaxed: the CAS checks it */
+
+	while (uses >> 32 < session->contexts_max)
+		if (hshm_cas_relaxed(&session->uses, &uses, uses + USE_CONTEXT)) /* relaxed: as in get */
+			return true;
+	return false;
+}
+
 void chi_session_put_context(struct chi_session *session)
 {
 	/* The reference is kept for the look at the lot: after the last one the session may be gone. seq_cst: the count falls

@@ -68,7 +68,9 @@ void chi_session_put(struct chi_session *session);
 /* A reference for the run context of a root task, counted towards contexts_max; and its end, which tells lanes that wait. */
 void chi_session_get_context(struct chi_session *session);
 void chi_session_put_context(struct chi_session *session);
-/* How many root tasks have a run context. Any thread; with the seq_cst order that a look before parking needs. */
+/* As get, but never past contexts_max: false at the cap. */
+bool chi_session_try_context(struct chi_session *session);
+/* How many root tasks and parts of broadcasts have a run context. Any thread; with the seq_cst order that a look before parking needs. */
 uint32_t chi_session_n_contexts(const struct chi_session *session);
 
 #endif

@@ -140,7 +140,8 @@ int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *c
 int chi_broadcast_start(struct chi_worker *worker, struct chi_run_context *origin);
 /* The context whose task the part is a copy of. */
 struct chi_run_context *chi_broadcast_origin(const struct chi_run_context *part);
-void chi_broadcast_part_done(struct chi_worker *worker, struct chi_run_context *part);
+/* The part has its result; the worker that started the broadcast goes on with it. */
+void chi_broadcast_part_done(struct chi_run_context *part);
 
 /* parking.c */
 /* Push onto a lot; the caller must look once more for room afterwards and, finding some, call chi_parking_wake(). */

@@ -13,6 +13,7 @@
 #include <chimaera/chimaera.h>
 #include <chimaera/runtime.h>
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -28,6 +29,8 @@ static struct chi_runtime *runtime;
 static struct chi_client *client;
 static uint32_t pool;
 
+static uint32_t contexts_max = 4096;
+
 static void start(const char *workers)
 {
 	struct chi_client_opts client_opts = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID);
@@ -35,8 +38,9 @@ static void start(const char *workers)
 	char config[512];
 
 	snprintf(config, sizeof(config),
-		 "workers: { %s }\nmemory: { private_mib: 512 }\nclients: { memory_mib: 64, lane_depth: 1024 }\n",
-		 workers);
+		 "workers: { %s }\nmemory: { private_mib: 512 }\n"
+		 "clients: { memory_mib: 64, lane_depth: 1024, contexts: %u }\n",
+		 workers, contexts_max);
 	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
 	    chi_runtime_client(runtime, &client_opts, &client) < 0 || chi_pool_create(client, &spec, &pool) < 0)
 		fail_msg("%s: %s", workers, chi_error_text());
@@ -158,6 +162,90 @@ static void a_broadcast_submitted_twice_folds_to_the_same(void **state)
 	stop();
 }
 
+/* A task for one container, by another client: the first one may be at its cap. */
+static uint64_t ask(struct chi_client *other, uint32_t container, enum probe_method method, uint64_t in)
+{
+	struct probe_task *task;
+	uint64_t out;
+
+	assert_int_equal(chi_task_alloc(other, sizeof(*task), pool, CHI_QUERY_GLOBAL_ID(container), method, &task), 0);
+	task->in = in;
+	assert_int_equal(chi_call(other, task), 0);
+	out = task->out;
+	chi_task_free(other, task);
+	return out;
+}
+
+static bool is_at_gate(struct chi_client *other, uint32_t container)
+{
+	return ask(other, container, PROBE_COUNTS, 3) == 1;
+}
+
+static void open_gate(struct chi_client *other, uint32_t container)
+{
+	ask(other, container, PROBE_GATE_OPEN, 1);
+}
+
+static void parts_of_a_broadcast_stand_under_the_cap_on_run_contexts(void **state)
+{
+	struct chi_client *other;
+	struct probe_task *task;
+
+	(void)state;
+	contexts_max = 3;
+	start("count: 2");
+	assert_int_equal(chi_runtime_client(runtime, NULL, &other), 0);
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_GLOBAL_BCAST(), PROBE_GATE_WAIT, &task),
+			 0);
+	assert_int_equal(chi_submit(client, task), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		while (!is_at_gate(other, i))
+			;
+	/* a lane is in order: had the fourth part been sent, it would have begun before our question */
+	for (int i = 0; i < 100; i++)
+		assert_false(is_at_gate(other, 3));
+	open_gate(other, 1); /* not the oldest: it is folded after part 0 */
+	for (int i = 0; i < 100; i++)
+		assert_false(is_at_gate(other, 3));
+	open_gate(other, 0);
+	while (!is_at_gate(other, 3))
+		;
+	open_gate(other, 2);
+	open_gate(other, 3);
+	assert_int_equal(chi_wait(task, 10 * HSHM_NSEC_PER_SEC), 0);
+	assert_int_equal(task->task.result, 0);
+	chi_task_free(client, task);
+	chi_client_disconnect(other);
+	stop();
+	contexts_max = 4096;
+}
+
+static void broadcasts_get_on_at_any_cap(void **state)
+{
+	struct probe_task *tasks[64];
+
+	(void)state;
+	for (contexts_max = 1; contexts_max <= 8; contexts_max++) {
+		start("count: 2");
+		for (uint32_t i = 0; i < 64; i++) {
+			tasks[i] = new_task(client, PROBE_SUM, i % 8 == 7 ? 3 : 0);
+			tasks[i]->task.query = CHI_QUERY_GLOBAL_BCAST();
+			assert_int_equal(chi_submit(client, tasks[i]), 0);
+		}
+		for (uint32_t i = 0; i < 64; i++) {
+			bool fails = i % 8 == 7; /* in container 2: the others are asked and folded all the same */
+
+			assert_int_equal(chi_wait(tasks[i], 10 * HSHM_NSEC_PER_SEC), 0);
+			assert_int_equal(tasks[i]->task.result, fails ? -EDOM : 0);
+			assert_int_equal(tasks[i]->out, fails ? 0 + 1 + 3 : 0 + 1 + 2 + 3);
+			assert_int_equal(tasks[i]->out2, fails ? N_CONTAINERS - 1 : N_CONTAINERS);
+			chi_task_free(client, tasks[i]);
+		}
+		stop();
+	}
+	contexts_max = 4096;
+}
+
 /* ---- what the configuration says of workers ---- */
 
 /* A line of /proc/self/task/<of the thread of that name>/status. */
@@ -276,6 +364,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(high_latency_tasks_are_never_starved),
 		cmocka_unit_test(a_broadcast_submitted_twice_folds_to_the_same),
+		cmocka_unit_test(parts_of_a_broadcast_stand_under_the_cap_on_run_contexts),
+		cmocka_unit_test(broadcasts_get_on_at_any_cap),
 		cmocka_unit_test(workers_run_on_the_cpus_configured),
 		cmocka_unit_test(a_turn_takes_no_more_than_the_batch),
 		cmocka_unit_test(a_worker_sleeps_until_the_first_task_in_its_heap_is_due),

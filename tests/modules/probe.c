@@ -12,6 +12,7 @@
 struct state {
 	hshm_au64 n_added;
 	hshm_au32 gate_open;
+	hshm_au64 n_at_gate;
 	struct chi_mutex mutex;
 	uint64_t locked; /* under the mutex, not atomic */
 	uint64_t inside; /* under the mutex: must be 0 on entry */
@@ -117,15 +118,19 @@ static int fail(struct chi_container *container, struct chi_task *task, struct c
 static int gate_wait(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
 	struct state *state = chi_container_state(container);
+	int ret = 0;
 
 	(void)task;
+	hshm_fetch_add_relaxed(&state->n_at_gate, 1); /* relaxed: a count */
 	/* acquire: pairs with the release in gate_open() */
-	while (!hshm_load_acquire(&state->gate_open)) {
+	while (!ret && !hshm_load_acquire(&state->gate_open)) {
 		if (chi_cancelled(context))
-			return -ECANCELED;
-		chi_yield();
+			ret = -ECANCELED;
+		else
+			chi_yield();
 	}
-	return 0;
+	hshm_fetch_sub_relaxed(&state->n_at_gate, 1); /* relaxed: a count */
+	return ret;
 }
 
 static int gate_open(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
@@ -314,6 +319,7 @@ static int counts(struct chi_container *container, struct chi_task *task, struct
 	(void)context;
 	self->out = self->in == 1   ? state->locked
 		    : self->in == 2 ? hshm_load_relaxed(&state->n_out_of_order)
+		    : self->in == 3 ? hshm_load_relaxed(&state->n_at_gate)
 				    : hshm_load_relaxed(&state->n_added); /* relaxed: counts */
 	return 0;
 }
