@@ -3,7 +3,6 @@
  * blob.c - the module `blob`: its methods, and how a container comes and goes
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -15,27 +14,40 @@
 
 /* ---- methods; each works on the runtime's checked copy of the task ---- */
 
-/* Does the key live here? A client that routes by itself may err. */
-static int check_key(const struct chi_container *container, const struct chi_blob_key *key)
+/* What every task on a key goes through. A client that routes by itself may err: does the key live here? */
+static int admit(struct chi_container *container, struct chi_task *base, struct chi_run_context *context,
+		 struct blob_call *ret_call)
 {
-	if (!key->size || chi_blob_key_hash(key) % chi_container_count(container) != chi_container_id(container))
+	struct chi_blob_task *task = (struct chi_blob_task *)base;
+	uint64_t hash = chi_blob_key_hash(&task->key);
+	void *value = chi_context_buffer(context, &task->value);
+
+	if (!task->key.size || hash % chi_container_count(container) != chi_container_id(container))
 		return -EINVAL;
+	*ret_call = (struct blob_call){
+		.store = chi_container_state(container),
+		.context = context,
+		.task = task,
+		.hash = hash,
+		.value = value,
+		.value_bytes = value ? task->value.size_bytes : 0,
+	};
 	return 0;
 }
 
-/* The object of a key, counted for the caller; NULL: none. */
-static struct blob_object *object_of(struct blob_store *store, const struct chi_blob_key *key)
+/* The object of the key, counted for the caller; NULL: none. */
+static struct blob_object *object_of(const struct blob_call *call)
 {
 	struct blob_object *object = NULL;
 	struct blob_entry *entry;
 
-	chi_mutex_lock(&store->lock);
-	entry = blob_table_find(&store->table, key);
+	chi_mutex_lock(&call->store->lock);
+	entry = blob_table_find(&call->store->table, &call->task->key);
 	if (entry) {
 		object = entry->object;
 		blob_object_get(object);
 	}
-	chi_mutex_unlock(&store->lock);
+	chi_mutex_unlock(&call->store->lock);
 	return object;
 }
 
@@ -49,20 +61,19 @@ static void answer(struct chi_blob_task *task, const struct blob_object *object)
 
 static int method_put(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
-	struct chi_blob_task *task = (struct chi_blob_task *)base;
-	struct blob_store *store = chi_container_state(container);
-	const void *value = chi_context_buffer(context, &task->value);
 	struct blob_object *object = NULL, *old = NULL;
-	int rc = check_key(container, &task->key);
+	struct blob_store *store;
+	struct blob_call call;
+	int rc = admit(container, base, context, &call);
 
 	if (!rc)
-		rc = blob_put_value(store, context, chi_blob_key_hash(&task->key), value,
-				    value ? task->value.size_bytes : 0, &object);
+		rc = blob_put_value(&call, &object);
 	if (rc)
 		return rc;
-	answer(task, object);
+	store = call.store;
+	answer(call.task, object);
 	chi_mutex_lock(&store->lock);
-	rc = blob_table_set(&store->table, &task->key, object, &old);
+	rc = blob_table_set(&store->table, &call.task->key, object, &old);
 	chi_mutex_unlock(&store->lock);
 	blob_object_put(store, rc < 0 ? object : old);
 	return rc;
@@ -70,60 +81,52 @@ static int method_put(struct chi_container *container, struct chi_task *base, st
 
 static int method_get(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
-	struct chi_blob_task *task = (struct chi_blob_task *)base;
-	struct blob_store *store = chi_container_state(container);
-	void *value = chi_context_buffer(context, &task->value);
 	struct blob_object *object;
-	int rc = check_key(container, &task->key);
+	struct blob_call call;
+	int rc = admit(container, base, context, &call);
 
 	if (rc)
 		return rc;
-	object = object_of(store, &task->key);
+	object = object_of(&call);
 	if (!object)
 		return -ENOENT;
-	answer(task, object);
-	rc = object->size_bytes > (value ? task->value.size_bytes : 0)
-		     ? -ENOSPC
-		     : blob_get_value(store, context, &task->key, chi_blob_key_hash(&task->key), object, value);
-	blob_object_put(store, object);
+	answer(call.task, object);
+	rc = object->size_bytes > call.value_bytes ? -ENOSPC : blob_get_value(&call, object);
+	blob_object_put(call.store, object);
 	return rc;
 }
 
 static int method_stat(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
-	struct chi_blob_task *task = (struct chi_blob_task *)base;
-	struct blob_store *store = chi_container_state(container);
 	struct blob_object *object;
-	int rc = check_key(container, &task->key);
+	struct blob_call call;
+	int rc = admit(container, base, context, &call);
 
-	(void)context;
 	if (rc)
 		return rc;
-	object = object_of(store, &task->key);
+	object = object_of(&call);
 	if (!object)
 		return -ENOENT;
-	answer(task, object);
-	blob_object_put(store, object);
+	answer(call.task, object);
+	blob_object_put(call.store, object);
 	return 0;
 }
 
 static int method_remove(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
-	struct chi_blob_task *task = (struct chi_blob_task *)base;
-	struct blob_store *store = chi_container_state(container);
 	struct blob_object *object;
-	int rc = check_key(container, &task->key);
+	struct blob_call call;
+	int rc = admit(container, base, context, &call);
 
-	(void)context;
 	if (rc)
 		return rc;
-	chi_mutex_lock(&store->lock);
-	object = blob_table_remove(&store->table, &task->key);
-	chi_mutex_unlock(&store->lock);
+	chi_mutex_lock(&call.store->lock);
+	object = blob_table_remove(&call.store->table, &call.task->key);
+	chi_mutex_unlock(&call.store->lock);
 	if (!object)
 		return -ENOENT;
-	answer(task, object);
-	blob_object_put(store, object);
+	answer(call.task, object);
+	blob_object_put(call.store, object);
 	return 0;
 }
 
@@ -253,12 +256,13 @@ static void blob_destroy(struct chi_container *container)
 	if (!store)
 		return;
 	blob_table_fini(store);
-	free(store);
+	chi_free(store->client, store);
 	chi_container_set_state(container, NULL);
 }
 
 static int blob_create(struct chi_container *container, const void *given, uint64_t given_size)
 {
+	struct chi_client *client = chi_container_client(container);
 	struct chi_blob_params params;
 	struct blob_store *store;
 	int rc = read_params(given, given_size, &params);
@@ -267,21 +271,22 @@ static int blob_create(struct chi_container *container, const void *given, uint6
 		rc = chi_container_create_local_queue(container, 0, LANES_PER_QUEUE, 0);
 	if (!rc)
 		rc = chi_container_create_local_queue(container, 1, LANES_PER_QUEUE, CHI_QUEUE_HIGH_LATENCY);
+	if (!rc)
+		rc = chi_alloc(client, sizeof(*store), &store);
 	if (rc)
 		return rc;
-	store = calloc(1, sizeof(*store));
-	if (!store)
-		return -ENOMEM;
+	memset(store, 0, sizeof(*store));
 	store->container = container;
+	store->client = client;
 	store->level = params.level;
 	store->chunk_bytes = params.chunk_bytes;
 	store->window = params.window;
 	store->memory_max_bytes = params.memory_max_bytes;
 	rc = open_compress(container, &params, &store->compress_pool);
 	if (!rc)
-		rc = blob_table_init(&store->table, random_seed());
+		rc = blob_table_init(&store->table, client, random_seed());
 	if (rc) {
-		free(store);
+		chi_free(client, store);
 		return rc;
 	}
 	chi_container_set_state(container, store);

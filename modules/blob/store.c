@@ -3,7 +3,6 @@
  * store.c - the table of a container, and its objects
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <xxhash.h>
@@ -45,12 +44,23 @@ static bool is_at(struct blob_entry *const *link, uint64_t hash)
 	return *link && (*link)->hash == hash;
 }
 
-int blob_table_init(struct blob_table *table, uint64_t seed)
+/* NULL: no memory. */
+static void *alloc_zeroed(struct chi_client *client, uint64_t size_bytes)
+{
+	void *memory;
+
+	if (chi_alloc(client, size_bytes, &memory))
+		return NULL;
+	return memset(memory, 0, size_bytes);
+}
+
+int blob_table_init(struct blob_table *table, struct chi_client *client, uint64_t seed)
 {
 	memset(table, 0, sizeof(*table));
-	table->buckets = calloc((size_t)1 << BITS_MIN, sizeof(*table->buckets));
+	table->buckets = alloc_zeroed(client, sizeof(*table->buckets) << BITS_MIN);
 	if (!table->buckets)
 		return -ENOMEM;
+	table->client = client;
 	table->bits = BITS_MIN;
 	table->seed = seed;
 	return 0;
@@ -67,11 +77,12 @@ void blob_table_fini(struct blob_store *store)
 			struct blob_entry *next = entry->next;
 
 			blob_object_put(store, entry->object);
-			free(entry);
+			chi_free(table->client, entry);
 			entry = next;
 		}
 	}
-	free(table->buckets);
+	if (table->buckets)
+		chi_free(table->client, table->buckets);
 	memset(table, 0, sizeof(*table));
 }
 
@@ -83,7 +94,7 @@ static void grow(struct blob_table *table)
 
 	if (table->bits >= BITS_MAX)
 		return;
-	buckets = calloc(2 * n_old, sizeof(*buckets));
+	buckets = alloc_zeroed(table->client, 2 * n_old * sizeof(*buckets));
 	if (!buckets)
 		return;
 	for (size_t i = 0; i < n_old; i++) {
@@ -96,7 +107,7 @@ static void grow(struct blob_table *table)
 		*link = NULL;
 		buckets[2 * i] = table->buckets[i];
 	}
-	free(table->buckets);
+	chi_free(table->client, table->buckets);
 	table->buckets = buckets;
 	table->bits++;
 }
@@ -129,8 +140,7 @@ int blob_table_set(struct blob_table *table, const struct chi_blob_key *key, str
 		count(table, object, 1);
 		return 0;
 	}
-	entry = malloc(sizeof(*entry));
-	if (!entry)
+	if (chi_alloc(table->client, sizeof(*entry), &entry))
 		return -ENOMEM;
 	entry->next = *link;
 	entry->hash = hash;
@@ -156,7 +166,7 @@ struct blob_object *blob_table_remove(struct blob_table *table, const struct chi
 	count(table, object, -1);
 	*link = entry->next;
 	table->n_entries--;
-	free(entry);
+	chi_free(table->client, entry);
 	return object;
 }
 
@@ -208,14 +218,15 @@ int blob_table_list(const struct blob_table *table, const struct chi_blob_key *p
 	return (int)n;
 }
 
-struct blob_object *blob_object_create(uint64_t size_bytes, uint32_t chunk_bytes)
+struct blob_object *blob_object_create(struct blob_store *store, uint64_t size_bytes)
 {
+	uint32_t chunk_bytes = store->chunk_bytes;
 	uint64_t n_chunks = size_bytes / chunk_bytes + (size_bytes % chunk_bytes != 0);
 	struct blob_object *object;
 
 	if (n_chunks > UINT32_MAX)
 		return NULL;
-	object = calloc(1, sizeof(*object) + n_chunks * sizeof(object->chunks[0]));
+	object = alloc_zeroed(store->client, sizeof(*object) + n_chunks * sizeof(object->chunks[0]));
 	if (!object)
 		return NULL;
 	hshm_store_relaxed(&object->references, 1); /* nobody else knows it */
@@ -244,11 +255,11 @@ void blob_object_put(struct blob_store *store, struct blob_object *object)
 	for (uint32_t i = 0; i < object->n_chunks; i++) {
 		if (!object->chunks[i].bytes)
 			continue;
-		free(object->chunks[i].bytes);
+		chi_free(store->client, object->chunks[i].bytes);
 		/* relaxed: a count, it orders nothing */
 		hshm_fetch_sub_relaxed(&store->charged_bytes, object->chunks[i].stored_bytes);
 	}
-	free(object);
+	chi_free(store->client, object);
 }
 
 int blob_object_keep(struct blob_store *store, struct blob_object *object, uint32_t chunk, const void *bytes,
@@ -256,13 +267,16 @@ int blob_object_keep(struct blob_store *store, struct blob_object *object, uint3
 {
 	/* relaxed: a count, it orders nothing; added before it is compared, so that two at once cannot both slip in */
 	uint64_t charged = hshm_fetch_add_relaxed(&store->charged_bytes, stored_bytes) + stored_bytes;
-	unsigned char *copy = NULL;
+	unsigned char *copy;
+	int rc = 0;
 
-	if (!store->memory_max_bytes || charged <= store->memory_max_bytes)
-		copy = malloc(stored_bytes);
-	if (!copy) {
-		hshm_fetch_sub_relaxed(&store->charged_bytes, stored_bytes);
-		return store->memory_max_bytes && charged > store->memory_max_bytes ? -ENOSPC : -ENOMEM;
+	if (store->memory_max_bytes && charged > store->memory_max_bytes)
+		rc = -ENOSPC;
+	else if (chi_alloc(store->client, stored_bytes, &copy))
+		rc = -ENOMEM;
+	if (rc) {
+		hshm_fetch_sub_relaxed(&store->charged_bytes, stored_bytes); /* relaxed: as above */
+		return rc;
 	}
 	memcpy(copy, bytes, stored_bytes);
 	object->chunks[chunk].bytes = copy;

@@ -42,6 +42,7 @@ struct blob_entry {
 };
 
 struct blob_table {
+	struct chi_client *client; /* borrowed: whose memory buckets and entries are */
 	struct blob_entry **buckets;
 	uint32_t bits;
 	uint64_t seed;
@@ -50,8 +51,16 @@ struct blob_table {
 	uint64_t stored_bytes;
 };
 
+/*
+ * Puts and gets of a container that move more than BLOB_BULK_BYTES at once; the others wait their turn. With the default
+ * window that many keep as many workers busy as there may be. More would only hold memory.
+ */
+#define BLOB_GATES	8u
+#define BLOB_BULK_BYTES 65536u
+
 struct blob_store {
 	struct chi_container *container; /* borrowed */
+	struct chi_client *client;	 /* borrowed: whose memory all this is */
 	uint32_t compress_pool;
 	int32_t level;
 	uint32_t chunk_bytes;
@@ -60,9 +69,21 @@ struct blob_store {
 	hshm_au64 charged_bytes;   /* chunks in memory, of running puts and of replaced objects still read too */
 	struct chi_mutex lock;	   /* of the table */
 	struct blob_table table;
+	struct chi_mutex gates[BLOB_GATES];
+	hshm_au32 next_gate;
 };
 
-int blob_table_init(struct blob_table *table, uint64_t seed);
+/* A task on a key, admitted: the key lives here. */
+struct blob_call {
+	struct blob_store *store;
+	struct chi_run_context *context;
+	struct chi_blob_task *task; /* the runtime's checked copy */
+	uint64_t hash;		    /* of the key */
+	unsigned char *value;	    /* shared with the client */
+	uint64_t value_bytes;	    /* 0 without a value */
+};
+
+int blob_table_init(struct blob_table *table, struct chi_client *client, uint64_t seed);
 /* Drops all objects. Accepts a zeroed table. */
 void blob_table_fini(struct blob_store *store);
 
@@ -78,7 +99,7 @@ int blob_table_list(const struct blob_table *table, const struct chi_blob_key *p
 		    struct chi_blob_info *infos, uint64_t n_max, uint64_t *ret_next, bool *ret_end);
 
 /* One reference, no chunk has bytes yet. NULL: no memory. */
-struct blob_object *blob_object_create(uint64_t size_bytes, uint32_t chunk_bytes);
+struct blob_object *blob_object_create(struct blob_store *store, uint64_t size_bytes);
 void blob_object_get(struct blob_object *object);
 /* Accepts NULL. */
 void blob_object_put(struct blob_store *store, struct blob_object *object);
@@ -87,9 +108,7 @@ int blob_object_keep(struct blob_store *store, struct blob_object *object, uint3
 		     uint32_t stored_bytes);
 
 /* transfer.c: cut, compress and keep a value; or the way back. In a method. */
-int blob_put_value(struct blob_store *store, struct chi_run_context *context, uint64_t hash, const void *value,
-		   uint64_t size_bytes, struct blob_object **ret_object);
-int blob_get_value(struct blob_store *store, struct chi_run_context *context, const struct chi_blob_key *key,
-		   uint64_t hash, const struct blob_object *object, void *value);
+int blob_put_value(const struct blob_call *call, struct blob_object **ret_object);
+int blob_get_value(const struct blob_call *call, struct blob_object *object);
 
 #endif

@@ -7,12 +7,13 @@
  * each piece the task lets others go first.
  *
  * A bench (zstd context and the two private pieces) belongs to one task at a time. Idle ones wait in a list per worker: a
- * fiber never changes its worker, so only one thread touches a list and it needs no lock.
+ * fiber never changes its worker, so only one thread touches a list and it needs no lock. All of it, zstd's own too, is the
+ * runtime's private memory.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#define ZSTD_STATIC_LINKING_ONLY /* for create*_advanced() alone: in the library since 0.8, unchanged since */
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -21,7 +22,8 @@
 #include <chimaera/module.h>
 
 #define LANES_PER_QUEUE	 4u
-#define IDLE_BENCHES_MAX 4u /* per worker: a burst's benches go back to the system */
+#define IDLE_BENCHES_MAX 4u		     /* per worker: a burst's benches are given back */
+#define KEPT_BYTES_MAX	 (UINT64_C(8) << 20) /* of an idle zstd context; those of high levels take some 80 MiB */
 #define PIECE		 CHI_COMPRESS_PIECE_BYTES
 
 struct bench {
@@ -35,9 +37,10 @@ struct bench {
 struct idle_benches {
 	struct bench *first;
 	uint32_t n;
-} HSHM_ALIGNED(HSHM_FALSE_SHARING);
+} HSHM_ALIGNED(64); /* as chi_alloc() does */
 
 struct state {
+	struct chi_client *client; /* borrowed: whose memory all this is */
 	struct idle_benches idle[CHI_WORKERS_MAX];
 };
 
@@ -53,33 +56,58 @@ struct pass {
 	bool copy_out; /* others can write the output */
 };
 
-static void bench_free(struct bench *bench)
+/* ---- benches ---- */
+
+static void *zstd_alloc(void *client, size_t size_bytes)
+{
+	void *memory;
+
+	return chi_alloc(client, size_bytes, &memory) ? NULL : memory;
+}
+
+static void zstd_free(void *client, void *memory)
+{
+	chi_free(client, memory);
+}
+
+static ZSTD_customMem zstd_memory(const struct state *state)
+{
+	return (ZSTD_customMem){ zstd_alloc, zstd_free, state->client };
+}
+
+static void bench_free(struct state *state, struct bench *bench)
 {
 	ZSTD_freeCCtx(bench->cctx);
 	ZSTD_freeDCtx(bench->dctx);
-	free(bench->in);
-	free(bench->out);
-	free(bench);
+	chi_free(state->client, bench->in);
+	chi_free(state->client, bench->out);
+	chi_free(state->client, bench);
 }
 
-static struct bench *bench_get(struct state *state, uint32_t worker)
+static int bench_get(struct state *state, uint32_t worker, struct bench **ret_bench)
 {
 	struct idle_benches *idle = &state->idle[worker];
-	struct bench *bench = idle->first;
+	int rc;
 
-	if (!bench)
-		return calloc(1, sizeof(*bench));
-	idle->first = bench->next;
+	if (!idle->first) {
+		rc = chi_alloc(state->client, sizeof(**ret_bench), ret_bench);
+		if (!rc)
+			memset(*ret_bench, 0, sizeof(**ret_bench));
+		return rc;
+	}
+	*ret_bench = idle->first;
+	idle->first = idle->first->next;
 	idle->n--;
-	return bench;
+	return 0;
 }
 
 static void bench_put(struct state *state, uint32_t worker, struct bench *bench)
 {
 	struct idle_benches *idle = &state->idle[worker];
 
-	if (idle->n >= IDLE_BENCHES_MAX) {
-		bench_free(bench);
+	if (idle->n >= IDLE_BENCHES_MAX || ZSTD_sizeof_CCtx(bench->cctx) > KEPT_BYTES_MAX ||
+	    ZSTD_sizeof_DCtx(bench->dctx) > KEPT_BYTES_MAX) {
+		bench_free(state, bench);
 		return;
 	}
 	bench->next = idle->first;
@@ -87,15 +115,25 @@ static void bench_put(struct state *state, uint32_t worker, struct bench *bench)
 	idle->n++;
 }
 
-/* The private pieces, as far as this pass needs them. */
-static int bench_pieces(struct bench *bench, const struct pass *pass)
+/* What this pass needs and the bench has not got yet. */
+static int bench_equip(const struct state *state, struct bench *bench, const struct pass *pass, bool packs)
 {
-	if (pass->copy_in && !bench->in)
-		bench->in = malloc(PIECE);
-	if (pass->copy_out && !bench->out)
-		bench->out = malloc(chi_compress_bound_bytes(PIECE));
-	return (pass->copy_in && !bench->in) || (pass->copy_out && !bench->out) ? -ENOMEM : 0;
+	int rc = 0;
+
+	if (packs && !bench->cctx)
+		bench->cctx = ZSTD_createCCtx_advanced(zstd_memory(state));
+	if (!packs && !bench->dctx)
+		bench->dctx = ZSTD_createDCtx_advanced(zstd_memory(state));
+	if (packs ? !bench->cctx : !bench->dctx)
+		rc = -ENOMEM;
+	if (!rc && pass->copy_in && !bench->in)
+		rc = chi_alloc(state->client, PIECE, &bench->in);
+	if (!rc && pass->copy_out && !bench->out)
+		rc = chi_alloc(state->client, chi_compress_bound_bytes(PIECE), &bench->out);
+	return rc;
 }
+
+/* ---- passes ---- */
 
 static bool is_shared(const struct chi_buffer *buffer)
 {
@@ -103,8 +141,8 @@ static bool is_shared(const struct chi_buffer *buffer)
 	return hipc_ptr_segment(buffer->ptr) != HIPC_SEGMENT_LOCAL;
 }
 
-static int pass_begin(struct pass *pass, struct chi_compress_task *task, struct chi_run_context *context,
-		      struct bench *bench)
+static void pass_begin(struct pass *pass, struct chi_compress_task *task, struct chi_run_context *context,
+		       struct bench *bench)
 {
 	memset(pass, 0, sizeof(*pass));
 	pass->context = context;
@@ -115,7 +153,6 @@ static int pass_begin(struct pass *pass, struct chi_compress_task *task, struct 
 	pass->out_max = pass->out ? task->out.size_bytes : 0;
 	pass->copy_in = is_shared(&task->in);
 	pass->copy_out = is_shared(&task->out);
-	return bench_pieces(bench, pass);
 }
 
 /* The next piece of the input, private. */
@@ -159,18 +196,13 @@ static int pass_pause(struct pass *pass)
 	return 0;
 }
 
-static int compress_begin(struct bench *bench, const struct chi_compress_task *task, uint64_t in_bytes)
+static void compress_begin(struct bench *bench, const struct chi_compress_task *task, uint64_t in_bytes)
 {
-	if (!bench->cctx)
-		bench->cctx = ZSTD_createCCtx();
-	if (!bench->cctx)
-		return -ENOMEM;
 	ZSTD_CCtx_reset(bench->cctx, ZSTD_reset_session_and_parameters);
 	/* these fail for values out of range only, and level and size have been checked */
 	ZSTD_CCtx_setParameter(bench->cctx, ZSTD_c_compressionLevel, task->level);
 	ZSTD_CCtx_setParameter(bench->cctx, ZSTD_c_checksumFlag, !(task->flags & CHI_COMPRESS_NO_CHECKSUM));
 	ZSTD_CCtx_setPledgedSrcSize(bench->cctx, in_bytes);
-	return 0;
 }
 
 static int error_of(size_t code, int otherwise)
@@ -178,10 +210,11 @@ static int error_of(size_t code, int otherwise)
 	return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? -ENOMEM : otherwise;
 }
 
-static int compress_pass(struct pass *pass, const struct chi_compress_task *task)
+static int compress_pass(struct pass *pass, struct chi_compress_task *task)
 {
-	int rc = compress_begin(pass->bench, task, pass->in_bytes);
+	int rc = 0;
 
+	compress_begin(pass->bench, task, pass->in_bytes);
 	while (!rc) {
 		ZSTD_inBuffer input = pass_input(pass);
 		bool last = pass->in_done == pass->in_bytes;
@@ -198,8 +231,10 @@ static int compress_pass(struct pass *pass, const struct chi_compress_task *task
 			if (pass->out_done == pass->out_max && (last ? left != 0 : input.pos < input.size))
 				return -ENOSPC;
 		} while (last ? left != 0 : input.pos < input.size);
-		if (last)
+		if (last) {
+			task->out_bytes = pass->out_done;
 			return 0;
+		}
 		rc = pass_pause(pass);
 	}
 	return rc;
@@ -216,16 +251,11 @@ static int frame_content_size(const ZSTD_inBuffer *input, uint64_t *ret_bytes)
 	return 0;
 }
 
-static int decompress_begin(struct bench *bench)
+static void decompress_begin(struct bench *bench)
 {
-	if (!bench->dctx)
-		bench->dctx = ZSTD_createDCtx();
-	if (!bench->dctx)
-		return -ENOMEM;
 	ZSTD_DCtx_reset(bench->dctx, ZSTD_reset_session_and_parameters);
 	/* a header of a few bytes must not make us allocate more than this */
 	ZSTD_DCtx_setParameter(bench->dctx, ZSTD_d_windowLogMax, CHI_COMPRESS_WINDOW_LOG_MAX);
-	return 0;
 }
 
 static int decompress_pass(struct pass *pass, struct chi_compress_task *task)
@@ -240,7 +270,7 @@ static int decompress_pass(struct pass *pass, struct chi_compress_task *task)
 	if (content_bytes > pass->out_max)
 		return -ENOSPC;
 	pass->out_max = content_bytes; /* a frame that holds more than it says is corrupt */
-	rc = decompress_begin(pass->bench);
+	decompress_begin(pass->bench);
 	while (!rc) {
 		ZSTD_outBuffer output = pass_output(pass);
 		size_t before = input.pos;
@@ -266,51 +296,45 @@ static int decompress_pass(struct pass *pass, struct chi_compress_task *task)
 	return rc;
 }
 
+/* ---- methods ---- */
+
+/* Both directions: a bench, what it needs, the pass. */
+static int run_pass(struct chi_container *container, struct chi_compress_task *task, struct chi_run_context *context,
+		    int (*run)(struct pass *pass, struct chi_compress_task *task))
+{
+	struct state *state = chi_container_state(container);
+	uint32_t worker = chi_context_worker(context);
+	struct bench *bench;
+	struct pass pass;
+	int rc = bench_get(state, worker, &bench);
+
+	if (rc)
+		return rc;
+	pass_begin(&pass, task, context, bench);
+	rc = bench_equip(state, bench, &pass, run == compress_pass);
+	if (!rc)
+		rc = run(&pass, task);
+	bench_put(state, worker, bench);
+	return rc;
+}
+
 static int method_compress(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
 	struct chi_compress_task *task = (struct chi_compress_task *)base;
-	uint32_t worker = chi_context_worker(context);
-	struct state *state = chi_container_state(container);
-	struct bench *bench;
-	struct pass pass;
-	int rc;
 
 	task->out_bytes = 0;
 	if (task->level < CHI_COMPRESS_LEVEL_MIN || task->level > CHI_COMPRESS_LEVEL_MAX ||
 	    (task->flags & ~(uint32_t)CHI_COMPRESS_NO_CHECKSUM))
 		return -EINVAL;
-	bench = bench_get(state, worker);
-	if (!bench)
-		return -ENOMEM;
-	rc = pass_begin(&pass, task, context, bench);
-	if (!rc)
-		rc = compress_pass(&pass, task);
-	if (!rc)
-		task->out_bytes = pass.out_done;
-	bench_put(state, worker, bench);
-	return rc;
+	return run_pass(container, task, context, compress_pass);
 }
 
 static int method_decompress(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
 	struct chi_compress_task *task = (struct chi_compress_task *)base;
-	uint32_t worker = chi_context_worker(context);
-	struct state *state = chi_container_state(container);
-	struct bench *bench;
-	struct pass pass;
-	int rc;
 
 	task->out_bytes = 0;
-	if (task->flags)
-		return -EINVAL;
-	bench = bench_get(state, worker);
-	if (!bench)
-		return -ENOMEM;
-	rc = pass_begin(&pass, task, context, bench);
-	if (!rc)
-		rc = decompress_pass(&pass, task);
-	bench_put(state, worker, bench);
-	return rc;
+	return task->flags ? -EINVAL : run_pass(container, task, context, decompress_pass);
 }
 
 static int method_bound(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
@@ -337,11 +361,11 @@ static void compress_destroy(struct chi_container *container)
 		while (bench) {
 			struct bench *next = bench->next;
 
-			bench_free(bench);
+			bench_free(state, bench);
 			bench = next;
 		}
 	}
-	free(state);
+	chi_free(state->client, state);
 	chi_container_set_state(container, NULL);
 }
 
@@ -359,10 +383,11 @@ static int compress_create(struct chi_container *container, const void *params, 
 		rc = chi_container_create_local_queue(container, 1, LANES_PER_QUEUE, CHI_QUEUE_HIGH_LATENCY);
 	if (rc)
 		return rc;
-	state = aligned_alloc(HSHM_FALSE_SHARING, sizeof(*state));
-	if (!state)
-		return -ENOMEM;
+	rc = chi_alloc(chi_container_client(container), sizeof(*state), &state);
+	if (rc)
+		return rc;
 	memset(state, 0, sizeof(*state));
+	state->client = chi_container_client(container);
 	chi_container_set_state(container, state);
 	return 0;
 }

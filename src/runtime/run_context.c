@@ -128,7 +128,7 @@ static bool complete_inner_task(struct chi_run_context *context, int result)
 
 	task->result = result;
 	if (task->flags & CHI_TASK_FIRE_AND_FORGET) {
-		hshm_heap_free(context->pool->runtime->heap, task);
+		hshm_heap_free(context->pool->runtime->module_heap, task);
 		return false;
 	}
 	/* acq_rel: the result before the word, for whoever finds it done; the waiter's setup after it (C1) */

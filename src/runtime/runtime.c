@@ -57,6 +57,19 @@ static uint32_t spinning_max(void)
 	return n_cpus > 1 ? (uint32_t)n_cpus - 1 : 0; /* the clients need a core too */
 }
 
+/* A quarter of the private memory is the runtime's own: when modules have taken all the rest, there are still tasks that tell
+ * them to give it back. */
+static int make_heaps(struct chi_runtime *runtime)
+{
+	uint64_t size_bytes = runtime->private_mem.map.size_bytes;
+	uint64_t own_end = size_bytes / 4 / CHI_PAGE * CHI_PAGE;
+	int ret = hshm_heap_create(&runtime->private_mem, CHI_PAGE, own_end - CHI_PAGE, &runtime->heap);
+
+	if (ret < 0)
+		return ret;
+	return hshm_heap_create(&runtime->private_mem, own_end, size_bytes - own_end, &runtime->module_heap);
+}
+
 static int make_segments(struct chi_runtime *runtime)
 {
 	const struct chi_config *config = &runtime->config;
@@ -83,8 +96,7 @@ static int make_segments(struct chi_runtime *runtime)
 	ret = hshm_segment_create_private(config->private_bytes, CHI_SEGMENT_PRIVATE, &runtime->private_mem);
 	if (ret < 0)
 		return ret;
-	return hshm_heap_create(&runtime->private_mem, CHI_PAGE, runtime->private_mem.map.size_bytes - CHI_PAGE,
-				&runtime->heap);
+	return make_heaps(runtime);
 }
 
 static int make_pools(struct chi_runtime *runtime)
@@ -109,6 +121,7 @@ static void free_runtime(struct chi_runtime *runtime)
 	chi_pool_manager_destroy(runtime->pools);
 	chi_module_manager_destroy(runtime->modules);
 	chi_work_orch_destroy(runtime->orch);
+	hshm_heap_destroy(runtime->module_heap);
 	hshm_heap_destroy(runtime->heap);
 	hshm_segment_close(&runtime->private_mem);
 	hshm_segment_close(&runtime->main);

@@ -24,7 +24,8 @@ struct chi_runtime {
 	uint64_t generation;
 	struct hshm_segment main;	 /* header, counters, armed words: clients map it read-only */
 	struct hshm_segment private_mem; /* run contexts, container lanes: references are offsets in it */
-	struct hshm_heap *heap;		 /* in private_mem */
+	struct hshm_heap *heap;		 /* in private_mem: the runtime's own */
+	struct hshm_heap *module_heap;	 /* in private_mem: what modules take, at most the rest of it */
 	struct chi_client inner;	 /* what methods submit through (submit.c) */
 	struct chi_module_manager *modules;
 	struct chi_pool_manager *pools;

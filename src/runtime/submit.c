@@ -19,16 +19,16 @@ static struct chi_runtime *runtime_of(struct chi_client *client)
 
 static int inner_alloc(struct chi_client *client, uint64_t size_bytes, void **ret_memory)
 {
-	int ret = hshm_heap_alloc(runtime_of(client)->heap, size_bytes, ret_memory);
+	int ret = hshm_heap_alloc(runtime_of(client)->module_heap, size_bytes, ret_memory);
 
 	if (ret == -ENOMEM)
-		return chi_error_set(ret, "the runtime's private memory is at its cap: raise memory.private_mib");
+		return chi_error_set(ret, "the memory of modules is at its cap: raise memory.private_mib");
 	return ret;
 }
 
 static void inner_free(struct chi_client *client, void *memory)
 {
-	hshm_heap_free(runtime_of(client)->heap, memory);
+	hshm_heap_free(runtime_of(client)->module_heap, memory);
 }
 
 static int inner_locate(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr)

@@ -25,16 +25,21 @@
 static struct chi_runtime *runtime;
 static struct chi_client *client;
 
-static int start_runtime(void **state)
+static inline int start_runtime_with(const char *config)
 {
-	int rc = chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = "workers:\n  count: 3\n"), &runtime);
+	int rc = chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime);
 
-	(void)state;
 	if (!rc)
 		rc = chi_runtime_client(runtime, NULL, &client);
 	if (rc)
 		fprintf(stderr, "runtime: %d: %s\n", rc, chi_error_text());
 	return rc;
+}
+
+static inline int start_runtime(void **state)
+{
+	(void)state;
+	return start_runtime_with("workers:\n  count: 3\n");
 }
 
 static int stop_runtime(void **state)

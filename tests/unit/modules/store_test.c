@@ -14,20 +14,47 @@
 #define XXH_INLINE_ALL
 #include "../../../modules/blob/store.c"
 
+#include "task/submitter.h"
+
 static struct blob_store store;
+static int n_blocks; /* taken and not given back */
+static int n_until_failure = -1;
+
+static int take(struct chi_client *client, uint64_t size_bytes, void **ret_memory)
+{
+	(void)client;
+	if (n_until_failure >= 0 && n_until_failure-- == 0)
+		return -ENOMEM;
+	*ret_memory = malloc(size_bytes);
+	n_blocks++;
+	return *ret_memory ? 0 : -ENOMEM;
+}
+
+static void give_back(struct chi_client *client, void *memory)
+{
+	(void)client;
+	n_blocks -= memory != NULL;
+	free(memory);
+}
+
+static const struct chi_client_ops ops = { .alloc = take, .free = give_back };
+static struct chi_client client = { .magic = CHI_CLIENT_MAGIC, .ops = &ops };
 
 static int set_up(void **state)
 {
 	(void)state;
 	memset(&store, 0, sizeof(store));
-	return blob_table_init(&store.table, 42);
+	store.client = &client;
+	store.chunk_bytes = 4096;
+	n_until_failure = -1;
+	return blob_table_init(&store.table, &client, 42);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
 	blob_table_fini(&store);
-	return hshm_load_relaxed(&store.charged_bytes) != 0; /* every chunk was given back */
+	return hshm_load_relaxed(&store.charged_bytes) != 0 || n_blocks != 0; /* all was given back */
 }
 
 static struct chi_blob_key key_of(const char *format, unsigned int n)
@@ -42,7 +69,7 @@ static struct chi_blob_key key_of(const char *format, unsigned int n)
 
 static struct blob_object *object_with(const char *text)
 {
-	struct blob_object *object = blob_object_create(strlen(text), 4096);
+	struct blob_object *object = blob_object_create(&store, strlen(text));
 
 	assert_non_null(object);
 	if (*text)
@@ -254,7 +281,7 @@ static void a_page_ends_between_hashes_only(void **state)
 
 static void the_limit_returns_enospc_and_charges_nothing(void **state)
 {
-	struct blob_object *object = blob_object_create(5000, 4096);
+	struct blob_object *object = blob_object_create(&store, 5000);
 	unsigned char bytes[4096] = { 0 };
 
 	(void)state;
@@ -266,6 +293,55 @@ static void the_limit_returns_enospc_and_charges_nothing(void **state)
 	assert_int_equal(hshm_load_relaxed(&store.charged_bytes), 4096);
 	blob_object_put(&store, object);
 	assert_int_equal(hshm_load_relaxed(&store.charged_bytes), 0);
+}
+
+/* Whichever allocation fails: an error and the old value, or the new one. */
+static void every_allocation_may_fail(void **state)
+{
+	struct chi_blob_key keys[] = { key_of("old", 0), key_of("new", 0) };
+	int n_failed = 0, rc = -1;
+
+	(void)state;
+	set(&keys[0], "before");
+	for (int k = 0; rc < 0; k++) {
+		struct blob_object *object, *old = NULL;
+
+		n_until_failure = k;
+		object = blob_object_create(&store, 5);
+		rc = object ? blob_object_keep(&store, object, 0, "after", 5) : -ENOMEM;
+		if (!rc)
+			rc = blob_table_set(&store.table, &keys[1], object, &old);
+		n_until_failure = -1;
+		if (rc < 0) {
+			assert_int_equal(rc, -ENOMEM);
+			blob_object_put(&store, object);
+			assert_null(blob_table_find(&store.table, &keys[1]));
+			n_failed++;
+		}
+		assert_memory_equal(blob_table_find(&store.table, &keys[0])->object->chunks[0].bytes, "before", 6);
+	}
+	assert_int_equal(n_failed, 3); /* object, chunk, entry */
+	assert_memory_equal(blob_table_find(&store.table, &keys[1])->object->chunks[0].bytes, "after", 5);
+	assert_int_equal(store.table.n_entries, 2);
+}
+
+static void a_table_that_cannot_grow_goes_on(void **state)
+{
+	(void)state;
+	for (unsigned int i = 0; i < 100; i++) {
+		struct chi_blob_key key = key_of("k%u", i);
+		struct blob_object *object = object_with("v"), *old = NULL;
+
+		n_until_failure = 1; /* the entry, not the buckets */
+		assert_int_equal(blob_table_set(&store.table, &key, object, &old), 1);
+		n_until_failure = -1;
+	}
+	assert_int_equal(store.table.bits, BITS_MIN);
+	for (unsigned int i = 0; i < 100; i++) {
+		struct chi_blob_key key = key_of("k%u", i);
+
+		assert_non_null(blob_table_find(&store.table, &key));
+	}
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -281,6 +357,8 @@ int main(void)
 		CASE(a_listing_looks_at_a_limited_number),
 		CASE(a_page_ends_between_hashes_only),
 		CASE(the_limit_returns_enospc_and_charges_nothing),
+		CASE(every_allocation_may_fail),
+		CASE(a_table_that_cannot_grow_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
