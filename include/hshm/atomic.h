@@ -15,6 +15,10 @@
 #include <hshm/cdefs.h>
 
 typedef struct {
+	uint8_t v;
+} hshm_au8;
+
+typedef struct {
 	uint32_t v;
 } hshm_au32;
 
@@ -26,7 +30,7 @@ typedef struct {
 	void *v;
 } hshm_aptr;
 
-HSHM_STATIC_ASSERT(sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8, "atomic words are bare words");
+HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8, "atomic words are bare words");
 
 #define hshm_load_relaxed(word) __atomic_load_n(&(word)->v, __ATOMIC_RELAXED)
 #define hshm_load_acquire(word) __atomic_load_n(&(word)->v, __ATOMIC_ACQUIRE)
@@ -54,9 +58,7 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8, "atomic wor
 #define hshm_fetch_sub_relaxed(word, n)	   __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELAXED)
 #define hshm_fetch_sub_release(word, n)	   __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELEASE)
 #define hshm_fetch_sub_acq_rel(word, n)	   __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_ACQ_REL)
-#define hshm_fetch_or_acquire(word, bits)  __atomic_fetch_or(&(word)->v, (bits), __ATOMIC_ACQUIRE)
 #define hshm_fetch_or_acq_rel(word, bits)  __atomic_fetch_or(&(word)->v, (bits), __ATOMIC_ACQ_REL)
-#define hshm_fetch_and_release(word, bits) __atomic_fetch_and(&(word)->v, (bits), __ATOMIC_RELEASE)
 
 /* One total order over all of these: Dekker without a fence, where the write is a read-modify-write anyway. */
 #define hshm_load_seq_cst(word)		__atomic_load_n(&(word)->v, __ATOMIC_SEQ_CST)
@@ -69,6 +71,18 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8, "atomic wor
 
 /* A counter with one writer: a plain add that other threads may read while it happens. */
 #define hshm_count_add(word, n) hshm_store_relaxed((word), hshm_load_relaxed(word) + (n))
+
+/* The line is about to be written: have it here alone, instead of reading it now and asking once more for the write. A hint,
+ * which may name any address. */
+static inline void hshm_prefetch_write(const void *memory)
+{
+#if defined(__x86_64__)
+	/* what __builtin_prefetch() would be for x86-64 without extensions is a prefetch for reading */
+	__asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)memory));
+#else
+	__builtin_prefetch(memory, 1);
+#endif
+}
 
 /* Tell the core that this is a spin loop. */
 static inline void hshm_cpu_relax(void)

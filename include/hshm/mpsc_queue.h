@@ -36,7 +36,8 @@ struct hipc_mpsc_queue {
 
 struct hipc_mpsc_consumer {
 	hshm_au64 *slots;
-	uint64_t head;
+	uint64_t head;	   /* the next to take */
+	uint64_t released; /* the next slot to give back; at most a lap behind head */
 	uint32_t depth_shift;
 };
 
@@ -111,10 +112,32 @@ static inline uint32_t hipc_mpsc_peek_ahead(const struct hipc_mpsc_consumer *con
 	return (uint32_t)hshm_load_relaxed(&consumer->slots[index]);
 }
 
-/** hipc_mpsc_pop - remove what hipc_mpsc_peek() just showed (it was not 0). Threads: the one consumer. */
-HSHM_API void hipc_mpsc_pop(struct hipc_mpsc_consumer *consumer);
+/**
+ * hipc_mpsc_take - peek, and go past it; its slot is not given back to the producers yet
+ *
+ * Giving a slot back takes its line from the producer who is about to use the next: a consumer that works through many does it
+ * for several at once, and not before the work that somebody waits for.
+ * Threads: the one consumer. May switch the fiber: no.
+ * Returns: the reference, or 0: empty.
+ */
+static inline uint32_t hipc_mpsc_take(struct hipc_mpsc_consumer *consumer)
+{
+	uint32_t ref = hipc_mpsc_peek(consumer);
 
-/** hipc_mpsc_dequeue - peek and pop. Returns the reference, or 0: empty. Threads: the one consumer. */
+	consumer->head += ref != 0;
+	return ref;
+}
+
+/** hipc_mpsc_release - give the slots of all that was taken back to the producers. Threads: the one consumer. */
+HSHM_API void hipc_mpsc_release(struct hipc_mpsc_consumer *consumer);
+
+/** hipc_mpsc_n_unreleased - how many slots were taken and not given back. Threads: the one consumer. */
+static inline uint64_t hipc_mpsc_n_unreleased(const struct hipc_mpsc_consumer *consumer)
+{
+	return consumer->head - consumer->released;
+}
+
+/** hipc_mpsc_dequeue - take one, give its slot back. Returns the reference, or 0: empty. Threads: the one consumer. */
 HSHM_API uint32_t hipc_mpsc_dequeue(struct hipc_mpsc_consumer *consumer);
 
 HSHM_END_DECLS

@@ -4,10 +4,10 @@
  *
  * Slot word, 64 bits:  lap:32 | ref:32     ref 0 = empty
  *
- *             enqueue (one CAS)                pop (store)
- *   EMPTY,L ---------------------> FULL,L,ref ------------> EMPTY,L+1
+ *             enqueue (one CAS)               release (store)
+ *   EMPTY,L ---------------------> FULL,L,ref ---------------> EMPTY,L+1
  *
- * slot   written by any producer while EMPTY, by the consumer while FULL
+ * slot   written by any producer while EMPTY, by the consumer while FULL: some time after he took the reference
  * tail   moved by any producer, by one, only past a slot that is not EMPTY in its lap
  * head   the consumer's, in its private memory
  *
@@ -99,10 +99,13 @@ int hipc_mpsc_enqueue(const struct hipc_mpsc_queue *queue, uint32_t ref)
 		uint64_t pos = hshm_load_relaxed(queue->tail);
 		uint64_t lap = pos >> queue->depth_shift;
 		hshm_au64 *slot = slot_at(queue, pos);
-		/* relaxed: decides only whether the CAS below is worth trying, and the CAS checks it again */
-		uint64_t seen = hshm_load_relaxed(slot);
-		uint64_t hint = pos;
+		uint64_t hint = pos, seen;
 		bool won;
+
+		/* the consumer has the line: fetch it once, for the CAS, instead of for the load and again for the CAS */
+		hshm_prefetch_write(slot);
+		/* relaxed: decides only whether the CAS below is worth trying, and the CAS checks it again */
+		seen = hshm_load_relaxed(slot);
 
 		if (lap_diff(seen, lap) < 0) {
 			/* relaxed: same word as above, so this is not older; if it moved, seen belonged to another pos */
@@ -139,21 +142,22 @@ void hipc_mpsc_consumer_init(struct hipc_mpsc_consumer *consumer, const struct h
 	};
 }
 
-void hipc_mpsc_pop(struct hipc_mpsc_consumer *consumer)
+void hipc_mpsc_release(struct hipc_mpsc_consumer *consumer)
 {
-	uint64_t index = consumer->head & ((UINT64_C(1) << consumer->depth_shift) - 1);
-	uint64_t lap = consumer->head >> consumer->depth_shift;
+	for (; consumer->released != consumer->head; consumer->released++) {
+		uint64_t index = consumer->released & ((UINT64_C(1) << consumer->depth_shift) - 1);
+		uint64_t lap = consumer->released >> consumer->depth_shift;
 
-	/* relaxed: the slot hands no memory back, only itself; the reference was read from this same word before */
-	hshm_store_relaxed(&consumer->slots[index], slot_word(lap + 1, 0));
-	consumer->head++;
+		/* relaxed: the slot hands no memory back, only itself; the reference was read from this same word before */
+		hshm_store_relaxed(&consumer->slots[index], slot_word(lap + 1, 0));
+	}
 }
 
 uint32_t hipc_mpsc_dequeue(struct hipc_mpsc_consumer *consumer)
 {
-	uint32_t ref = hipc_mpsc_peek(consumer);
+	uint32_t ref = hipc_mpsc_take(consumer);
 
 	if (ref != 0)
-		hipc_mpsc_pop(consumer);
+		hipc_mpsc_release(consumer);
 	return ref;
 }

@@ -13,7 +13,6 @@
 #include "runtime/ipc_manager.h"
 #include "runtime/worker.h"
 
-#define BITS_PER_WORD 64u
 #define USE_CONTEXT   ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
 
 /* The header is information for whoever looks at the segment; nothing of it is read back. */
@@ -65,18 +64,17 @@ int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *
 	return session->queue.lanes ? 0 : -ENOMEM;
 }
 
-static int make_bitmap(struct chi_session *session)
+/* Sparse: one page of it for each 256 KiB of the segment that ever held tasks. */
+static int make_claims(struct chi_session *session)
 {
-	uint64_t units = session->segment.map.size_bytes / HIPC_REF_UNIT;
-	void *bits;
+	uint64_t n_units = session->segment.map.size_bytes / HIPC_REF_UNIT;
+	void *claims = mmap(NULL, n_units * sizeof(hshm_au8), PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	session->in_flight_bytes = (units + BITS_PER_WORD - 1) / BITS_PER_WORD * sizeof(hshm_au64);
-	/* sparse: one page of it for each 2 MiB of the segment that ever held tasks */
-	bits = mmap(NULL, session->in_flight_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		    -1, 0);
-	if (bits == MAP_FAILED)
+	if (claims == MAP_FAILED)
 		return -ENOMEM;
-	session->in_flight = bits;
+	session->claims = claims;
+	session->n_claims = n_units;
 	return 0;
 }
 
@@ -97,7 +95,7 @@ int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, u
 	rc = hshm_segment_create(name, runtime->config.client_bytes, CHI_SEGMENT_CLIENTS + client_id - 1,
 				 HSHM_SEAL_SIZE, &session->segment);
 	if (rc == 0)
-		rc = make_bitmap(session);
+		rc = make_claims(session);
 	if (rc == 0)
 		rc = chi_ipc_server_init_queues(runtime, session);
 	if (rc < 0)
@@ -109,9 +107,9 @@ void chi_session_fini(struct chi_session *session)
 {
 	free(session->queue.lanes);
 	session->queue.lanes = NULL;
-	if (session->in_flight)
-		munmap(session->in_flight, session->in_flight_bytes);
-	session->in_flight = NULL;
+	if (session->claims)
+		munmap(session->claims, session->n_claims * sizeof(*session->claims));
+	session->claims = NULL;
 	hshm_segment_close(&session->segment);
 }
 
@@ -120,13 +118,12 @@ void chi_session_fini(struct chi_session *session)
 int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task **ret_task)
 {
 	void *task = hipc_ref_translate(&session->segment.map, ref, sizeof(struct chi_task));
-	uint64_t bit = UINT64_C(1) << (ref % BITS_PER_WORD);
 
 	if (!task || (uint64_t)ref * HIPC_REF_UNIT < session->heap_offset)
 		return -EFAULT;
 	/* acquire: pairs with the release in chi_session_release(): what the run before wrote into this memory is in place
 	 * before the next reads it, whichever worker had it */
-	if (hshm_fetch_or_acquire(&session->in_flight[ref / BITS_PER_WORD], bit) & bit)
+	if (hshm_exchange_acquire(&session->claims[ref], 1))
 		return -EBUSY;
 	*ret_task = task;
 	return 0;
@@ -135,7 +132,7 @@ int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task
 void chi_session_release(struct chi_session *session, uint32_t ref)
 {
 	/* release: pairs with the acquire in chi_session_claim() */
-	hshm_fetch_and_release(&session->in_flight[ref / BITS_PER_WORD], ~(UINT64_C(1) << (ref % BITS_PER_WORD)));
+	hshm_store_release(&session->claims[ref], 0);
 }
 
 /* ---- who uses it ---- */

@@ -16,6 +16,7 @@
 #include "runtime/session.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
+#include "task/task_queue.h"
 
 #define LOW_LATENCY_TURNS_MAX 8u
 #define PREFETCH_AHEAD	      8u
@@ -214,7 +215,7 @@ static void prefetch_ahead(const struct chi_lane *lane, uint32_t n)
 		return;
 	/* not checked: a prefetch of rubbish does nothing */
 	__builtin_prefetch(task, 0);
-	__builtin_prefetch(task + offsetof(struct chi_task, completion), 1);
+	hshm_prefetch_write(task + offsetof(struct chi_task, completion));
 }
 
 /* Returns how many references it took. */
@@ -235,16 +236,16 @@ static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *la
 			park_until_contexts_end(worker, lane);
 			break;
 		}
-		ref = hipc_mpsc_dequeue(&lane->consumer);
+		ref = chi_task_queue_dequeue(lane);
 		if (!ref)
 			break;
 		n++;
-		hshm_count_add(&lane->header->n_taken, 1);
 		prefetch_ahead(lane, PREFETCH_AHEAD - 1);
 		context = chi_worker_admit(worker, session, ref);
 		if (context && !route_or_park(worker, lane, context))
 			break;
 	}
+	chi_task_queue_release(lane);
 	return n;
 }
 
@@ -254,13 +255,13 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 	uint32_t n = 0;
 
 	for (; n < worker->runtime->config.lane_batch; n++) {
-		uint32_t ref = hipc_mpsc_dequeue(&lane->consumer);
+		uint32_t ref = chi_task_queue_dequeue(lane);
 
 		if (!ref)
 			break;
-		hshm_count_add(&lane->header->n_taken, 1);
 		chi_context_start(worker, hipc_ref_translate(arena, ref, sizeof(struct chi_run_context)));
 	}
+	chi_task_queue_release(lane);
 	if (n)
 		chi_parking_check(&lane->parking);
 }

@@ -72,14 +72,23 @@ int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t
 
 #if CHIMAERA_RUNTIME
 
-uint32_t chi_task_queue_dequeue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio)
-{
-	struct chi_lane *taken = queue->lanes[lane * queue->queue.n_prios + prio];
-	uint32_t ref = hipc_mpsc_dequeue(&taken->consumer);
+#define SLOTS_RELEASED_AT_ONCE (64 / sizeof(hshm_au64)) /* a line of them */
 
+uint32_t chi_task_queue_dequeue(struct chi_lane *lane)
+{
+	uint32_t ref;
+
+	if (hipc_mpsc_n_unreleased(&lane->consumer) == SLOTS_RELEASED_AT_ONCE)
+		hipc_mpsc_release(&lane->consumer);
+	ref = hipc_mpsc_take(&lane->consumer);
 	if (ref)
-		hshm_count_add(&taken->header->n_taken, 1);
+		hshm_count_add(&lane->header->n_taken, 1);
 	return ref;
+}
+
+void chi_task_queue_release(struct chi_lane *lane)
+{
+	hipc_mpsc_release(&lane->consumer);
 }
 
 void chi_active_queue_push(struct chi_active_queue *queue, struct chi_lane *lane)

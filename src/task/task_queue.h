@@ -49,7 +49,16 @@ int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t
 int chi_task_queue_push(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
 
-/* chi_task_queue_dequeue - the oldest reference, or 0: empty. Threads: the lane's worker. */
-uint32_t chi_task_queue_dequeue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
+/**
+ * chi_task_queue_dequeue - take the oldest reference of a lane
+ *
+ * Its slot goes back to the producers some time later: with others, once a line of them was taken, or by
+ * chi_task_queue_release(), which belongs at the end of a turn.
+ * Threads: the lane's worker. May switch the fiber: no. Returns: the reference, or 0: empty.
+ */
+uint32_t chi_task_queue_dequeue(struct chi_lane *lane);
+
+/* chi_task_queue_release - all slots that were taken are the producers' again. Threads: the lane's worker. */
+void chi_task_queue_release(struct chi_lane *lane);
 
 #endif

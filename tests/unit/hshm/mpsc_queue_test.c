@@ -33,7 +33,7 @@ static void move_to(struct ring *ring, uint64_t pos)
 	for (uint64_t at = pos; at < pos + DEPTH; at++)
 		ring->queue.slots[at % DEPTH].v = (at >> SHIFT) << 32;
 	ring->queue.tail->v = pos;
-	ring->consumer.head = pos;
+	ring->consumer.head = ring->consumer.released = pos;
 }
 
 static void fill(struct ring *ring, uint32_t first_ref)
@@ -100,8 +100,29 @@ static void peek_leaves_the_reference_there(void **state)
 	assert_int_equal(hipc_mpsc_enqueue(&ring.queue, 5), 0);
 	assert_int_equal(hipc_mpsc_peek(&ring.consumer), 5);
 	assert_int_equal(hipc_mpsc_peek(&ring.consumer), 5);
-	hipc_mpsc_pop(&ring.consumer);
+	assert_int_equal(hipc_mpsc_dequeue(&ring.consumer), 5);
 	assert_int_equal(hipc_mpsc_peek(&ring.consumer), 0);
+}
+
+static void a_taken_slot_is_full_until_it_is_released(void **state)
+{
+	struct ring ring = make_ring();
+
+	(void)state;
+	fill(&ring, 1);
+	for (uint32_t ref = 1; ref <= DEPTH; ref++) {
+		assert_int_equal(hipc_mpsc_take(&ring.consumer), ref);
+		assert_int_equal(hipc_mpsc_n_unreleased(&ring.consumer), ref);
+	}
+	/* not one of the last lap is taken for one of this */
+	assert_int_equal(hipc_mpsc_take(&ring.consumer), 0);
+	assert_int_equal(hipc_mpsc_peek(&ring.consumer), 0);
+	assert_int_equal(hipc_mpsc_enqueue(&ring.queue, 99), -EAGAIN);
+	hipc_mpsc_release(&ring.consumer);
+	assert_int_equal(hipc_mpsc_n_unreleased(&ring.consumer), 0);
+	fill(&ring, 100);
+	for (uint32_t ref = 100; ref < 100 + DEPTH; ref++)
+		assert_int_equal(hipc_mpsc_dequeue(&ring.consumer), ref);
 }
 
 static void enqueue_on_full_lane_returns_eagain(void **state)
@@ -256,6 +277,7 @@ int main(void)
 		cmocka_unit_test(init_zeroes_the_header_and_stays_in_its_bytes),
 		cmocka_unit_test(references_leave_in_the_order_they_came),
 		cmocka_unit_test(peek_leaves_the_reference_there),
+		cmocka_unit_test(a_taken_slot_is_full_until_it_is_released),
 		cmocka_unit_test(enqueue_on_full_lane_returns_eagain),
 		cmocka_unit_test(attached_description_reaches_the_same_ring),
 		cmocka_unit_test(laps_wrap_around_at_32_bits),

@@ -35,7 +35,7 @@ static void an_idle_lane_is_listed_again(void **state)
 		assert_int_equal(generation_of(stage->lanes[0]), round);
 		enqueue(stage, 0, round + 1);
 		assert_ptr_equal(chi_active_queue_pop(active), stage->lanes[0]);
-		assert_int_equal(chi_task_queue_dequeue(&stage->queue, 0, 0), round + 1);
+		assert_int_equal(stage_dequeue(stage, 0), round + 1);
 		assert_true(is_queued(stage->lanes[0]));
 		assert_false(chi_lane_deactivate(stage->lanes[0]));
 		assert_false(is_queued(stage->lanes[0]));
@@ -51,12 +51,12 @@ static void the_second_look_finds_what_came_meanwhile(void **state)
 
 	enqueue(stage, 2, 1);
 	assert_ptr_equal(chi_active_queue_pop(active), stage->lanes[2]);
-	assert_int_equal(chi_task_queue_dequeue(&stage->queue, 2, 0), 1);
-	assert_int_equal(chi_task_queue_dequeue(&stage->queue, 2, 0), 0);
+	assert_int_equal(stage_dequeue(stage, 2), 1);
+	assert_int_equal(stage_dequeue(stage, 2), 0);
 	enqueue(stage, 2, 2); /* queued still: it is not listed */
 	assert_null(chi_active_queue_pop(active));
 	assert_true(chi_lane_deactivate(stage->lanes[2]));
-	assert_int_equal(chi_task_queue_dequeue(&stage->queue, 2, 0), 2);
+	assert_int_equal(stage_dequeue(stage, 2), 2);
 	assert_false(chi_lane_deactivate(stage->lanes[2]));
 }
 
@@ -120,7 +120,7 @@ static void an_active_queue_that_is_full_sets_sweep(void **state)
 	for (uint32_t i = 0; i < ACTIVE_DEPTH; i++)
 		assert_ptr_equal(chi_active_queue_pop(active), stage->lanes[i]);
 	assert_null(chi_active_queue_pop(active));
-	assert_int_equal(chi_task_queue_dequeue(&stage->queue, ACTIVE_DEPTH, 0), 1);
+	assert_int_equal(stage_dequeue(stage, ACTIVE_DEPTH), 1);
 }
 
 static void only_a_sleeping_worker_is_rung(void **state)

@@ -112,6 +112,15 @@ static inline uint64_t generation_of(const struct chi_lane *lane)
 	return activation_of(lane) / CHI_ACTIVATION_GENERATION;
 }
 
+/* As a turn of one does it. */
+static inline uint32_t stage_dequeue(struct stage *stage, uint32_t lane)
+{
+	uint32_t ref = chi_task_queue_dequeue(stage->queue.lanes[lane]);
+
+	chi_task_queue_release(stage->queue.lanes[lane]);
+	return ref;
+}
+
 static inline bool is_readable(int fd)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };

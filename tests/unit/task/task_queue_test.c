@@ -130,8 +130,8 @@ static void references_leave_in_the_order_they_came(void **state)
 		for (uint32_t ref = 1; ref <= 5; ref++)
 			assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, 10 * round + ref), 0);
 		for (uint32_t ref = 1; ref <= 5; ref++)
-			assert_int_equal(chi_task_queue_dequeue(&stage->queue, 1, 0), 10 * round + ref);
-		assert_int_equal(chi_task_queue_dequeue(&stage->queue, 1, 0), 0);
+			assert_int_equal(stage_dequeue(stage, 1), 10 * round + ref);
+		assert_int_equal(stage_dequeue(stage, 1), 0);
 	}
 }
 
@@ -143,12 +143,32 @@ static void the_header_counts_what_was_taken(void **state)
 		assert_int_equal(chi_task_queue_enqueue(&stage->queue, 2, 0, ref), 0);
 	assert_int_equal(hshm_load_relaxed(&stage->lanes[2]->header->n_taken), 0);
 	for (uint32_t n = 1; n <= 4; n++) {
-		assert_int_equal(chi_task_queue_dequeue(&stage->queue, 2, 0), n);
+		assert_int_equal(stage_dequeue(stage, 2), n);
 		assert_int_equal(hshm_load_relaxed(&stage->lanes[2]->header->n_taken), n);
 	}
-	assert_int_equal(chi_task_queue_dequeue(&stage->queue, 2, 0), 0);
+	assert_int_equal(stage_dequeue(stage, 2), 0);
 	assert_int_equal(hshm_load_relaxed(&stage->lanes[2]->header->n_taken), 4);
 	assert_int_equal(hshm_load_relaxed(&stage->lanes[1]->header->n_taken), 0);
+}
+
+static void slots_go_back_when_a_line_of_them_was_taken_and_at_the_end_of_the_turn(void **state)
+{
+	struct stage *stage = *state;
+	struct hipc_mpsc_consumer *consumer = &stage->lanes[1]->consumer;
+
+	for (uint32_t ref = 1; ref <= LANE_DEPTH; ref++)
+		assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, ref), 0);
+	for (uint32_t ref = 1; ref <= LANE_DEPTH; ref++) {
+		assert_int_equal(chi_task_queue_dequeue(stage->lanes[1]), ref);
+		assert_int_equal(hipc_mpsc_n_unreleased(consumer), ref);
+	}
+	assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, 9), -EAGAIN);
+	assert_int_equal(chi_task_queue_dequeue(stage->lanes[1]), 0);
+	assert_int_equal(hipc_mpsc_n_unreleased(consumer), 0);
+	assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, 9), 0);
+	assert_int_equal(chi_task_queue_dequeue(stage->lanes[1]), 9);
+	chi_task_queue_release(stage->lanes[1]);
+	assert_int_equal(hipc_mpsc_n_unreleased(consumer), 0);
 }
 
 static void each_lane_has_a_header_of_its_own(void **state)
@@ -187,8 +207,8 @@ static void enqueue_on_a_full_lane_returns_eagain_and_lists_nothing(void **state
 	assert_false(is_queued(stage->lanes[3]));
 	assert_false(is_readable(stage->bells[0].fd));
 	for (uint32_t ref = 1; ref <= LANE_DEPTH; ref++)
-		assert_int_equal(chi_task_queue_dequeue(&stage->queue, 3, 0), ref);
-	assert_int_equal(chi_task_queue_dequeue(&stage->queue, 3, 0), 0);
+		assert_int_equal(stage_dequeue(stage, 3), ref);
+	assert_int_equal(stage_dequeue(stage, 3), 0);
 }
 
 #endif
@@ -205,6 +225,7 @@ int main(void)
 #if CHIMAERA_RUNTIME
 		CONTAINER_CASE(references_leave_in_the_order_they_came),
 		CONTAINER_CASE(the_header_counts_what_was_taken),
+		CONTAINER_CASE(slots_go_back_when_a_line_of_them_was_taken_and_at_the_end_of_the_turn),
 		CONTAINER_CASE(each_lane_has_a_header_of_its_own),
 		CONTAINER_CASE(enqueue_on_a_full_lane_returns_eagain_and_lists_nothing),
 #endif
