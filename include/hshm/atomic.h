@@ -30,7 +30,8 @@ typedef struct {
 	void *v;
 } hshm_aptr;
 
-HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8, "atomic words are bare words");
+HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hshm_au64) == 8,
+		   "atomic words are bare words");
 
 #define hshm_load_relaxed(word) __atomic_load_n(&(word)->v, __ATOMIC_RELAXED)
 #define hshm_load_acquire(word) __atomic_load_n(&(word)->v, __ATOMIC_ACQUIRE)
@@ -53,12 +54,12 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 #define hshm_cas_acq_rel(word, expected, desired) \
 	__atomic_compare_exchange_n(&(word)->v, (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
 
-#define hshm_fetch_add_relaxed(word, n)	   __atomic_fetch_add(&(word)->v, (n), __ATOMIC_RELAXED)
-#define hshm_fetch_add_acq_rel(word, n)	   __atomic_fetch_add(&(word)->v, (n), __ATOMIC_ACQ_REL)
-#define hshm_fetch_sub_relaxed(word, n)	   __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELAXED)
-#define hshm_fetch_sub_release(word, n)	   __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELEASE)
-#define hshm_fetch_sub_acq_rel(word, n)	   __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_ACQ_REL)
-#define hshm_fetch_or_acq_rel(word, bits)  __atomic_fetch_or(&(word)->v, (bits), __ATOMIC_ACQ_REL)
+#define hshm_fetch_add_relaxed(word, n)	  __atomic_fetch_add(&(word)->v, (n), __ATOMIC_RELAXED)
+#define hshm_fetch_add_acq_rel(word, n)	  __atomic_fetch_add(&(word)->v, (n), __ATOMIC_ACQ_REL)
+#define hshm_fetch_sub_relaxed(word, n)	  __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELAXED)
+#define hshm_fetch_sub_release(word, n)	  __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELEASE)
+#define hshm_fetch_sub_acq_rel(word, n)	  __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_ACQ_REL)
+#define hshm_fetch_or_acq_rel(word, bits) __atomic_fetch_or(&(word)->v, (bits), __ATOMIC_ACQ_REL)
 
 /* One total order over all of these: Dekker without a fence, where the write is a read-modify-write anyway. */
 #define hshm_load_seq_cst(word)		__atomic_load_n(&(word)->v, __ATOMIC_SEQ_CST)

@@ -162,6 +162,8 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 	int ret = chi_session_claim(session, ref, &shared);
 
 	if (ret == 0) {
+		/* the answer's line comes from the client's core while the request's is read and run */
+		hshm_prefetch_write(&shared->completion);
 		chi_sanitizer_from_client(session);
 		memcpy(&request, shared, sizeof(request));
 		/* the compiler may not go back to the shared bytes for what was just copied */

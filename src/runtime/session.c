@@ -13,7 +13,7 @@
 #include "runtime/ipc_manager.h"
 #include "runtime/worker.h"
 
-#define USE_CONTEXT   ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
+#define USE_CONTEXT ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
 
 /* The header is information for whoever looks at the segment; nothing of it is read back. */
 static void write_header(const struct chi_session *session)

@@ -30,7 +30,8 @@ struct chi_session {
 	struct hshm_segment segment;
 	uint64_t heap_offset;	     /* tasks lie behind it, never on the queue or the parking words */
 	struct chi_task_queue queue; /* the process queue */
-	hshm_au8 *claims; /* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
+	hshm_au8 *
+		claims; /* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
 	uint64_t n_claims;
 	hshm_au64 uses;	 /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
 	hshm_au32 ended; /* its lanes are dropped where they are found */
