@@ -141,8 +141,31 @@ CHI_API struct chi_client *chi_context_client(struct chi_run_context *context);
 /** chi_context_buffer - the address of a declared buffer of this task (checked when the task came in); NULL if null. */
 CHI_API void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffer *buffer);
 
-/** chi_cancelled - has the submitter asked for an early end? */
+/**
+ * chi_cancelled - shall this task end early?
+ *
+ * Its submitter asked for it, or that of a task which waits for it, or its deadline has passed. What to do about it is
+ * the method's: usually stop and return -ECANCELED. Costs a look at each task up to the root, and with a deadline the clock.
+ * Threads: the task's own. May switch the fiber: no.
+ */
 CHI_API bool chi_cancelled(const struct chi_run_context *context);
+
+/**
+ * chi_context_deadline_ns - until when this task shall have ended: its own deadline or that of a task which waits for it
+ *
+ * On the clock of hshm_clock_ns(); HSHM_FOREVER = no deadline. A wait ends there if asked to: CHI_UNTIL_DEADLINE.
+ * Threads: the task's own. May switch the fiber: no.
+ */
+CHI_API uint64_t chi_context_deadline_ns(const struct chi_run_context *context);
+
+/**
+ * chi_context_due_ns - periodic: when this run was due, on the clock of hshm_clock_ns(); 0 = the first run, or not periodic
+ *
+ * Runs are due at the first start + k * period. Those whose time had passed when the run before ended are left out, not
+ * made up for, and counted in periodic_missed.
+ * Threads: the task's own. May switch the fiber: no.
+ */
+CHI_API uint64_t chi_context_due_ns(const struct chi_run_context *context);
 
 /** chi_context_worker - the number of the worker this runs on, from 0. */
 CHI_API uint32_t chi_context_worker(const struct chi_run_context *context);

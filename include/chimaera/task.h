@@ -97,7 +97,7 @@ struct chi_task {
 	uint64_t period_ns;    /* with CHI_TASK_PERIODIC */
 	struct chi_task_id id; /* written by the runtime in its copy; for the method and the log */
 	hshm_au32 cancel;      /* the submitter asks for an early end: chi_cancel() */
-	uint32_t reserved0;
+	uint32_t deadline_us;  /* 0 = none; see below */
 	/* line 1: the answer, written by the runtime; and what the submitter keeps for itself */
 	hshm_au64 completion; /* see CHI_COMPLETION_* */
 	int32_t result;	      /* valid once done: 0 or more, or a negative errno */
@@ -105,6 +105,13 @@ struct chi_task {
 	uint64_t submitter; /* the submitter's own handle; nothing to anyone else */
 	uint64_t reserved2[5];
 };
+
+/*
+ * deadline_us: the task shall have ended that long after the runtime takes it; relative, since the clocks of two nodes
+ * differ. Subtasks inherit what is left of it, and may have a sooner one of their own; fire-and-forget tasks do not
+ * inherit. Past it, a task that has not started ends with -ETIMEDOUT when its turn comes; in one that runs
+ * chi_cancelled() is true. For a periodic task it counts for each run, from when the run is due.
+ */
 
 CHI_STATIC_ASSERT(sizeof(struct chi_task) == 128, "two lines: request and answer");
 CHI_STATIC_ASSERT(offsetof(struct chi_task, completion) == 64, "the answer has a line of its own");
@@ -202,19 +209,27 @@ static inline bool chi_task_done(const void *task)
 	return hshm_load_acquire(&((const struct chi_task *)task)->completion) == CHI_COMPLETION_DONE;
 }
 
+/* How often a periodic task at rest is looked at, whether it was cancelled. */
+#define CHI_CANCEL_LOOK_NS (50 * HSHM_NSEC_PER_MSEC)
+
 /**
  * chi_cancel - ask that a task end early
  *
- * A request, not an order: not yet started, it ends with -ECANCELED; running, its method may look with
- * chi_cancelled(). A periodic task ends. The task completes in any case, and must be waited for as ever.
+ * A request, not an order: not yet started, it ends with -ECANCELED when its turn comes; running, its method may look
+ * with chi_cancelled(). A request to a task is one to all its subtasks, but for fire-and-forget ones. A periodic task
+ * that rests ends within CHI_CANCEL_LOOK_NS, with -ECANCELED. The task completes in any case, and must be waited for as ever.
  * Threads: any. May switch the fiber: no.
  */
 CHI_API void chi_cancel(void *task);
 
+/* A timeout: until the deadline of the method's own task; without one, and in a client, for ever. */
+#define CHI_UNTIL_DEADLINE (HSHM_FOREVER - 1)
+
 /**
  * chi_wait - wait until a task is done
  * @task:       borrowed; submitted by this client or method
- * @timeout_ns: 0 looks once, HSHM_FOREVER waits as long as the runtime lives
+ * @timeout_ns: 0 looks once, HSHM_FOREVER waits until the task is done (or the runtime ends). In a method every other
+ *              timeout ends at the deadline of the method's own task, too: CHI_UNTIL_DEADLINE is that one alone.
  *
  * In a method: blocks the task, never the worker; switches the fiber. One waiter at a time per task.
  * In a client: by its wait policy (struct chi_client_opts).

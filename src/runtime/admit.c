@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "runtime/early_end.h"
 #include "runtime/log.h"
 #include "runtime/pool_manager.h"
 #include "runtime/sanitizer.h"
@@ -27,6 +28,8 @@ struct request {
 	uint32_t method_id;
 	struct chi_domain_query query;
 	uint64_t period_ns;
+	/* as far as that the same layout */
+	uint32_t deadline_us;
 };
 
 _Static_assert(offsetof(struct request, period_ns) == offsetof(struct chi_task, period_ns), "the same layout");
@@ -107,9 +110,9 @@ static void copy_task(struct chi_run_context *context, const struct request *req
 	struct chi_task *copy = context->task;
 
 	memset(copy, 0, sizeof(*copy));
-	memcpy(copy, request, sizeof(*request));
+	memcpy(copy, request, offsetof(struct request, deadline_us));
+	copy->deadline_us = request->deadline_us;
 	memcpy(copy + 1, shared + 1, request->size_bytes - sizeof(*copy));
-	copy->reserved0 = 0;
 }
 
 /* Pool, method, context, copy, buffers. On error nothing is held. */
@@ -165,7 +168,8 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		/* the answer's line comes from the client's core while the request's is read and run */
 		hshm_prefetch_write(&shared->completion);
 		chi_sanitizer_from_client(session);
-		memcpy(&request, shared, sizeof(request));
+		memcpy(&request, shared, offsetof(struct request, deadline_us));
+		request.deadline_us = shared->deadline_us;
 		/* the compiler may not go back to the shared bytes for what was just copied */
 		__asm__ __volatile__("" ::: "memory");
 		ret = check_request(session, ref, &request);
@@ -182,5 +186,6 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 	chi_session_get_context(session);
 	context->client_ref = ref;
 	context->task->id.root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
+	chi_context_take_deadline(context);
 	return context;
 }

@@ -90,6 +90,7 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	context->session = origin->session; /* the origin's reference stands for the parts */
 	context->client_ref = origin->client_ref;
 	context->io_bytes = origin->io_bytes;
+	context->deadline_ns = origin->deadline_ns;
 	context->numbers = origin->numbers;
 	context->broadcast = broadcast;
 	/* relaxed: a number; and a load figure */

@@ -19,8 +19,8 @@
 #include <hshm/clock.h>
 
 #include "runtime/container.h"
+#include "runtime/early_end.h"
 #include "runtime/pool_manager.h"
-#include "runtime/session.h"
 #include "runtime/worker.h"
 #include "task/submitter.h"
 
@@ -167,11 +167,24 @@ static int block_in_heap(struct chi_worker *worker, struct chi_run_context *cont
 	return wait->timed_out ? -ETIMEDOUT : 0;
 }
 
+/* Every timeout but HSHM_FOREVER ends at the task's deadline, too. What is waited for lies in the method's frame, and "for
+ * ever" is its word that it counts on it; its subtasks have the deadline as well. */
+static uint64_t end_of_wait(const struct chi_run_context *context, uint64_t timeout_ns)
+{
+	uint64_t end_ns = hshm_deadline_ns(timeout_ns);
+
+	return timeout_ns != HSHM_FOREVER && context->deadline_ns && context->deadline_ns < end_ns
+		       ? context->deadline_ns
+		       : end_ns;
+}
+
 int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
-		    uint64_t deadline_ns)
+		    uint64_t timeout_ns)
 {
 	struct chi_run_context *context = worker->current;
-	struct chi_wait wait = { .tasks = tasks, .n_tasks = n_tasks, .mode = mode, .deadline_ns = deadline_ns };
+	struct chi_wait wait = {
+		.tasks = tasks, .n_tasks = n_tasks, .mode = mode, .deadline_ns = end_of_wait(context, timeout_ns)
+	};
 	uint64_t estimate_ns = estimate_wait(worker, &wait);
 	int ret = 0;
 
@@ -192,8 +205,6 @@ int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_ta
 	return ret;
 }
 
-/* ---- the worker's side ---- */
-
 static void put_back_later(struct chi_worker *worker, struct chi_run_context *context, uint64_t now_ns)
 {
 	struct chi_wait *wait = context->wait;
@@ -207,66 +218,63 @@ static void put_back_later(struct chi_worker *worker, struct chi_run_context *co
 			     due_ns < wait->deadline_ns ? due_ns : wait->deadline_ns);
 }
 
-static void start_periodic(struct chi_worker *worker, struct chi_run_context *context)
-{
-	struct chi_lane *full;
+/* ---- periodic tasks ----
+ *
+ * Between its runs one rests in the heap, with no wait: until it is due, or until it is time to look whether it shall end:
+ * who cancels a task only sets a word, in a segment that nobody watches. All looks fall on the same moments.
+ */
 
+static uint64_t due_or_next_look(const struct chi_run_context *context, uint64_t now_ns)
+{
+	uint64_t look_ns = (now_ns / CHI_CANCEL_LOOK_NS + 1) * CHI_CANCEL_LOOK_NS;
+
+	return context->due_ns < look_ns ? context->due_ns : look_ns;
+}
+
+static void leave_rest(struct chi_worker *worker, struct chi_run_context *context)
+{
 	hshm_min_heap_remove(&worker->waiting, &context->heap_node);
 	chi_pool_resume(context->pool, &context->flush_epoch);
 	context->state = CHI_CONTEXT_QUEUED;
-	/* its lane is full: run here and now; the lane would only delay it more */
-	if (chi_worker_route(worker, context, &full) < 0)
-		chi_context_start(worker, context);
 }
 
-/* Pop the minimum and check it; returns whether a task was made ready or started. */
-bool chi_worker_check_waiting(struct chi_worker *worker)
+static bool look_at_resting(struct chi_worker *worker, struct chi_run_context *context)
 {
-	const struct hshm_min_heap_entry *min = hshm_min_heap_min(&worker->waiting);
-	struct chi_run_context *context;
-	uint64_t key;
+	int early = chi_context_early_end(context);
+	struct chi_lane *full;
 
-	if (!min)
-		return false;
-	key = min->key;
-	context = (struct chi_run_context *)((char *)min->node - offsetof(struct chi_run_context, heap_node));
-	if (!context->wait) {
-		if (key > worker->now_ns)
-			return false;
-		start_periodic(worker, context);
+	if (early == 0 && context->due_ns > worker->now_ns) {
+		hshm_min_heap_update(&worker->waiting, &context->heap_node, due_or_next_look(context, worker->now_ns));
 		return true;
 	}
-	if (is_satisfied(context->wait)) {
-		hshm_count_add(&worker->counters->resumes_heap, 1);
-	} else if (context->wait->deadline_ns <= worker->now_ns) {
-		context->wait->timed_out = true;
-		if (context->wait->n_tasks)
-			hshm_count_add(&worker->counters->timeouts, 1);
-	} else {
-		if (key <= worker->now_ns)
-			put_back_later(worker, context, worker->now_ns);
-		return false;
-	}
-	hshm_min_heap_remove(&worker->waiting, &context->heap_node);
-	chi_worker_make_ready(worker, context);
+	leave_rest(worker, context);
+	if (early < 0)
+		chi_context_complete(worker, context, early);
+	else if (chi_worker_route(worker, context, &full) < 0)
+		chi_context_start(worker, context); /* its lane is full, and would only delay it more */
 	return true;
 }
 
-/* ---- periodic tasks ---- */
+/* The first of the times last + k * period that is not over yet; the missed ones are left out. */
+static uint64_t next_due(struct chi_worker *worker, uint64_t last_ns, uint64_t period_ns, uint64_t now_ns)
+{
+	uint64_t n_periods = 1 + (now_ns > last_ns ? (now_ns - last_ns - 1) / period_ns : 0), due_ns;
+
+	hshm_count_add(&worker->counters->periodic_missed, n_periods - 1);
+	if (__builtin_mul_overflow(n_periods, period_ns, &due_ns) || __builtin_add_overflow(last_ns, due_ns, &due_ns))
+		return HSHM_FOREVER;
+	return due_ns;
+}
 
 int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *context)
 {
-	uint64_t now_ns = hshm_clock_ns();
+	uint64_t now_ns = hshm_clock_ns(), last_ns = context->due_ns ? context->due_ns : context->started_ns;
 	int ret;
 
-	if (context->due_ns == 0)
-		context->due_ns = now_ns;
-	if (__builtin_add_overflow(context->due_ns, context->task->period_ns, &context->due_ns))
-		context->due_ns = HSHM_FOREVER;
-	if (context->due_ns < now_ns)
-		context->due_ns = now_ns; /* it fell behind: the missed starts are not made up for */
+	context->due_ns = next_due(worker, last_ns, context->task->period_ns, now_ns);
+	chi_context_set_deadline(context, context->due_ns);
 	context->wait = NULL;
-	ret = hshm_min_heap_insert(&worker->waiting, &context->heap_node, context->due_ns);
+	ret = hshm_min_heap_insert(&worker->waiting, &context->heap_node, due_or_next_look(context, now_ns));
 	if (ret == 0)
 		chi_pool_rest(context->pool, context->flush_epoch);
 	return ret;
@@ -288,11 +296,40 @@ void chi_worker_expire_periodic(struct chi_worker *worker)
 			i++;
 			continue;
 		}
-		hshm_min_heap_remove(&worker->waiting, node);
-		chi_pool_resume(context->pool, &context->flush_epoch);
-		context->state = CHI_CONTEXT_QUEUED;
+		leave_rest(worker, context);
 		chi_context_complete(worker, context, -ECANCELED); /* another entry stands at i now; look there again */
 	}
+}
+
+/* ---- the worker's check ---- */
+
+/* Pop the minimum and check it; returns whether a task was made ready or started. */
+bool chi_worker_check_waiting(struct chi_worker *worker)
+{
+	const struct hshm_min_heap_entry *min = hshm_min_heap_min(&worker->waiting);
+	struct chi_run_context *context;
+	uint64_t key;
+
+	if (!min)
+		return false;
+	key = min->key;
+	context = (struct chi_run_context *)((char *)min->node - offsetof(struct chi_run_context, heap_node));
+	if (!context->wait)
+		return key <= worker->now_ns && look_at_resting(worker, context);
+	if (is_satisfied(context->wait)) {
+		hshm_count_add(&worker->counters->resumes_heap, 1);
+	} else if (context->wait->deadline_ns <= worker->now_ns) {
+		context->wait->timed_out = true;
+		if (context->wait->n_tasks)
+			hshm_count_add(&worker->counters->timeouts, 1);
+	} else {
+		if (key <= worker->now_ns)
+			put_back_later(worker, context, worker->now_ns);
+		return false;
+	}
+	hshm_min_heap_remove(&worker->waiting, &context->heap_node);
+	chi_worker_make_ready(worker, context);
+	return true;
 }
 
 /* ---- for the runtime's own fibers ---- */

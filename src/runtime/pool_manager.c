@@ -27,6 +27,7 @@
 #include <hshm/thread_model.h>
 
 #include "runtime/context_wait.h"
+#include "runtime/early_end.h"
 #include "runtime/log.h"
 #include "runtime/runtime.h"
 #include "runtime/worker.h"
@@ -241,16 +242,10 @@ static const struct chi_run_context *current_context(void)
 	return CHI_CUR_WORKER ? CHI_CUR_WORKER->current : NULL;
 }
 
-/* Who waits for that task to end. A broadcast's part has no parent: its origin waits for it. */
-static const struct chi_run_context *who_waits_for(const struct chi_run_context *context)
-{
-	return context->broadcast ? chi_broadcast_origin(context) : context->parent;
-}
-
 /* Does the task here, or one that waits for it, run in that pool? */
 static bool called_from_pool(const struct chi_pool *pool)
 {
-	for (const struct chi_run_context *c = current_context(); c; c = who_waits_for(c)) {
+	for (const struct chi_run_context *c = current_context(); c; c = chi_context_above(c)) {
 		if (c->pool == pool)
 			return true;
 	}
@@ -259,7 +254,7 @@ static bool called_from_pool(const struct chi_pool *pool)
 
 static bool called_from_context(const struct chi_run_context *context)
 {
-	for (const struct chi_run_context *c = current_context(); c; c = who_waits_for(c)) {
+	for (const struct chi_run_context *c = current_context(); c; c = chi_context_above(c)) {
 		if (c == context)
 			return true;
 	}

@@ -22,6 +22,7 @@
 
 #include "runtime/container.h"
 #include "runtime/context_wait.h"
+#include "runtime/early_end.h"
 #include "runtime/fault.h"
 #include "runtime/pool_manager.h"
 #include "runtime/sanitizer.h"
@@ -99,15 +100,9 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 		wake_client(session, (uint32_t)(before >> 32));
 }
 
-static struct chi_task *shared_task(const struct chi_run_context *context)
-{
-	return (struct chi_task *)((char *)context->session->segment.map.base +
-				   (uint64_t)context->client_ref * HIPC_REF_UNIT);
-}
-
 static void complete_client_task(struct chi_run_context *context, int result)
 {
-	struct chi_task *shared = shared_task(context);
+	struct chi_task *shared = chi_session_task(context->session, context->client_ref);
 
 	write_outputs(context, shared);
 	chi_client_task_done(context->session, context->client_ref, shared, result);
@@ -158,7 +153,7 @@ static void count_result(struct chi_worker *worker, int result)
 static bool goes_on_periodic(struct chi_worker *worker, const struct chi_run_context *context, int result)
 {
 	return (context->task->flags & CHI_TASK_PERIODIC) && result >= 0 && context->fiber == NULL &&
-	       context->state == CHI_CONTEXT_ENDED && !chi_cancelled(context) &&
+	       context->state == CHI_CONTEXT_ENDED && !chi_context_asked_to_end(context) &&
 	       !hshm_load_relaxed(&worker->runtime->draining) && !hshm_load_relaxed(&context->pool->closing) &&
 	       !(context->session && hshm_load_relaxed(&context->session->ended));
 }
@@ -255,20 +250,18 @@ static void fiber_left(struct chi_worker *worker, struct chi_run_context *contex
 
 static bool shall_time(struct chi_worker *worker, const struct chi_run_context *context)
 {
-	return context->io_bytes >= TIMED_IO_BYTES || ++worker->n_sampled % TIMED_SAMPLE_EVERY == 0;
+	return context->io_bytes >= TIMED_IO_BYTES || (context->task->flags & CHI_TASK_PERIODIC) ||
+	       ++worker->n_sampled % TIMED_SAMPLE_EVERY == 0;
 }
 
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
 {
-	int ret;
+	int ret = chi_context_early_end(context);
 
 	context->worker = worker;
 	context->work.fn = work_makes_ready;
-	if (chi_cancelled(context)) {
-		chi_context_complete(worker, context, -ECANCELED);
-		return;
-	}
-	ret = chi_fiber_get(worker->fibers, &context->fiber);
+	if (ret == 0)
+		ret = chi_fiber_get(worker->fibers, &context->fiber);
 	if (ret < 0) {
 		context->fiber = NULL;
 		chi_context_complete(worker, context, ret);
@@ -330,11 +323,17 @@ void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffe
 
 bool chi_cancelled(const struct chi_run_context *context)
 {
-	const struct chi_run_context *asked = context->broadcast ? chi_broadcast_origin(context) : context;
-	const struct chi_task *task = asked->client_ref ? shared_task(asked) : asked->task;
+	return chi_context_early_end(context) < 0;
+}
 
-	/* relaxed: a request without data */
-	return hshm_load_relaxed(&task->cancel) != 0;
+uint64_t chi_context_deadline_ns(const struct chi_run_context *context)
+{
+	return context->deadline_ns ? context->deadline_ns : HSHM_FOREVER;
+}
+
+uint64_t chi_context_due_ns(const struct chi_run_context *context)
+{
+	return context->due_ns;
 }
 
 uint32_t chi_context_worker(const struct chi_run_context *context)

@@ -62,6 +62,12 @@ int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task
 /* The claim ends: before the completion word is set. */
 void chi_session_release(struct chi_session *session, uint32_t ref);
 
+/* The task at a reference that was checked. */
+static inline struct chi_task *chi_session_task(const struct chi_session *session, uint32_t ref)
+{
+	return (struct chi_task *)((char *)session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT);
+}
+
 void chi_session_get(struct chi_session *session);
 /* The last put hands the session to the ipc thread, which unmaps it. Any thread. */
 void chi_session_put(struct chi_session *session);

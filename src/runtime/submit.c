@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "runtime/early_end.h"
 #include "runtime/pool_manager.h"
 #include "runtime/session.h"
 #include "runtime/worker.h"
@@ -123,6 +124,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 		hshm_fetch_add_relaxed(&parent->n_children, 1);
 	}
 	give_id(worker, parent, context);
+	chi_context_take_deadline(context);
 	*ret_context = context;
 	return 0;
 }

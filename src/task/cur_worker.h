@@ -16,9 +16,9 @@ extern _Thread_local struct chi_worker *chi_cur_worker;
 
 enum chi_wait_mode { CHI_WAIT_FOR_ALL, CHI_WAIT_FOR_ANY };
 
-/* Block the running task until the tasks are done, or the deadline (HSHM_FOREVER: none). context_wait.c. */
+/* Block the running task until the tasks are done or the time is over, by chi_wait()'s rules. context_wait.c. */
 int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
-		    uint64_t deadline_ns);
+		    uint64_t timeout_ns);
 /* Let other tasks of this worker go first. */
 void chi_worker_yield(struct chi_worker *worker);
 /* Is a task running (and not the worker's own loop)? */

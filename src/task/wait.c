@@ -165,7 +165,7 @@ static int wait_for(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mod
 
 	if (worker && chi_worker_in_task(worker)) {
 		int done = find_done(tasks, n_tasks, mode);
-		int ret = done >= 0 ? 0 : chi_worker_wait(worker, tasks, n_tasks, mode, hshm_deadline_ns(timeout_ns));
+		int ret = done >= 0 ? 0 : chi_worker_wait(worker, tasks, n_tasks, mode, timeout_ns);
 
 		return ret < 0 || done >= 0 ? (ret < 0 ? ret : done) : find_done(tasks, n_tasks, mode);
 	}

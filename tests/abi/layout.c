@@ -51,6 +51,7 @@ static void print_shared_memory(FILE *out)
 	FIELD(chi_task, completion);
 	FIELD(chi_task, result);
 	FIELD(chi_task, cancel);
+	FIELD(chi_task, deadline_us);
 	FIELD(chi_task, submitter);
 	STRUCT(chi_main_header);
 	FIELD(chi_main_header, magic);

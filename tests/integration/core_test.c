@@ -254,6 +254,43 @@ static void cancel_ends_a_running_task(void **state)
 	chi_task_free(f->client, task);
 }
 
+/* Its method has returned; it ends when its child does, which yields until it is asked to end. */
+static void cancel_and_deadline_reach_a_subtask(void **state)
+{
+	struct fixture *f = *state;
+	struct probe_task *task = new_task(f, PROBE_LEAVE, CHI_QUERY_LOCAL_ID(1));
+
+	assert_int_equal(chi_submit(f->client, task), 0);
+	assert_int_equal(chi_wait(task, 2 * HSHM_NSEC_PER_MSEC), -ETIMEDOUT);
+	chi_cancel(task);
+	assert_int_equal(chi_wait(task, 20 * HSHM_NSEC_PER_SEC), 0);
+	task->task.deadline_us = 3000;
+	assert_int_equal(chi_submit(f->client, task), 0);
+	assert_int_equal(chi_wait(task, 20 * HSHM_NSEC_PER_SEC), 0);
+	chi_task_free(f->client, task);
+}
+
+static void a_task_past_its_deadline_is_not_started(void **state)
+{
+	struct fixture *f = *state;
+	struct probe_task *first = new_task(f, PROBE_SPIN, CHI_QUERY_LOCAL_ID(1));
+	struct probe_task *task = new_task(f, PROBE_ADD, CHI_QUERY_LOCAL_ID(1));
+
+	/* one lane, one worker */
+	first->in = 10 * HSHM_NSEC_PER_MSEC;
+	assert_int_equal(chi_submit(f->client, first), 0);
+	task->task.deadline_us = 1;
+	assert_int_equal(chi_submit(f->client, task), 0);
+	assert_int_equal(chi_wait(task, HSHM_FOREVER), 0);
+	assert_int_equal(task->task.result, -ETIMEDOUT);
+	assert_int_equal(chi_wait(first, HSHM_FOREVER), 0);
+	assert_int_equal(call_out(f, PROBE_COUNTS, CHI_QUERY_LOCAL_ID(1), 0, 0), 0);
+	task->task.deadline_us = 0;
+	assert_int_equal(chi_call(f->client, task), 0);
+	chi_task_free(f->client, task);
+	chi_task_free(f->client, first);
+}
+
 static void wait_any_of_a_client_finds_the_one_that_is_done(void **state)
 {
 	struct fixture *f = *state;
@@ -618,6 +655,8 @@ int main(void)
 		CASE(client_wait_times_out_and_the_memory_stays_lent),
 		CASE(a_task_ends_after_its_children),
 		CASE(cancel_ends_a_running_task),
+		CASE(cancel_and_deadline_reach_a_subtask),
+		CASE(a_task_past_its_deadline_is_not_started),
 		CASE(wait_any_of_a_client_finds_the_one_that_is_done),
 		CASE(a_mutex_keeps_others_out_across_yields),
 		CASE(a_full_container_lane_blocks_the_task_that_submits),

@@ -607,7 +607,7 @@ static void headers_with_rubbish_get_their_errno(void **state)
 			 task->task.query = CHI_QUERY_GLOBAL_BCAST()));
 	/* what belongs to the runtime or to the submitter is not looked at */
 	EXPECT(0, memset(&task->task.id, 0xff, sizeof(task->task.id)));
-	EXPECT(0, (task->task.submitter = UINT64_MAX, task->task.reserved0 = UINT32_MAX,
+	EXPECT(0, (task->task.submitter = UINT64_MAX, task->task.deadline_us = UINT32_MAX,
 		   task->task.query.reserved = UINT32_MAX));
 	EXPECT(0, memset(task->task.reserved2, 0xff, sizeof(task->task.reserved2)));
 	EXPECT(0, task->task.query = CHI_QUERY_LOCAL_HASH(UINT64_MAX));

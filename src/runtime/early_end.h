@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * early_end.h - when a task shall end early: it was cancelled, one that waits for it was, or its deadline has passed
+ *
+ * E1  A request is a word in the task (chi_cancel()); nobody carries it further. Who wants to know looks at the words of all
+ *     tasks from his own up to the root. They are there: a task ends after its children (C4 in run_context.c).
+ * E2  A deadline is handed down when a task is submitted: that of a task is never later than that of its parent.
+ * E3  A fire-and-forget task has no parent: nothing reaches it from above.
+ */
+#ifndef RUNTIME_EARLY_END_H
+#define RUNTIME_EARLY_END_H
+
+#include <errno.h>
+#include <hshm/clock.h>
+
+#include "runtime/session.h"
+#include "runtime/worker.h"
+
+/* Whose end waits for that of @context: the origin of a broadcast for its part, else the parent. NULL: a root, or detached. */
+static inline const struct chi_run_context *chi_context_above(const struct chi_run_context *context)
+{
+	return context->broadcast ? chi_broadcast_origin(context) : context->parent;
+}
+
+/* The word that its submitter writes; a part's own copy has none that anybody would. */
+static inline const hshm_au32 *chi_context_cancel_word(const struct chi_run_context *context)
+{
+	return context->client_ref ? &chi_session_task(context->session, context->client_ref)->cancel
+				   : &context->task->cancel;
+}
+
+static inline bool chi_context_asked_to_end(const struct chi_run_context *context)
+{
+	for (; context; context = chi_context_above(context))
+		/* relaxed: a request without data */
+		if (hshm_load_relaxed(chi_context_cancel_word(context)))
+			return true;
+	return false;
+}
+
+/* 0, or why it shall end: -ECANCELED, -ETIMEDOUT. The clock is read only if there is a deadline. */
+static inline int chi_context_early_end(const struct chi_run_context *context)
+{
+	if (chi_context_asked_to_end(context))
+		return -ECANCELED;
+	return context->deadline_ns && hshm_clock_ns() >= context->deadline_ns ? -ETIMEDOUT : 0;
+}
+
+/* E2: the task's own deadline counts from @from_ns. */
+static inline void chi_context_set_deadline(struct chi_run_context *context, uint64_t from_ns)
+{
+	uint64_t above_ns = context->parent ? context->parent->deadline_ns : 0, own_ns = 0;
+
+	if (context->task->deadline_us &&
+	    __builtin_add_overflow(from_ns, context->task->deadline_us * HSHM_NSEC_PER_USEC, &own_ns))
+		own_ns = HSHM_FOREVER;
+	context->deadline_ns = own_ns == 0 || (above_ns && above_ns < own_ns) ? above_ns : own_ns;
+}
+
+/* The task is taken now: before it is routed. */
+static inline void chi_context_take_deadline(struct chi_run_context *context)
+{
+	if (context->task->deadline_us || context->parent)
+		chi_context_set_deadline(context, context->task->deadline_us ? hshm_clock_ns() : 0);
+}
+
+#endif

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * early_end_test.c - cancel and deadlines: what reaches whom, and what does not (E1-E3 in early_end.h)
+ *
+ * The tasks are of a module of the test's own, so that a case sees who runs and says when they may end. Every case runs four
+ * times: completion posting on and off, running in place on and off.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off */
+#include <cmocka.h>
+/* clang-format on */
+
+#include <chimaera/chimaera.h>
+#include <chimaera/module.h>
+#include <chimaera/runtime.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/module_manager.h"
+#include "runtime/runtime.h"
+
+#define N_CONTAINERS 3u
+#define FAN	     3u
+#define N_QUEUED     8u
+#define TIME_MAX_NS  (20 * HSHM_NSEC_PER_SEC)
+#define START_US     200000u /* a deadline that a task can start by on a busy machine, with a sanitizer */
+
+enum method {
+	TREE,	   /* FAN subtasks, and they again, `depth` deep; the leaves run until they shall end, or may */
+	STUBBORN,  /* runs until it may end, whatever is asked of it */
+	CHOOSE,	   /* two trees, of which it cancels the first */
+	QUEUE,	   /* N_QUEUED subtasks in its own lane, and then keeps the worker until they shall end, or `in` ns */
+	NOTE,	   /* notes that it ran */
+	BROADCAST, /* a broadcast of trees */
+	DETACH,	   /* a tree that nobody waits for */
+	DEADLINE,  /* says its deadline, in ns from now; with depth that of a subtask, whose own is `in` us */
+	WAIT,	   /* waits for a stubborn one with the timeout `in`, and then for ever */
+	PERIODIC,  /* submits a periodic NOTE of an hour and waits for it */
+};
+
+struct early_task {
+	struct chi_task task;
+	uint64_t in;
+	uint32_t depth, reserved;
+	uint64_t out;
+	int64_t out2;
+};
+
+static hshm_au32 n_running, n_asked, n_noted, may_end;
+
+static struct early_task *early(struct chi_task *task)
+{
+	return (struct early_task *)task;
+}
+
+static void make_sub(struct chi_container *container, struct early_task *sub, struct chi_domain_query query,
+		     enum method method, uint32_t depth)
+{
+	chi_task_init(&sub->task, sizeof(*sub), chi_container_pool_id(container), query, method);
+	sub->depth = depth;
+}
+
+static bool released(void)
+{
+	return hshm_load_relaxed(&may_end) != 0; /* relaxed: only when to go on */
+}
+
+static int leaf(struct chi_run_context *context)
+{
+	bool asked;
+
+	hshm_fetch_add_relaxed(&n_running, 1); /* relaxed: counts */
+	while (!(asked = chi_cancelled(context)) && !released())
+		chi_yield();
+	if (asked)
+		hshm_fetch_add_relaxed(&n_asked, 1);
+	return asked ? -ECANCELED : 0;
+}
+
+static int tree(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task subs[FAN];
+	void *tasks[FAN];
+
+	if (early(task)->depth == 0)
+		return leaf(context);
+	for (uint32_t i = 0; i < FAN; i++) {
+		make_sub(container, &subs[i], CHI_QUERY_LOCAL_HASH(i), TREE, early(task)->depth - 1);
+		tasks[i] = &subs[i];
+		if (chi_submit(chi_context_client(context), tasks[i]) < 0)
+			return -EBADMSG;
+	}
+	if (chi_wait_all(tasks, FAN, HSHM_FOREVER) < 0)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < FAN; i++)
+		if ((subs[i].task.result < 0) != chi_cancelled(context))
+			return -EBADMSG;
+	return chi_cancelled(context) ? -ECANCELED : 0;
+}
+
+static int stubborn(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	(void)task;
+	(void)context;
+	hshm_fetch_add_relaxed(&n_running, 1);
+	while (!released())
+		chi_yield();
+	return 0;
+}
+
+static int choose(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task subs[2];
+
+	(void)task;
+	for (uint32_t i = 0; i < 2; i++) {
+		make_sub(container, &subs[i], CHI_QUERY_LOCAL_HASH(i), TREE, 1);
+		if (chi_submit(chi_context_client(context), &subs[i]) < 0)
+			return -EBADMSG;
+	}
+	while (hshm_load_relaxed(&n_running) < 2 * FAN)
+		chi_yield();
+	chi_cancel(&subs[0]);
+	if (chi_wait(&subs[0], HSHM_FOREVER) < 0 || subs[0].task.result != -ECANCELED || chi_cancelled(context) ||
+	    hshm_load_relaxed(&n_asked) != FAN || chi_task_done(&subs[1]))
+		return -EBADMSG;
+	hshm_store_relaxed(&may_end, 1);
+	return chi_wait(&subs[1], HSHM_FOREVER) < 0 ? -EBADMSG : subs[1].task.result;
+}
+
+/* out: how many of them ended with the result that `out2` says */
+static int queue(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task subs[N_QUEUED], *self = early(task);
+	uint64_t end_ns = hshm_clock_ns() + self->in;
+	void *tasks[N_QUEUED];
+
+	for (uint32_t i = 0; i < N_QUEUED; i++) {
+		make_sub(container, &subs[i], CHI_QUERY_GLOBAL_ID(chi_container_id(container)), NOTE, 0);
+		subs[i].task.deadline_us = self->depth;
+		tasks[i] = &subs[i];
+		if (chi_submit(chi_context_client(context), tasks[i]) < 0)
+			return -EBADMSG;
+	}
+	hshm_fetch_add_relaxed(&n_running, 1);
+	while (self->in ? hshm_clock_ns() < end_ns : !chi_cancelled(context))
+		hshm_cpu_relax();
+	if (chi_wait_all(tasks, N_QUEUED, HSHM_FOREVER) < 0)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < N_QUEUED; i++)
+		self->out += subs[i].task.result == (self->in ? -ETIMEDOUT : -ECANCELED);
+	return 0;
+}
+
+static int note(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	(void)task;
+	(void)context;
+	hshm_fetch_add_relaxed(&n_noted, 1);
+	return 0;
+}
+
+static int broadcast(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task sub;
+
+	make_sub(container, &sub, CHI_QUERY_GLOBAL_BCAST(), TREE, early(task)->depth);
+	return chi_call(chi_context_client(context), &sub);
+}
+
+static int detach(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task *sub;
+
+	(void)task;
+	if (chi_task_alloc(chi_context_client(context), sizeof(*sub), chi_container_pool_id(container),
+			   CHI_QUERY_LOCAL_HASH(1), TREE, &sub) < 0)
+		return -EBADMSG;
+	sub->task.flags = CHI_TASK_FIRE_AND_FORGET;
+	if (chi_submit(chi_context_client(context), sub) < 0)
+		return -EBADMSG;
+	while (!chi_cancelled(context))
+		chi_yield();
+	return -ECANCELED;
+}
+
+static int deadline(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task *self = early(task), sub;
+	int ret;
+
+	self->out = chi_context_deadline_ns(context);
+	if (self->depth == 0)
+		return 0;
+	make_sub(container, &sub, CHI_QUERY_LOCAL_HASH(2), DEADLINE, 0);
+	sub.task.deadline_us = (uint32_t)self->in;
+	ret = chi_call(chi_context_client(context), &sub);
+	self->out2 = (int64_t)sub.out - (int64_t)self->out;
+	return ret;
+}
+
+/* out: how long after its deadline the first wait ended; out2: what it said */
+static int wait_for_stubborn(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task *self = early(task), sub;
+	uint64_t deadline_ns = chi_context_deadline_ns(context), now_ns;
+
+	make_sub(container, &sub, CHI_QUERY_LOCAL_HASH(1), STUBBORN, 0);
+	if (chi_submit(chi_context_client(context), &sub) < 0)
+		return -EBADMSG;
+	self->out2 = chi_wait(&sub, self->in);
+	now_ns = hshm_clock_ns();
+	self->out = now_ns > deadline_ns ? now_ns - deadline_ns : 0;
+	/* what is submitted from here on has no time left */
+	if (self->in != HSHM_FOREVER)
+		hshm_store_relaxed(&may_end, 1);
+	return chi_wait(&sub, HSHM_FOREVER) < 0 ? -EBADMSG : sub.task.result;
+}
+
+static int periodic(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task sub;
+
+	(void)task;
+	make_sub(container, &sub, CHI_QUERY_LOCAL_HASH(1), NOTE, 0);
+	sub.task.flags = CHI_TASK_PERIODIC;
+	sub.task.period_ns = 3600 * HSHM_NSEC_PER_SEC;
+	return chi_call(chi_context_client(context), &sub);
+}
+
+#define EARLY_METHOD(number, function)                                                                        \
+	{                                                                                                     \
+		.name = #function, .id = (number), .task_size = sizeof(struct early_task), .run = (function), \
+		.out_offset = offsetof(struct early_task, out), .out_size = 2 * sizeof(uint64_t),             \
+	}
+
+static const struct chi_method methods[] = {
+	EARLY_METHOD(TREE, tree),	  EARLY_METHOD(STUBBORN, stubborn), EARLY_METHOD(CHOOSE, choose),
+	EARLY_METHOD(QUEUE, queue),	  EARLY_METHOD(NOTE, note),	    EARLY_METHOD(BROADCAST, broadcast),
+	EARLY_METHOD(DETACH, detach),	  EARLY_METHOD(DEADLINE, deadline), EARLY_METHOD(WAIT, wait_for_stubborn),
+	EARLY_METHOD(PERIODIC, periodic),
+};
+
+static const struct chi_module module = {
+	.size = sizeof(struct chi_module),
+	.method_stride = sizeof(struct chi_method),
+	.name = "early_end_test",
+	.version = 1,
+	.n_methods = sizeof(methods) / sizeof(methods[0]),
+	.methods = methods,
+};
+
+static struct chi_runtime *runtime;
+static struct chi_client *client;
+static uint32_t pool;
+static bool posting, in_place;
+
+static int start(void **state)
+{
+	struct chi_pool_spec spec = { .module = "early_end_test", .n_containers = N_CONTAINERS };
+	char config[256];
+
+	(void)state;
+	hshm_store_relaxed(&n_running, 0);
+	hshm_store_relaxed(&n_asked, 0);
+	hshm_store_relaxed(&n_noted, 0);
+	hshm_store_relaxed(&may_end, 0);
+	snprintf(config, sizeof(config),
+		 "workers: { count: 3, completion_posting: %s, run_in_place: %s }\nmemory: { private_mib: 256 }\n",
+		 posting ? "true" : "false", in_place ? "true" : "false");
+	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
+	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
+	    chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &client) < 0 ||
+	    chi_pool_create(client, &spec, &pool) < 0) {
+		print_error("%s\n", chi_error_text());
+		return -1;
+	}
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	chi_client_disconnect(client);
+	return chi_runtime_stop(runtime, 5 * HSHM_NSEC_PER_SEC, NULL);
+}
+
+static struct early_task *make(enum method method, struct chi_domain_query query, uint64_t in, uint32_t depth)
+{
+	struct early_task *task;
+
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, query, method, &task), 0);
+	task->in = in;
+	task->depth = depth;
+	return task;
+}
+
+static struct early_task *submit(enum method method, uint64_t in, uint32_t depth, uint32_t deadline_us)
+{
+	struct early_task *task = make(method, CHI_QUERY_LOCAL_ID(0), in, depth);
+
+	task->task.deadline_us = deadline_us;
+	assert_int_equal(chi_submit(client, task), 0);
+	return task;
+}
+
+static void wait_until(hshm_au32 *count, uint32_t n)
+{
+	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
+
+	while (hshm_load_relaxed(count) < n) {
+		assert_true(hshm_clock_ns() < end_ns);
+		chi_yield();
+	}
+}
+
+static void expect_result(struct early_task *task, int result)
+{
+	assert_int_equal(chi_wait(task, TIME_MAX_NS), 0);
+	assert_int_equal(task->task.result, result);
+}
+
+static void finish(struct early_task *task, int result)
+{
+	expect_result(task, result);
+	chi_task_free(client, task);
+}
+
+/* ---- cancel ---- */
+
+static void a_request_reaches_all_subtasks_on_all_workers(void **state)
+{
+	struct early_task *task = submit(TREE, 0, 3, 0);
+
+	(void)state;
+	wait_until(&n_running, FAN * FAN * FAN);
+	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
+	chi_cancel(task);
+	finish(task, -ECANCELED);
+	assert_int_equal(hshm_load_relaxed(&n_asked), FAN * FAN * FAN);
+}
+
+static void a_request_to_a_subtask_reaches_only_what_is_below_it(void **state)
+{
+	(void)state;
+	finish(submit(CHOOSE, 0, 0, 0), 0);
+	assert_int_equal(hshm_load_relaxed(&n_asked), FAN);
+}
+
+static void subtasks_that_have_not_started_never_do(void **state)
+{
+	struct early_task *task = submit(QUEUE, 0, 0, 0);
+
+	(void)state;
+	wait_until(&n_running, 1);
+	chi_cancel(task);
+	expect_result(task, 0);
+	assert_int_equal(task->out, N_QUEUED);
+	assert_int_equal(hshm_load_relaxed(&n_noted), 0);
+	chi_task_free(client, task);
+}
+
+static void a_request_passes_through_broadcasts(void **state)
+{
+	struct early_task *task = make(TREE, CHI_QUERY_GLOBAL_BCAST(), 0, 1);
+
+	(void)state;
+	assert_int_equal(chi_submit(client, task), 0);
+	wait_until(&n_running, N_CONTAINERS * FAN);
+	chi_cancel(task);
+	finish(task, -ECANCELED);
+	assert_int_equal(hshm_load_relaxed(&n_asked), N_CONTAINERS * FAN);
+
+	task = submit(BROADCAST, 0, 1, 0);
+	wait_until(&n_running, 2 * N_CONTAINERS * FAN);
+	chi_cancel(task);
+	finish(task, -ECANCELED);
+	assert_int_equal(hshm_load_relaxed(&n_asked), 2 * N_CONTAINERS * FAN);
+}
+
+static void nothing_reaches_a_detached_task(void **state)
+{
+	struct early_task *task = submit(DETACH, 0, 0, 50000);
+
+	(void)state;
+	wait_until(&n_running, 1);
+	chi_cancel(task);
+	finish(task, -ECANCELED);
+	/* past the deadline that was its submitter's, too */
+	for (uint64_t end_ns = hshm_clock_ns() + 60 * HSHM_NSEC_PER_MSEC; hshm_clock_ns() < end_ns;)
+		chi_yield();
+	hshm_store_relaxed(&may_end, 1);
+	assert_int_equal(chi_flush(client), 0);
+	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
+}
+
+/* ---- deadlines ---- */
+
+static void subtasks_inherit_the_sooner_deadline(void **state)
+{
+	struct early_task *task = submit(DEADLINE, 0, 1, 0);
+
+	(void)state;
+	expect_result(task, 0);
+	assert_true(task->out == HSHM_FOREVER && task->out2 == 0);
+	chi_task_free(client, task);
+
+	task = submit(DEADLINE, 0, 1, 30000000);
+	expect_result(task, 0);
+	assert_in_range(task->out - hshm_clock_ns(), 29 * HSHM_NSEC_PER_SEC - TIME_MAX_NS, 30 * HSHM_NSEC_PER_SEC);
+	assert_int_equal(task->out2, 0);
+	chi_task_free(client, task);
+
+	/* the subtask's own is later: 40 s */
+	task = submit(DEADLINE, 40000000, 1, 30000000);
+	expect_result(task, 0);
+	assert_int_equal(task->out2, 0);
+	chi_task_free(client, task);
+
+	/* and sooner: 5 s */
+	task = submit(DEADLINE, 5000000, 1, 30000000);
+	expect_result(task, 0);
+	assert_true(task->out2 < 0);
+	chi_task_free(client, task);
+}
+
+static void who_has_not_started_by_then_ends_without_running(void **state)
+{
+	struct early_task *task = submit(QUEUE, 5 * HSHM_NSEC_PER_MSEC, 1000, 0);
+
+	(void)state;
+	expect_result(task, 0);
+	assert_int_equal(task->out, N_QUEUED);
+	assert_int_equal(hshm_load_relaxed(&n_noted), 0);
+	chi_task_free(client, task);
+}
+
+static void who_runs_is_asked_to_end_at_the_deadline(void **state)
+{
+	uint64_t begin_ns = hshm_clock_ns();
+	struct early_task *task = submit(TREE, 0, 2, 20000);
+
+	(void)state;
+	finish(task, -ECANCELED);
+	assert_true(hshm_clock_ns() - begin_ns >= 20 * HSHM_NSEC_PER_MSEC);
+	/* all of them started well before, or did not start */
+	assert_int_equal(hshm_load_relaxed(&n_asked), hshm_load_relaxed(&n_running));
+}
+
+static void waits_end_at_the_deadline(void **state)
+{
+	static const uint64_t timeouts[] = { CHI_UNTIL_DEADLINE, 100 * HSHM_NSEC_PER_SEC };
+
+	(void)state;
+	for (uint32_t i = 0; i < 2; i++) {
+		struct early_task *task;
+
+		hshm_store_relaxed(&may_end, 0);
+		task = submit(WAIT, timeouts[i], 0, START_US);
+		expect_result(task, 0);
+		assert_int_equal(task->out2, -ETIMEDOUT);
+		assert_in_range(task->out, 1, TIME_MAX_NS);
+		chi_task_free(client, task);
+	}
+}
+
+/* What a method waits for is in its frame: only it knows whether it may leave. */
+static void a_wait_for_ever_goes_on(void **state)
+{
+	struct early_task *task = submit(WAIT, HSHM_FOREVER, 0, START_US);
+
+	(void)state;
+	wait_until(&n_running, 1);
+	assert_int_equal(chi_wait(task, START_US * HSHM_NSEC_PER_USEC), -ETIMEDOUT);
+	hshm_store_relaxed(&may_end, 1);
+	expect_result(task, 0);
+	assert_int_equal(task->out2, 0);
+	assert_true(task->out > 0);
+	chi_task_free(client, task);
+}
+
+/* ---- periodic tasks at rest ---- */
+
+static void a_resting_periodic_task_ends_soon_after_its_cancel(void **state)
+{
+	struct early_task *task = make(NOTE, CHI_QUERY_LOCAL_ID(0), 0, 0);
+	uint64_t begin_ns;
+
+	(void)state;
+	task->task.flags = CHI_TASK_PERIODIC;
+	task->task.period_ns = 3600 * HSHM_NSEC_PER_SEC;
+	assert_int_equal(chi_submit(client, task), 0);
+	wait_until(&n_noted, 1);
+	assert_int_equal(chi_flush(client), 0); /* it rests */
+	begin_ns = hshm_clock_ns();
+	chi_cancel(task);
+	finish(task, -ECANCELED);
+	/* a look comes every CHI_CANCEL_LOOK_NS; the rest is for a busy machine */
+	assert_true(hshm_clock_ns() - begin_ns < CHI_CANCEL_LOOK_NS + 2 * HSHM_NSEC_PER_SEC);
+	assert_int_equal(hshm_load_relaxed(&n_noted), 1);
+}
+
+static void a_resting_subtask_ends_with_its_parents_request_or_deadline(void **state)
+{
+	struct early_task *task = submit(PERIODIC, 0, 0, 0);
+
+	(void)state;
+	wait_until(&n_noted, 1);
+	chi_cancel(task);
+	assert_int_equal(chi_wait(task, TIME_MAX_NS), 0);
+	/* 0: it was asked before its run had ended */
+	assert_true(task->task.result == -ECANCELED || task->task.result == 0);
+	chi_task_free(client, task);
+	finish(submit(PERIODIC, 0, 0, 300000), -ETIMEDOUT);
+	assert_int_equal(hshm_load_relaxed(&n_noted), 2);
+}
+
+int main(void)
+{
+#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stop)
+	const struct CMUnitTest tests[] = {
+		CASE(a_request_reaches_all_subtasks_on_all_workers),
+		CASE(a_request_to_a_subtask_reaches_only_what_is_below_it),
+		CASE(subtasks_that_have_not_started_never_do),
+		CASE(a_request_passes_through_broadcasts),
+		CASE(nothing_reaches_a_detached_task),
+		CASE(subtasks_inherit_the_sooner_deadline),
+		CASE(who_has_not_started_by_then_ends_without_running),
+		CASE(who_runs_is_asked_to_end_at_the_deadline),
+		CASE(waits_end_at_the_deadline),
+		CASE(a_wait_for_ever_goes_on),
+		CASE(a_resting_periodic_task_ends_soon_after_its_cancel),
+		CASE(a_resting_subtask_ends_with_its_parents_request_or_deadline),
+	};
+	int n_failed = 0;
+
+	for (int mode = 0; mode < 4; mode++) {
+		posting = mode & 1;
+		in_place = mode & 2;
+		print_message("completion posting %s, run in place %s\n", posting ? "on" : "off",
+			      in_place ? "on" : "off");
+		n_failed += cmocka_run_group_tests(tests, NULL, NULL);
+	}
+	return n_failed;
+}
