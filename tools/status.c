@@ -56,8 +56,8 @@ static const struct counter {
 	const char *name, *unit, *text;
 	size_t offset;
 } counters[] = {
-#define CHI_COUNTER(name, unit, text) { #name, unit, text, offsetof(struct chi_worker_counters, name) },
-#include <chimaera/counters.def>
+#define CHI_COUNTER(name, kind, unit, text) { #name, unit, text, offsetof(struct chi_worker_counters, name) },
+#include <chimaera/counters/worker.def>
 #undef CHI_COUNTER
 };
 #define N_COUNTERS (sizeof(counters) / sizeof(counters[0]))

@@ -66,7 +66,7 @@ struct chi_runtime_info {
  * @ret_info: out. The counters are read while they move: each is right, their sum may be torn.
  *
  * Threads: any. May switch the fiber: no.
- * Returns: 0, -ENOTCONN.
+ * Returns: 0, -ENOTCONN, -EPROTO (somebody has cut the counters file), or what else reading it says.
  */
 CHI_API CHI_NODISCARD int chi_client_runtime_info(struct chi_client *client, struct chi_runtime_info *ret_info);
 

@@ -16,6 +16,7 @@
 
 #include "client/client.h"
 #include "client/process_client.h"
+#include "task/counters_layout.h"
 #include "task/error.h"
 #include "task/segment_layout.h"
 #include "task/socket_path.h"
@@ -144,11 +145,12 @@ static int check_main(const struct process_client *client)
 }
 
 /* @fds: given in any case */
-static int map_segments(struct process_client *client, const int fds[2])
+static int map_segments(struct process_client *client, const int fds[CHI_WELCOME_FDS])
 {
 	const struct chi_welcome *welcome = &client->welcome;
 	int rc;
 
+	client->counters_fd = fds[2];
 	rc = hshm_segment_open(fds[0], welcome->main_bytes, welcome->main_segment_id, HSHM_SEGMENT_READ_ONLY,
 			       &client->main);
 	if (rc < 0) {
@@ -174,12 +176,13 @@ static int shake_hands(struct process_client *client, uint64_t deadline_ns)
 		.abi_version = CHI_ABI_VERSION,
 	};
 	union chi_message answer;
-	int fds[2], rc;
+	int fds[CHI_WELCOME_FDS], rc;
 
 	/* hung up already? Then the reason is still there to be read */
 	rc = chi_connection_send(&client->connection, &hello, sizeof(hello), deadline_ns);
 	if (rc == 0 || rc == -EPIPE)
-		rc = chi_connection_receive(&client->connection, CHI_MESSAGE_WELCOME, &answer, fds, 2, deadline_ns);
+		rc = chi_connection_receive(&client->connection, CHI_MESSAGE_WELCOME, &answer, fds, CHI_WELCOME_FDS,
+					    deadline_ns);
 	if (rc == -EPIPE)
 		return chi_error_set(-ECONNREFUSED, "the runtime hung up");
 	if (rc == -ETIMEDOUT)
@@ -190,8 +193,8 @@ static int shake_hands(struct process_client *client, uint64_t deadline_ns)
 	client->welcome = answer.welcome;
 	rc = check_welcome(&client->welcome);
 	if (rc < 0) {
-		close(fds[0]);
-		close(fds[1]);
+		for (int i = 0; i < CHI_WELCOME_FDS; i++)
+			close(fds[i]);
 		return rc;
 	}
 	return map_segments(client, fds);
@@ -217,6 +220,7 @@ static int client_create(int socket, int pidfd, const struct chi_client_opts *op
 	client->base.ops = &chi_process_client_ops;
 	client->connection = (struct chi_connection){ .socket = socket, .pidfd = pidfd };
 	client->timeout_ns = opts->connect_timeout_ns;
+	client->counters_fd = -1;
 	pthread_mutex_init(&client->lane_lock, NULL);
 
 	rc = chi_fork_guard_init(&client->guard);
@@ -303,31 +307,31 @@ int chi_client_alive(struct chi_client *client)
 	return client->ops->alive(client);
 }
 
-static void copy_counters(struct chi_worker_counters *ret_counters, const struct chi_worker_counters *counters)
+/* Read, not mapped: should somebody have cut the file, that is an error and no SIGBUS. The kernel copies whole words, so each
+ * counter is right. */
+static int read_workers(int fd, uint32_t n_workers, struct chi_worker_counters *ret_workers)
 {
-	/* relaxed: each is a number of its own */
-#define CHI_COUNTER(name, unit, text) hshm_store_relaxed(&ret_counters->name, hshm_load_relaxed(&counters->name));
-#include <chimaera/counters.def>
-#undef CHI_COUNTER
+	size_t bytes = n_workers * sizeof(*ret_workers);
+	ssize_t n = pread(fd, ret_workers, bytes, CHI_COUNTERS_WORKERS_OFFSET);
+
+	if (n == (ssize_t)bytes)
+		return 0;
+	return chi_error_set(n < 0 ? -errno : -EPROTO, "cannot read the runtime's counters: %s",
+			     n < 0 ? strerror(errno) : "somebody has cut the file");
 }
 
 int chi_client_runtime_info(struct chi_client *base, struct chi_runtime_info *ret_info)
 {
 	struct process_client *client = (struct process_client *)base;
 	const struct chi_main_header *header;
-	const struct chi_worker_counters *counters;
 
 	if (base->ops != &chi_process_client_ops || !chi_fork_guard_is_owner(&client->guard))
 		return chi_error_set(-ENOTCONN, "not a client of this process");
 	header = client->main.map.base;
-	counters =
-		(const struct chi_worker_counters *)((const char *)client->main.map.base + chi_main_counters_offset());
 	memset(ret_info, 0, sizeof(*ret_info));
 	ret_info->pid = client->welcome.runtime_pid;
 	ret_info->n_workers = client->welcome.n_workers;
 	ret_info->generation = client->welcome.generation;
 	ret_info->started_ns = header->started_ns;
-	for (uint32_t i = 0; i < ret_info->n_workers; i++)
-		copy_counters(&ret_info->workers[i], &counters[i]);
-	return 0;
+	return read_workers(client->counters_fd, ret_info->n_workers, ret_info->workers);
 }

@@ -335,6 +335,7 @@ static void abandon(struct process_client *client)
 		close_fd(client->main.fd);
 	if (client->segment.map.base)
 		close_fd(client->segment.fd);
+	close_fd(client->counters_fd);
 	close_fd(client->connection.pidfd);
 	close_fd(client->connection.socket);
 	chi_fork_guard_fini(&client->guard);
@@ -363,6 +364,7 @@ void process_client_destroy(struct process_client *client)
 	hshm_heap_destroy(client->heap);
 	hshm_segment_close(&client->segment);
 	hshm_segment_close(&client->main);
+	close_fd(client->counters_fd);
 	pthread_mutex_destroy(&client->lane_lock);
 	chi_fork_guard_fini(&client->guard);
 	client->base.magic = 0;

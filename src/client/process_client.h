@@ -36,6 +36,7 @@ struct process_client {
 
 	struct hshm_segment main;    /* read-only */
 	struct hshm_segment segment; /* ours */
+	int counters_fd;	     /* the runtime's counters file, to read; -1: none */
 	uint64_t heap_offset;	     /* tasks and buffers lie behind it */
 	struct hshm_heap *heap;
 	struct chi_welcome welcome; /* checked */

@@ -132,12 +132,15 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 	if (!pool)
 		return -ENOENT;
 	method = chi_pool_method(pool, request->method_id);
-	ret = !method ? -ENOSYS : request->size_bytes != method->task_size ? -EMSGSIZE : 0;
-	if (ret < 0)
+	if (!method) {
+		ret = -ENOSYS;
 		goto put_pool;
-	ret = chi_context_alloc(worker->runtime, request->size_bytes, &context);
+	}
+	ret = request->size_bytes != method->task_size ? -EMSGSIZE : 0;
+	if (ret == 0)
+		ret = chi_context_alloc(worker->runtime, request->size_bytes, &context);
 	if (ret < 0)
-		goto put_pool;
+		goto count_refused;
 	context->pool = pool;
 	context->flush_epoch = epoch;
 	context->method = method;
@@ -152,6 +155,8 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 
 free_context:
 	chi_context_free(context);
+count_refused:
+	hshm_count_add(&worker->method_counters[pool->method_rows[method->id]].refused, 1);
 put_pool:
 	chi_pool_put(pool, epoch);
 	return ret;
@@ -180,10 +185,13 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 	}
 	if (!context) {
 		hshm_count_add(&worker->counters->tasks_refused, 1);
+		hshm_count_add(&worker->client_counters[session->counter_row].refused, 1);
 		log_refused(session, ref, &request, ret);
 		return NULL;
 	}
 	chi_session_get_context(session);
+	chi_context_count_started(worker, context);
+	hshm_count_add(&worker->client_counters[session->counter_row].started, 1);
 	context->client_ref = ref;
 	context->task->id.root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
 	chi_context_take_deadline(context);

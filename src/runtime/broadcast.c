@@ -86,6 +86,7 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	context->task->query = CHI_QUERY_GLOBAL_ID(container->id);
 	context->pool = origin->pool;
 	context->method = method;
+	context->method_row = origin->method_row;
 	context->container = container;
 	context->session = origin->session; /* the origin's reference stands for the parts */
 	context->client_ref = origin->client_ref;

@@ -60,6 +60,11 @@ struct chi_config {
 	uint64_t private_bytes;	       /* memory.private_mib: run contexts, container lanes, module memory; 16384 */
 	uint32_t container_lane_depth; /* memory.lane_depth: slots of a container lane, 1024, a power of two */
 
+	uint32_t counted_pools;	  /* counters.pools: rows, 256 */
+	uint32_t counted_methods; /* counters.methods: 1024 */
+	uint32_t counted_clients; /* counters.clients: 256 */
+	uint32_t counted_lanes;	  /* counters.lanes: 1024 */
+
 	uint64_t stop_timeout_ns; /* stop_timeout_ms: for tasks in flight at stop, 10000 */
 };
 

@@ -92,6 +92,13 @@ const struct chi_config_key chi_config_keys[] = {
 	    "cap of the runtime's own: tasks, container lanes, module memory"),
 	POWER("memory.lane_depth", "slots", container_lane_depth, 1024, 2, HIPC_MPSC_DEPTH_MAX,
 	      "of a container's lane"),
+
+	NUMBER("counters.pools", "pools", counted_pools, 256, 1, 4096, "counted one by one; the others are not"),
+	NUMBER("counters.methods", "methods", counted_methods, 1024, 16, 16384,
+	       "of all pools, counted one by one; the others together"),
+	NUMBER("counters.clients", "processes", counted_clients, 256, 1, 16384,
+	       "counted one by one; the others together"),
+	NUMBER("counters.lanes", "lanes", counted_lanes, 1024, 16, 65536, "counted one by one; the others by worker"),
 };
 const size_t chi_config_n_keys = sizeof(chi_config_keys) / sizeof(chi_config_keys[0]);
 _Static_assert(sizeof(chi_config_keys) / sizeof(chi_config_keys[0]) <= CHI_CONFIG_KEYS_MAX, "room for their origins");

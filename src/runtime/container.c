@@ -12,6 +12,7 @@
 
 #include <hshm/heap.h>
 
+#include "runtime/counter_page.h"
 #include "runtime/log.h"
 #include "runtime/pool_manager.h"
 #include "runtime/runtime.h"
@@ -37,6 +38,9 @@ int chi_container_make(struct chi_pool *pool, uint32_t id, struct chi_container 
 
 static void free_queue(struct chi_container *container, struct chi_local_queue *queue)
 {
+	for (uint32_t i = 0; i < queue->n_counted; i++)
+		chi_counter_page_remove(container->runtime->counters, CHI_COUNTERS_LANES,
+					queue->lane_memory[i].counter_row);
 	free(queue->queue.lanes);
 	hshm_heap_free(container->runtime->heap, queue->lane_memory);
 	hshm_heap_free(container->runtime->heap, queue->memory);
@@ -99,8 +103,10 @@ static void init_lane(struct chi_container *container, uint32_t queue_id, uint32
 static int schedule_lanes(struct chi_container *container, struct chi_local_queue *queue, uint32_t n_lanes)
 {
 	for (uint32_t i = 0; i < n_lanes; i++) {
-		int error = chi_work_orch_schedule_lane(container->runtime->orch, queue->queue.lanes[i]);
+		int error;
 
+		queue->n_counted = i + 1;
+		error = chi_work_orch_schedule_lane(container->runtime->orch, queue->queue.lanes[i]);
 		if (error)
 			return error;
 		chi_pool_note_lane(container->pool, queue->queue.lanes[i]);

@@ -17,7 +17,8 @@ struct chi_pool;
 struct chi_runtime;
 
 struct chi_local_queue {
-	uint32_t n_lanes; /* 0: not created */
+	uint32_t n_lanes;   /* 0: not created */
+	uint32_t n_counted; /* of its lanes, those that have their row of counters */
 	uint32_t flags;
 	void *memory;		      /* the queue's bytes, in the runtime's private segment */
 	struct chi_lane *lane_memory; /* all lanes, likewise: active queues hold references to them */

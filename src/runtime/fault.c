@@ -48,7 +48,7 @@ struct watch {
 	hshm_au32 hit;
 	hshm_au64 base;
 	hshm_au64 size_bytes; /* 0: free */
-	hshm_aptr session;
+	hshm_aptr session;    /* NULL: memory of no client */
 };
 
 struct watch_block {
@@ -97,19 +97,19 @@ static struct watch *watch_next(struct watch *watch, struct watch_block **block)
 	return *block ? (*block)->watches : NULL;
 }
 
-/* The entry of a session, NULL: the first free one. Under watch_lock. */
-static struct watch *watch_find(const struct chi_session *session)
+/* The entry of that memory, NULL: the first free one. Under watch_lock. */
+static struct watch *watch_find(const void *base)
 {
 	struct watch_block *block = NULL;
 	struct watch *watch = watch_next(NULL, &block);
 
 	/* relaxed: only written under the lock */
-	while (watch && hshm_load_relaxed(&watch->session) != session)
+	while (watch && hshm_load_relaxed(&watch->base) != (uintptr_t)base)
 		watch = watch_next(watch, &block);
 	return watch;
 }
 
-int chi_fault_watch(struct chi_session *session)
+static int watch_memory(const void *base, uint64_t size_bytes, struct chi_session *session)
 {
 	struct watch *watch;
 	int rc = 0;
@@ -129,22 +129,38 @@ int chi_fault_watch(struct chi_session *session)
 		}
 	}
 	if (watch)
-		watch_store(watch, session->segment.map.base, session->segment.map.size_bytes, session);
+		watch_store(watch, base, size_bytes, session);
 	else
 		rc = -ENOMEM;
 	pthread_mutex_unlock(&watch_lock);
 	return rc;
 }
 
-void chi_fault_unwatch(struct chi_session *session)
+int chi_fault_watch_memory(const void *base, uint64_t size_bytes)
+{
+	return watch_memory(base, size_bytes, NULL);
+}
+
+void chi_fault_unwatch_memory(const void *base)
 {
 	struct watch *watch;
 
 	pthread_mutex_lock(&watch_lock);
-	watch = watch_find(session);
+	watch = watch_find(base);
 	if (watch)
 		watch_store(watch, NULL, 0, NULL);
 	pthread_mutex_unlock(&watch_lock);
+}
+
+int chi_fault_watch(struct chi_session *session)
+{
+	return watch_memory(session->segment.map.base, session->segment.map.size_bytes, session);
+}
+
+void chi_fault_unwatch(struct chi_session *session)
+{
+	if (session->segment.map.base)
+		chi_fault_unwatch_memory(session->segment.map.base);
 }
 
 bool chi_fault_hit(const struct chi_session *session)
@@ -153,8 +169,8 @@ bool chi_fault_hit(const struct chi_session *session)
 	bool hit;
 
 	pthread_mutex_lock(&watch_lock);
-	watch = watch_find(session);
-	/* acquire: pairs with the release in end_session(): who was told of the end by `ended` sees the reason */
+	watch = watch_find(session->segment.map.base);
+	/* acquire: pairs with the release in take_place(): who was told of the end by `ended` sees the reason */
 	hit = watch && hshm_load_acquire(&watch->hit);
 	pthread_mutex_unlock(&watch_lock);
 	return hit;
@@ -248,6 +264,16 @@ static void tell_fault(int signal_number, const void *address, const struct chi_
 	line_write(&line);
 }
 
+static void tell_lost_memory(void)
+{
+	struct line line = { .n = 0 };
+
+	line_add(&line,
+		 "chimaera: somebody has cut the counters file, or its disk has failed: counters are kept in memory "
+		 "from here on, where tools do not see them");
+	line_write(&line);
+}
+
 _Noreturn void chi_fault_stack_overflow(const struct chi_fiber *fiber)
 {
 	tell_stack_overflow(fiber, chi_fault_current);
@@ -264,9 +290,10 @@ static struct handler {
 
 #define N_HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
 
-/* A client has made its own memory unusable (or the machine has lost a page of it): private memory takes the place of the
- * whole segment, so that it costs one fault and one mapping however often that client does it. */
-static bool end_session(struct watch *watch)
+/* A client has made its own memory unusable, or somebody has cut the counters file (or the machine has lost a page of
+ * it): private memory takes the place of the whole, so that it costs one fault and one mapping however often that is
+ * done. A client's session is over. */
+static bool take_place(struct watch *watch)
 {
 	/* relaxed: this thread uses the segment, so the entry does not change */
 	struct chi_session *session = hshm_load_relaxed(&watch->session);
@@ -279,6 +306,10 @@ static bool end_session(struct watch *watch)
 		return false;
 	/* release: pairs with the acquire in chi_fault_hit() */
 	hshm_store_release(&watch->hit, 1);
+	if (!session) {
+		tell_lost_memory();
+		return true;
+	}
 	/* release: as at a hang-up; and `hit` is seen before it */
 	hshm_store_release(&session->ended, 1);
 	shutdown(session->socket, SHUT_RDWR);
@@ -327,7 +358,7 @@ static void on_fault(int signal_number, siginfo_t *info, void *ucontext)
 	if (signal_number == SIGBUS && info->si_code > 0) {
 		struct watch *watch = watch_of_address((uintptr_t)info->si_addr);
 
-		if (watch && end_session(watch)) {
+		if (watch && take_place(watch)) {
 			errno = saved_errno;
 			return;
 		}

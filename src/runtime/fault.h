@@ -5,12 +5,14 @@
  * SIGSEGV in a task    says which module and method (and that it is the stack, when it is), then goes the way it would have
  *                      gone without us: the previous handler, or death by the signal.
  * SIGBUS in a client's segment    ends that client's session; the runtime goes on.
+ * SIGBUS in the counters file     its place is taken by private memory; the runtime goes on.
  * Anything else        the previous handler, or death by the signal.
  */
 #ifndef RUNTIME_FAULT_H
 #define RUNTIME_FAULT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct chi_fiber;
 struct chi_run_context;
@@ -47,6 +49,15 @@ int chi_fault_watch(struct chi_session *session);
 void chi_fault_unwatch(struct chi_session *session);
 /* Has there been a SIGBUS in this session's segment? Watched sessions only. */
 bool chi_fault_hit(const struct chi_session *session);
+
+/**
+ * chi_fault_watch_memory - a SIGBUS in this memory is told on stderr, and private memory, all 0, takes its place
+ * @base: lent until chi_fault_unwatch_memory()
+ *
+ * For a mapped file that others may cut. Threads: any. Returns 0, -ENOMEM.
+ */
+int chi_fault_watch_memory(const void *base, uint64_t size_bytes);
+void chi_fault_unwatch_memory(const void *base);
 
 /* The switch found that a fiber has left its stack: say whose, and abort. */
 _Noreturn void chi_fault_stack_overflow(const struct chi_fiber *fiber);

@@ -20,6 +20,7 @@
 
 #include <hshm/clock.h>
 
+#include "runtime/counter_page.h"
 #include "runtime/fault.h"
 #include "runtime/ipc_internal.h"
 #include "runtime/runtime.h"
@@ -155,7 +156,8 @@ static void refuse(struct chi_ipc_manager *ipc, struct ipc_peer *peer, int error
 static int send_welcome(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const struct ipc_session *session)
 {
 	struct chi_runtime *runtime = ipc->runtime;
-	const int fds[2] = { runtime->main.fd, session->base.segment.fd };
+	const int fds[CHI_WELCOME_FDS] = { runtime->main.fd, session->base.segment.fd,
+					   chi_counter_page_reader_fd(runtime->counters) };
 	struct chi_welcome welcome = {
 		.type = CHI_MESSAGE_WELCOME,
 		.layout_version = CHI_LAYOUT_VERSION,
@@ -172,7 +174,7 @@ static int send_welcome(struct chi_ipc_manager *ipc, struct ipc_peer *peer, cons
 		.spin_us = (uint32_t)(runtime->config.spin_ns / HSHM_NSEC_PER_USEC),
 		.abi_version = CHI_ABI_VERSION,
 	};
-	long n = hshm_fds_send(peer->socket, &welcome, sizeof(welcome), fds, 2);
+	long n = hshm_fds_send(peer->socket, &welcome, sizeof(welcome), fds, CHI_WELCOME_FDS);
 
 	return n < 0 ? (int)n : 0;
 }
@@ -193,6 +195,7 @@ static void attach(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	/* from here on the socket is the session's */
 	session->base.socket = peer->socket;
 	session->base.pid = peer->who.pid;
+	session->base.counter_row = chi_counter_page_add_client(ipc->runtime->counters, &session->base, peer->who.uid);
 	session->peer = peer;
 	peer->session = session;
 	remove_greeter(ipc, peer);
@@ -629,19 +632,24 @@ int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_mana
 		rc = make_wait_set(ipc);
 	if (rc == 0 && listen)
 		rc = start_listening(ipc);
-	if (rc < 0)
-		goto fail;
-	rc = HSHM_THREAD_MODEL->spawn("chi-ipc", ipc_thread, ipc, &ipc->thread);
 	if (rc < 0) {
-		chi_error_set(rc, "cannot start the ipc thread: %s", strerror(-rc));
-		goto fail;
+		destroy(ipc);
+		return rc;
 	}
 	*ret_ipc = ipc;
 	return 0;
+}
 
-fail:
-	destroy(ipc);
-	return rc;
+int chi_ipc_start(struct chi_ipc_manager *ipc)
+{
+	int rc = HSHM_THREAD_MODEL->spawn("chi-ipc", ipc_thread, ipc, &ipc->thread);
+
+	return rc < 0 ? chi_error_set(rc, "cannot start the ipc thread: %s", strerror(-rc)) : 0;
+}
+
+const struct chi_ipc_socket *chi_ipc_listener(const struct chi_ipc_manager *ipc)
+{
+	return ipc->listener.fd >= 0 ? &ipc->listener : NULL;
 }
 
 int chi_ipc_connect_local(struct chi_ipc_manager *ipc, int *ret_socket)
@@ -688,7 +696,8 @@ void chi_ipc_destroy(struct chi_ipc_manager *ipc)
 	/* release: pairs with the acquire in ipc_thread() */
 	hshm_store_release(&ipc->ending, 1);
 	chi_ipc_wake(ipc);
-	HSHM_THREAD_MODEL->join(ipc->thread);
+	if (ipc->thread)
+		HSHM_THREAD_MODEL->join(ipc->thread);
 
 	adopt_local(ipc); /* those that came last: hung up with the other greeters */
 	while (ipc->first_greeter)

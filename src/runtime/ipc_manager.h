@@ -9,12 +9,17 @@
 #include <stdint.h>
 
 struct chi_ipc_manager;
+struct chi_ipc_socket;
 struct chi_runtime;
 struct chi_session;
 
-/* Start the thread; with @listen also take the name: who connects waits until chi_ipc_let_in(). Returns 0, -EADDRINUSE (a runtime of that name lives), -EACCES (the
- * socket's folder), -EMFILE, -ENOMEM, -EAGAIN. chi_error_text() says more. Workers must be there already. */
+/* With @listen, take the name: who connects from here on waits until chi_ipc_let_in(). Returns 0, -EADDRINUSE (a runtime of
+ * that name lives), -EACCES (the socket's folder), -EMFILE, -ENOMEM. chi_error_text() says more. */
 int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_manager **ret_ipc);
+/* Start the thread. Workers and pools must be there already. Returns 0, -EAGAIN, -ENOMEM. */
+int chi_ipc_start(struct chi_ipc_manager *ipc);
+/* The named socket, NULL: none. */
+const struct chi_ipc_socket *chi_ipc_listener(const struct chi_ipc_manager *ipc);
 
 /* Serve those who connect to the named socket. Returns 0, -ENOMEM. */
 int chi_ipc_let_in(struct chi_ipc_manager *ipc);
@@ -28,7 +33,7 @@ int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *
 
 /* No new connections or lanes from here on; the socket's name goes. */
 void chi_ipc_stop_listening(struct chi_ipc_manager *ipc);
-/* Hang up on all; workers have ended, so sessions go at once. Accepts NULL. */
+/* Hang up on all; workers have ended, so sessions go at once. Accepts NULL, and one that was not started. */
 void chi_ipc_destroy(struct chi_ipc_manager *ipc);
 
 uint32_t chi_ipc_n_sessions(struct chi_ipc_manager *ipc);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "runtime/counter_page.h"
 #include "runtime/fault.h"
 #include "runtime/ipc_internal.h"
 #include "runtime/ipc_manager.h"
@@ -57,6 +58,7 @@ static void free_lane(struct chi_ipc_manager *ipc, struct chi_lane *lane)
 {
 	struct chi_session *session = lane->session;
 
+	chi_counter_page_remove(ipc->runtime->counters, CHI_COUNTERS_LANES, lane->counter_row);
 	close(lane->eventfd);
 	armed_put(ipc, lane->armed_index);
 	hshm_heap_free(ipc->runtime->heap, lane);
@@ -247,6 +249,7 @@ void chi_ipc_session_abandon(struct chi_ipc_manager *ipc, struct ipc_session *se
 
 void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *session)
 {
+	chi_counter_page_remove(ipc->runtime->counters, CHI_COUNTERS_CLIENTS, session->base.counter_row);
 	chi_fault_unwatch(&session->base);
 	chi_work_orch_retire_fini(&session->retirement);
 	if (session->base.socket >= 0)

@@ -38,20 +38,12 @@
 #endif
 
 #define BACKLOG		128
+#define LOCK_SUFFIX	".lock"
 #define LOCK_WAIT_NS	(2 * HSHM_NSEC_PER_SEC)
 #define LOCK_RETRY_US	1000u
 #define GROUP_BYTES_MAX (1u << 20)
 
 /* ---- the lock ---- */
-
-static void lock_path(const char *path, char ret_path[PATH_MAX])
-{
-	size_t length = strlen(path);
-
-	if (length > 5 && strcmp(path + length - 5, ".sock") == 0)
-		length -= 5;
-	snprintf(ret_path, PATH_MAX, "%.*s.lock", (int)length, path);
-}
 
 static bool is_file_of_name(int fd, const char *path)
 {
@@ -61,10 +53,12 @@ static bool is_file_of_name(int fd, const char *path)
 	       mine.st_ino == named.st_ino;
 }
 
-static int lock(const char *path, int *ret_fd)
+int chi_ipc_name_lock(const char *socket_path, int *ret_fd)
 {
 	uint64_t deadline_ns = hshm_deadline_ns(LOCK_WAIT_NS);
+	char path[PATH_MAX];
 
+	chi_socket_sibling(socket_path, LOCK_SUFFIX, path);
 	for (;;) {
 		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 
@@ -83,8 +77,11 @@ static int lock(const char *path, int *ret_fd)
 	}
 }
 
-static void unlock(const char *path, int fd)
+void chi_ipc_name_unlock(const char *socket_path, int fd)
 {
+	char path[PATH_MAX];
+
+	chi_socket_sibling(socket_path, LOCK_SUFFIX, path);
 	unlink(path);
 	close(fd);
 }
@@ -171,15 +168,13 @@ static int bind_name(struct chi_ipc_socket *new_socket)
 int chi_ipc_socket_open(const char *name, gid_t group, struct chi_ipc_socket *ret_socket)
 {
 	struct chi_ipc_socket made = { .fd = -1, .group = group };
-	char lock_name[PATH_MAX];
 	int lock_fd = -1, rc;
 
 	rc = group == CHI_NO_GROUP ? chi_socket_path(name, CHI_SOCKET_MAKE, &made.where)
 				   : chi_socket_path_make_shared(name, group, &made.where);
 	if (rc < 0)
 		return rc;
-	lock_path(made.where.path, lock_name);
-	rc = lock(lock_name, &lock_fd);
+	rc = chi_ipc_name_lock(made.where.path, &lock_fd);
 	if (rc < 0)
 		return rc;
 	rc = clear_name(made.where.path);
@@ -200,24 +195,22 @@ int chi_ipc_socket_open(const char *name, gid_t group, struct chi_ipc_socket *re
 	}
 	*ret_socket = made;
 out:
-	unlock(lock_name, lock_fd);
+	chi_ipc_name_unlock(made.where.path, lock_fd);
 	return rc;
 }
 
 void chi_ipc_socket_remove(struct chi_ipc_socket *socket)
 {
-	char lock_name[PATH_MAX];
 	struct stat st;
 	int lock_fd = -1;
 
 	if (!socket->named)
 		return;
 	socket->named = false;
-	lock_path(socket->where.path, lock_name);
-	if (lock(lock_name, &lock_fd) == 0) {
+	if (chi_ipc_name_lock(socket->where.path, &lock_fd) == 0) {
 		if (lstat(socket->where.path, &st) == 0 && st.st_dev == socket->device && st.st_ino == socket->inode)
 			unlink(socket->where.path);
-		unlock(lock_name, lock_fd);
+		chi_ipc_name_unlock(socket->where.path, lock_fd);
 	}
 	shutdown(socket->fd, SHUT_RDWR);
 }

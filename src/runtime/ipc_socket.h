@@ -41,6 +41,11 @@ void chi_ipc_socket_remove(struct chi_ipc_socket *socket);
 /* Accepts one that is closed. */
 void chi_ipc_socket_close(struct chi_ipc_socket *socket);
 
+/* Hold NAME.lock: who decides what a file of that name is, replaces or removes it, does so under it. Returns 0, -EADDRINUSE
+ * (somebody holds it for long), -EACCES, -EMFILE, -ENOENT. */
+int chi_ipc_name_lock(const char *socket_path, int *ret_fd);
+void chi_ipc_name_unlock(const char *socket_path, int fd);
+
 /* Who is at the other end of a connection, as the kernel saw it when it connected. */
 struct chi_ipc_credentials {
 	pid_t pid;

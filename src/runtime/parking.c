@@ -40,13 +40,15 @@ void chi_parking_wake(hshm_aptr *lot)
 	}
 }
 
-void chi_parking_check(hshm_aptr *lot)
+bool chi_parking_check(hshm_aptr *lot)
 {
 	/* P1: pairs with the fence in chi_parking_enter() */
 	hshm_fence_seq_cst();
 	/* relaxed: ordered by the fence; the exchange takes them */
-	if (hshm_load_relaxed(lot))
-		chi_parking_wake(lot);
+	if (!hshm_load_relaxed(lot))
+		return false;
+	chi_parking_wake(lot);
+	return true;
 }
 
 struct parked_context {

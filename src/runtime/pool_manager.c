@@ -27,6 +27,7 @@
 #include <hshm/thread_model.h>
 
 #include "runtime/context_wait.h"
+#include "runtime/counter_page.h"
 #include "runtime/early_end.h"
 #include "runtime/log.h"
 #include "runtime/runtime.h"
@@ -82,8 +83,34 @@ int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager
 	return 0;
 }
 
+static void take_counter_rows(struct chi_pool *pool)
+{
+	struct chi_counter_page *page = pool->runtime->counters;
+
+	pool->counter_row = chi_counter_page_add_pool(page, pool);
+	for (uint32_t id = 0; id < CHI_METHODS_MAX; id++) {
+		const struct chi_method *method = chi_pool_method(pool, id);
+
+		if (method)
+			pool->method_rows[id] = chi_counter_page_add_method(page, pool, method);
+	}
+	pool->counted = true;
+}
+
+static void give_counter_rows(struct chi_pool *pool)
+{
+	struct chi_counter_page *page = pool->runtime->counters;
+
+	if (!pool->counted)
+		return;
+	chi_counter_page_remove(page, CHI_COUNTERS_POOLS, pool->counter_row);
+	for (uint32_t id = 0; id < CHI_METHODS_MAX; id++)
+		chi_counter_page_remove(page, CHI_COUNTERS_METHODS, pool->method_rows[id]);
+}
+
 static void free_pool(struct chi_pool *pool)
 {
+	give_counter_rows(pool);
 	for (uint32_t i = 0; i < pool->n_local; i++)
 		chi_container_free(pool->local_table[i]);
 	chi_work_orch_retire_fini(&pool->retirement);
@@ -468,6 +495,7 @@ static int build(struct chi_pool_manager *manager, const struct chi_pool_spec *s
 	error = make_tables(pool);
 	if (error)
 		return error;
+	take_counter_rows(pool);
 	if (chi_work_orch_retire_prepare(manager->runtime->orch, &pool->retirement))
 		return chi_error_set(-ENOMEM, "no memory for pool '%s'", pool->name);
 	for (uint32_t id = 0; !error && id < pool->n_containers; id++) {
@@ -662,6 +690,7 @@ static void end_all_start(struct chi_worker *worker, struct chi_work *work)
 	context->flush_epoch = epoch;
 	context->method = &end_all_method;
 	context->container = admin->local_table[0];
+	chi_context_count_started(worker, context);
 	context->numbers = &context->n_numbered;
 	/* relaxed: a load figure */
 	hshm_fetch_add_relaxed(&context->container->n_outstanding, 1);

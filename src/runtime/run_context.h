@@ -42,6 +42,7 @@ struct chi_run_context {
 	bool blocked;	     /* until its wait ends the worker does nothing to it */
 	bool had_children;   /* n_children was ever raised */
 	uint8_t flush_epoch; /* of the pool's in-flight count */
+	uint32_t method_row; /* of its method's counters */
 	uint32_t client_ref; /* of the client's task in its segment; 0 = submitted inside the runtime */
 	int32_t result;
 	struct chi_session *session;	/* whose memory it may use; counted; NULL = none */

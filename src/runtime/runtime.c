@@ -16,6 +16,7 @@
 #include "client/client.h"
 #include "runtime/builtin.h"
 #include "runtime/compose.h"
+#include "runtime/counter_page.h"
 #include "runtime/fault.h"
 #include "runtime/ipc_manager.h"
 #include "runtime/log.h"
@@ -126,6 +127,7 @@ static void free_runtime(struct chi_runtime *runtime)
 	hshm_segment_close(&runtime->private_mem);
 	hshm_segment_close(&runtime->main);
 	chi_config_free(&runtime->config);
+	chi_counter_page_destroy(runtime->counters);
 	pthread_cond_destroy(&runtime->stop_asked);
 	pthread_mutex_destroy(&runtime->stop_lock);
 	free(runtime);
@@ -190,6 +192,11 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	chi_log_set_level(runtime->config.log_level);
 	ret = make_segments(runtime);
 	if (ret == 0)
+		ret = chi_ipc_create(runtime, opts.listen, &runtime->ipc); /* first of all that others see: the name */
+	if (ret == 0)
+		ret = chi_counter_page_create(runtime, chi_work_orch_workers_for(&runtime->config),
+					      chi_ipc_listener(runtime->ipc), &runtime->counters);
+	if (ret == 0)
 		ret = chi_work_orch_create(runtime, &runtime->orch);
 	if (ret == 0)
 		ret = make_pools(runtime);
@@ -203,7 +210,7 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 		goto free_runtime;
 	ret = chi_work_orch_start(runtime->orch);
 	if (ret == 0)
-		ret = chi_ipc_create(runtime, opts.listen, &runtime->ipc);
+		ret = chi_ipc_start(runtime->ipc);
 	if (ret < 0)
 		goto stop_workers;
 	ret = chi_compose_pools(runtime);
@@ -257,6 +264,7 @@ int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t 
 	if (!runtime)
 		return 0;
 	chi_ipc_stop_listening(runtime->ipc);
+	chi_counter_page_stopping(runtime->counters);
 	n_given_up = drain(runtime, timeout_ns ? timeout_ns : runtime->config.stop_timeout_ns);
 	if (n_given_up == 0)
 		chi_pool_end_all(runtime->pools); /* the modules' destroy() */

@@ -22,7 +22,7 @@
 struct chi_runtime {
 	struct chi_config config;
 	uint64_t generation;
-	struct hshm_segment main;	 /* header, counters, armed words: clients map it read-only */
+	struct hshm_segment main;	 /* header, armed words: clients map it read-only */
 	struct hshm_segment private_mem; /* run contexts, container lanes: references are offsets in it */
 	struct hshm_heap *heap;		 /* in private_mem: the runtime's own */
 	struct hshm_heap *module_heap;	 /* in private_mem: what modules take, at most the rest of it */
@@ -31,6 +31,7 @@ struct chi_runtime {
 	struct chi_pool_manager *pools;
 	struct chi_work_orch *orch;
 	struct chi_ipc_manager *ipc;
+	struct chi_counter_page *counters;
 	pthread_mutex_t stop_lock;
 	pthread_cond_t stop_asked;
 	hshm_au32 stop_requested;

@@ -125,6 +125,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 	}
 	give_id(worker, parent, context);
 	chi_context_take_deadline(context);
+	chi_context_count_started(worker, context);
 	*ret_context = context;
 	return 0;
 }

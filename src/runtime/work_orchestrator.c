@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/counter_page.h"
 #include "runtime/log.h"
 #include "runtime/worker.h"
 
@@ -65,6 +66,11 @@ static int make_active_queue(struct chi_work_orch *orch, struct chi_worker *work
 	return 0;
 }
 
+uint32_t chi_work_orch_workers_for(const struct chi_config *config)
+{
+	return config->n_workers ? config->n_workers : default_workers();
+}
+
 int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret_orch)
 {
 	struct chi_work_orch *orch = calloc(1, sizeof(*orch));
@@ -73,7 +79,7 @@ int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret
 	if (!orch)
 		return -ENOMEM;
 	orch->runtime = runtime;
-	orch->n_workers = runtime->config.n_workers ? runtime->config.n_workers : default_workers();
+	orch->n_workers = chi_work_orch_workers_for(&runtime->config);
 	orch->workers = aligned_alloc(128, orch->n_workers * sizeof(*orch->workers));
 	orch->active = calloc((size_t)orch->n_workers * CHI_PRIOS, sizeof(*orch->active));
 	if (!orch->workers || !orch->active)
@@ -167,6 +173,7 @@ int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lan
 
 	/* relaxed: nobody else knows the lane yet */
 	hshm_store_relaxed(&lane->header->activation, worker);
+	lane->counter_row = chi_counter_page_add_lane(orch->runtime->counters, lane);
 	return chi_worker_add_lane(&orch->workers[worker], lane);
 }
 

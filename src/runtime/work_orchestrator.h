@@ -9,10 +9,13 @@
 
 #include "task/lane.h"
 
+struct chi_config;
 struct chi_runtime;
 struct chi_work_orch;
 struct chi_worker;
 
+/* How many workers that configuration makes. */
+uint32_t chi_work_orch_workers_for(const struct chi_config *config);
 int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret_orch);
 int chi_work_orch_start(struct chi_work_orch *orch);
 /* Ask all workers to end, wait for their threads. */

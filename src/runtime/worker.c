@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "runtime/counter_page.h"
 #include "runtime/fault.h"
 #include "runtime/log.h"
 
@@ -119,11 +120,32 @@ static void wait_events(struct chi_worker *worker, uint64_t timeout_ns)
 	handle_events(worker, events, n_events);
 }
 
+/* For whoever looks at the counters. */
+static void show_levels(struct chi_worker *worker)
+{
+	struct chi_worker_counters *counters = worker->counters;
+
+	/* relaxed, all: figures, each for itself */
+	hshm_store_relaxed(&counters->looked_ns, worker->now_ns);
+	hshm_store_relaxed(&counters->hot_lanes, worker->n_hot);
+	hshm_store_relaxed(&counters->blocked, worker->waiting.n_entries);
+	hshm_store_relaxed(&counters->wakeups, hshm_load_relaxed(&worker->doorbell.n_rings));
+}
+
+static void count_busy(struct chi_worker *worker)
+{
+	hshm_count_add(&worker->counters->busy_ns, worker->now_ns - worker->busy_since_ns);
+	worker->busy_since_ns = worker->now_ns;
+}
+
 static void read_clock(struct chi_worker *worker)
 {
 	worker->now_ns = hshm_clock_ns();
 	if (worker->now_ns - worker->polled_ns >= POLL_EVERY_NS) {
 		worker->polled_ns = worker->now_ns;
+		if (worker->idle_since_ns == 0)
+			count_busy(worker);
+		show_levels(worker);
 		wait_events(worker, 0);
 	}
 }
@@ -175,7 +197,10 @@ static void sleep_until_work(struct chi_worker *worker)
 	hshm_doorbell_prepare_sleep(&worker->doorbell);
 	if (!has_work(worker)) { /* S2 */
 		hshm_count_add(&worker->counters->sleeps, 1);
+		show_levels(worker);
+		hshm_store_relaxed(&worker->counters->asleep, 1); /* relaxed: a figure */
 		wait_events(worker, time_until_minimum(worker));
+		hshm_store_relaxed(&worker->counters->asleep, 0);
 	}
 	hshm_doorbell_end_sleep(&worker->doorbell);
 	worker->now_ns = worker->polled_ns = hshm_clock_ns();
@@ -191,7 +216,7 @@ static void become_busy(struct chi_worker *worker)
 static void become_idle(struct chi_worker *worker)
 {
 	worker->now_ns = hshm_clock_ns();
-	hshm_count_add(&worker->counters->busy_ns, worker->now_ns - worker->busy_since_ns);
+	count_busy(worker);
 	worker->idle_since_ns = worker->now_ns;
 	worker->spinning = take_spin_permit(worker);
 }
@@ -312,13 +337,15 @@ static int init_epoll(struct chi_worker *worker)
 int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint32_t id,
 		    struct chi_active_queue *active)
 {
-	struct chi_worker_counters *counters = (void *)((char *)runtime->main.map.base + chi_main_counters_offset());
 	int ret;
 
 	worker->runtime = runtime;
 	worker->id = id;
 	worker->active = active;
-	worker->counters = &counters[id];
+	worker->counters = chi_counter_page_worker(runtime->counters, id);
+	worker->method_counters = chi_counter_page_methods(runtime->counters, id);
+	worker->client_counters = chi_counter_page_clients(runtime->counters, id);
+	worker->lane_counters = chi_counter_page_lanes(runtime->counters);
 	worker->epoll_fd = -1;
 	pthread_mutex_init(&worker->lanes_lock, NULL);
 	sem_init(&worker->started, 0, 0);

@@ -20,6 +20,7 @@
 #include "runtime/fiber.h"
 #include "runtime/run_context.h"
 #include "runtime/runtime.h"
+#include "task/counters_layout.h"
 #include "task/cur_worker.h"
 #include "task/lane.h"
 #include "task/work.h"
@@ -38,7 +39,11 @@ struct chi_worker {
 	struct hshm_thread *thread;
 	sem_t started; /* posted by the thread once start_error is set */
 	int start_error;
-	struct chi_worker_counters *counters; /* in the main segment */
+	/* in the counters file; the lines written are its own */
+	struct chi_worker_counters *counters;
+	struct chi_method_counters *method_counters; /* [row] */
+	struct chi_client_counters *client_counters; /* [row] */
+	struct chi_lane_counters *lane_counters;     /* [row], of all lanes: it writes those of its own */
 
 	/* lanes with work */
 	struct chi_active_queue *active; /* [CHI_PRIOS] */
@@ -120,6 +125,8 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
 void chi_context_free(struct chi_run_context *context);
+/* It has its pool and method: accepted. */
+void chi_context_count_started(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context);
 /* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was seen. */
@@ -148,10 +155,17 @@ void chi_broadcast_part_done(struct chi_run_context *part);
 void chi_parking_enter(hshm_aptr *lot, struct chi_parked *parked);
 /* Post everyone in the lot to their workers. */
 void chi_parking_wake(hshm_aptr *lot);
-/* After making room: wake them if there are any. */
-void chi_parking_check(hshm_aptr *lot);
+/* After making room: wake them if there are any. Returns whether there were. */
+bool chi_parking_check(hshm_aptr *lot);
 /* Block the running task until the lane may have room. */
 void chi_parking_block(struct chi_worker *worker, struct chi_lane *full);
+
+/* The lane's counters; its worker asks. */
+static inline struct chi_lane_counters *chi_worker_lane_counters(const struct chi_worker *worker,
+								 const struct chi_lane *lane)
+{
+	return &worker->lane_counters[lane->counter_row ? lane->counter_row : worker->id];
+}
 
 /* submit.c */
 extern const struct chi_client_ops chi_inner_client_ops;

@@ -160,6 +160,8 @@ static void lane_unparked(struct chi_worker *worker, struct chi_work *work)
 static void park_lane(struct chi_worker *worker, struct chi_lane *lane, hshm_aptr *lot)
 {
 	hshm_count_add(&worker->counters->parks, 1);
+	hshm_count_add(&worker->client_counters[lane->session->counter_row].parks, 1);
+	hshm_count_add(&chi_worker_lane_counters(worker, lane)->parks, 1);
 	lane->parked = true;
 	lane->parked_at = lot;
 	lane->park.work.fn = lane_unparked;
@@ -218,11 +220,45 @@ static void prefetch_ahead(const struct chi_lane *lane, uint32_t n)
 	hshm_prefetch_write(task + offsetof(struct chi_task, completion));
 }
 
+/* How many wait in it. The tail is a hint, and in a client's ring whatever the client likes. */
+static uint64_t n_queued(const struct chi_lane *lane)
+{
+	uint64_t depth = UINT64_C(1) << lane->ring.depth_shift;
+	uint64_t n;
+
+	if (hipc_mpsc_peek(&lane->consumer) == 0)
+		return 0;
+	n = hshm_load_relaxed(lane->ring.tail) - lane->consumer.head; /* relaxed: a figure */
+	return n - 1 < depth ? n : 1;
+}
+
+static void count_turn(struct chi_worker *worker, struct chi_lane *lane, uint32_t n_taken)
+{
+	struct chi_lane_counters *counters = chi_worker_lane_counters(worker, lane);
+	uint64_t n = n_queued(lane);
+
+	hshm_count_add(&lane->header->n_taken, n_taken);
+	hshm_count_add(&counters->taken, n_taken);
+	/* relaxed, all: figures; the worker is told each time, as lanes move */
+	hshm_store_relaxed(&counters->worker, worker->id);
+	hshm_store_relaxed(&counters->queued, n);
+	if (n > hshm_load_relaxed(&counters->queued_max))
+		hshm_store_relaxed(&counters->queued_max, n);
+}
+
+static void count_contexts(struct chi_worker *worker, const struct chi_session *session, uint32_t n)
+{
+	struct chi_client_counters *counters = &worker->client_counters[session->counter_row];
+
+	if (n > hshm_load_relaxed(&counters->contexts_max))
+		hshm_store_relaxed(&counters->contexts_max, n); /* relaxed: a figure */
+}
+
 /* Returns how many references it took. */
 static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	struct chi_session *session = lane->session;
-	uint32_t n = 0;
+	uint32_t n = 0, n_contexts_max = 0;
 
 	if (lane->stalled && !route_or_park(worker, lane, lane->stalled))
 		return 0;
@@ -230,9 +266,10 @@ static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *la
 		prefetch_ahead(lane, ahead);
 	while (n < worker->runtime->config.lane_batch) {
 		struct chi_run_context *context;
-		uint32_t ref;
+		uint32_t n_contexts, ref;
 
-		if (at_context_cap(session)) {
+		n_contexts = chi_session_n_contexts(session);
+		if (n_contexts >= session->contexts_max) {
 			park_until_contexts_end(worker, lane);
 			break;
 		}
@@ -242,10 +279,15 @@ static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *la
 		n++;
 		prefetch_ahead(lane, PREFETCH_AHEAD - 1);
 		context = chi_worker_admit(worker, session, ref);
-		if (context && !route_or_park(worker, lane, context))
+		if (!context)
+			continue;
+		n_contexts_max = n_contexts + 1 > n_contexts_max ? n_contexts + 1 : n_contexts_max;
+		if (!route_or_park(worker, lane, context))
 			break;
 	}
 	chi_task_queue_release(lane);
+	count_contexts(worker, session, n_contexts_max);
+	count_turn(worker, lane, n);
 	return n;
 }
 
@@ -262,8 +304,9 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 		chi_context_start(worker, hipc_ref_translate(arena, ref, sizeof(struct chi_run_context)));
 	}
 	chi_task_queue_release(lane);
-	if (n)
-		chi_parking_check(&lane->parking);
+	if (n && chi_parking_check(&lane->parking))
+		hshm_count_add(&chi_worker_lane_counters(worker, lane)->full_turns, 1);
+	count_turn(worker, lane, n);
 }
 
 static void after_process_turn(struct chi_worker *worker, struct chi_lane *lane)

@@ -4,7 +4,7 @@
  *
  *   client                      runtime
  *   chi_hello            --->
- *                        <---   chi_welcome + fds {main segment, client segment}     or chi_refusal
+ *                        <---   chi_welcome + fds {main segment, client segment, counters}     or chi_refusal
  *   chi_lane_open        --->                                    (a thread's first submit at a priority)
  *                        <---   chi_lane_opened + fd {the lane's eventfd}             or chi_refusal
  *
@@ -51,6 +51,8 @@ struct chi_welcome {
 	uint32_t abi_version;
 	uint32_t reserved;
 };
+
+#define CHI_WELCOME_FDS 3 /* that come with it: main segment, client segment, counters (to read only) */
 
 struct chi_lane_open {
 	uint32_t type;

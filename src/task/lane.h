@@ -45,6 +45,7 @@ struct chi_lane {
 	uint64_t idle_since_ns;		    /* (owner) hot lanes */
 	hshm_aptr parking;		    /* container lane: stack of who waits for room here (parking.c) */
 	struct chi_container *container;    /* container lane, else NULL */
+	uint32_t counter_row;		    /* of its counters; 0: among the others of its worker */
 	/* process lane */
 	struct chi_session *session; /* counted */
 	hshm_au32 *armed;	     /* in the main segment */

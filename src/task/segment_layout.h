@@ -4,8 +4,7 @@
  *
  * main segment, written by the runtime only, read-only for clients:
  *      0   struct chi_main_header
- *   4096   struct chi_worker_counters[CHI_WORKERS_MAX]
- *   ...    armed words of client lanes, 128 bytes apart: chi_main_armed_offset(i)
+ *   4096   armed words of client lanes, 128 bytes apart: chi_main_armed_offset(i)
  *
  * client segment:
  *      0   struct chi_client_header                  written by the runtime, for information
@@ -20,7 +19,6 @@
 #define TASK_SEGMENT_LAYOUT_H
 
 #include <chimaera/cdefs.h>
-#include <chimaera/counters.h>
 #include <chimaera/task.h>
 #include <hshm/atomic.h>
 #include <hshm/multi_mpsc_queue.h>
@@ -68,15 +66,9 @@ CHI_STATIC_ASSERT(sizeof(struct chi_main_header) == 48, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_client_header) == 40, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_lane_header) == 32, "fixed layout");
 
-static inline uint64_t chi_main_counters_offset(void)
-{
-	return CHI_PAGE;
-}
-
 static inline uint64_t chi_main_armed_offset(uint32_t index)
 {
-	return CHI_PAGE + (uint64_t)CHI_WORKERS_MAX * sizeof(struct chi_worker_counters) +
-	       (uint64_t)index * HSHM_FALSE_SHARING;
+	return CHI_PAGE + (uint64_t)index * HSHM_FALSE_SHARING;
 }
 
 static inline uint64_t chi_client_park_offset(uint32_t lane)

@@ -12,6 +12,7 @@
 
 #include <chimaera/admin.h>
 
+#include "task/counters_layout.h"
 #include "task/error.h"
 #include "task/socket_path.h"
 
@@ -75,11 +76,31 @@ static int join(const char *folder, const char *name, struct chi_socket_path *re
 	return 0;
 }
 
+void chi_socket_sibling(const char *socket_path, const char *suffix, char ret_path[PATH_MAX])
+{
+	size_t length = strlen(socket_path);
+
+	if (length > 5 && strcmp(socket_path + length - 5, ".sock") == 0)
+		length -= 5;
+	snprintf(ret_path, PATH_MAX, "%.*s%s", (int)length, socket_path, suffix);
+}
+
+/* Has the folder what is looked for? errno is lstat()'s. */
+static bool is_there(const struct chi_socket_path *found, enum chi_socket_path_use use)
+{
+	char counters[PATH_MAX];
+	struct stat st;
+
+	if (use != CHI_SOCKET_FIND_COUNTERS)
+		return lstat(found->path, &st) == 0;
+	chi_socket_sibling(found->path, CHI_COUNTERS_SUFFIX, counters);
+	return lstat(counters, &st) == 0;
+}
+
 static int use_folder(const char *folder, const char *name, enum chi_socket_path_use use,
 		      struct chi_socket_path *ret_path)
 {
 	struct chi_socket_path found;
-	struct stat st;
 	int rc;
 
 	if (use == CHI_SOCKET_MAKE && mkdir(folder, 0700) < 0 && errno != EEXIST)
@@ -89,7 +110,7 @@ static int use_folder(const char *folder, const char *name, enum chi_socket_path
 		rc = join(folder, name, &found);
 	if (rc < 0)
 		return rc;
-	if (use == CHI_SOCKET_FIND && lstat(found.path, &st) < 0)
+	if (use != CHI_SOCKET_MAKE && !is_there(&found, use))
 		return -ENOENT;
 	*ret_path = found;
 	return 0;
@@ -106,7 +127,7 @@ static bool root_guards_shared_folder(void)
 }
 
 /* -EPERM: we may not look. */
-static int find_shared(const char *name, struct chi_socket_path *ret_path)
+static int find_shared(const char *name, enum chi_socket_path_use use, struct chi_socket_path *ret_path)
 {
 	struct chi_socket_path found;
 	struct stat st;
@@ -120,7 +141,7 @@ static int find_shared(const char *name, struct chi_socket_path *ret_path)
 	rc = join(CHI_SHARED_FOLDER, name, &found);
 	if (rc < 0)
 		return rc;
-	if (lstat(found.path, &st) < 0)
+	if (!is_there(&found, use))
 		return errno == EACCES ? -EPERM : -ENOENT;
 	*ret_path = found;
 	return 0;
@@ -217,7 +238,7 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
 		return chi_error_set(-ENOENT, "no folder for the socket of '%s': cannot make %s%s%s and %s", name,
 				     folders.paths[0], folders.paths[0][0] ? ", " : "", folders.paths[1],
 				     folders.paths[2]);
-	rc = find_shared(name, ret_path);
+	rc = find_shared(name, use, ret_path);
 	if (rc != -ENOENT && rc != -EPERM)
 		return rc;
 	return chi_error_set(-ENOENT, "no runtime named '%s': no socket in %s%s%s, %s and %s%s", name, folders.paths[0],

@@ -5,6 +5,7 @@
 #ifndef TASK_SOCKET_PATH_H
 #define TASK_SOCKET_PATH_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -14,8 +15,9 @@
 #define CHI_SHARED_FOLDER "/run/chimaera"
 
 enum chi_socket_path_use {
-	CHI_SOCKET_FIND, /* a client: the first folder that has the socket */
-	CHI_SOCKET_MAKE, /* a runtime: the first folder that is there or can be made */
+	CHI_SOCKET_FIND,	  /* a client: the first folder that has the socket */
+	CHI_SOCKET_MAKE,	  /* a runtime: the first folder that is there or can be made */
+	CHI_SOCKET_FIND_COUNTERS, /* who looks at it: the first folder that has its counters file */
 };
 
 struct chi_socket_path {
@@ -46,5 +48,8 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
  * Threads: any. Returns: 0, -EACCES (cannot be made; or not as it has to be), -EINVAL. chi_error_text() says what to do.
  */
 int chi_socket_path_make_shared(const char *name, gid_t group, struct chi_socket_path *ret_path);
+
+/* The file of that suffix beside a socket: x.sock -> x.counters, x -> x.counters. */
+void chi_socket_sibling(const char *socket_path, const char *suffix, char ret_path[PATH_MAX]);
 
 #endif

@@ -17,6 +17,7 @@
 #include <hshm/mpsc_queue.h>
 #include <hshm/multi_mpsc_queue.h>
 
+#include "task/counters_layout.h"
 #include "task/handshake.h"
 #include "task/segment_layout.h"
 
@@ -79,7 +80,29 @@ static void print_shared_memory(FILE *out)
 	FIELD(chi_lane_header, lane_id);
 	FIELD(chi_lane_header, n_taken);
 	STRUCT(chi_worker_counters);
-	NUMBER(chi_main_counters_offset());
+	STRUCT(chi_counters_header);
+	FIELD(chi_counters_header, magic);
+	FIELD(chi_counters_header, layout_version);
+	FIELD(chi_counters_header, header_bytes);
+	FIELD(chi_counters_header, size_bytes);
+	FIELD(chi_counters_header, columns_hash);
+	FIELD(chi_counters_header, places);
+	STRUCT(chi_counters_place);
+	FIELD(chi_counters_place, facts_offset);
+	FIELD(chi_counters_place, counters_offset);
+	FIELD(chi_counters_place, n_rows);
+	FIELD(chi_counters_place, n_writers);
+	STRUCT(chi_runtime_facts);
+	STRUCT(chi_runtime_counters);
+	STRUCT(chi_worker_facts);
+	STRUCT(chi_pool_facts);
+	STRUCT(chi_method_facts);
+	STRUCT(chi_method_counters);
+	STRUCT(chi_client_facts);
+	STRUCT(chi_client_counters);
+	STRUCT(chi_lane_facts);
+	STRUCT(chi_lane_counters);
+	NUMBER(CHI_COUNTERS_WORKERS_OFFSET);
 	NUMBER(chi_main_armed_offset(3));
 	NUMBER(chi_client_park_offset(3));
 	NUMBER(chi_client_queue_offset(16));

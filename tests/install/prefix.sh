@@ -43,7 +43,7 @@ echo mine >"$p/lib/pkgconfig/other.pc"
 before=$(snapshot "$p")
 run 0 "$prefix_sh" install "$build" "$p"
 installed=$(snapshot "$p")
-for file in bin/chimaera include/chimaera/task.h include/chimaera/counters.def lib/libchimaera.so.0 \
+for file in bin/chimaera include/chimaera/task.h include/chimaera/counters/worker.def lib/libchimaera.so.0 \
 	lib/libchimaera-runtime.so.0 lib/chimaera/chimaera_blob.so lib/pkgconfig/chimaera.pc \
 	lib/cmake/chimaera/chimaeraConfigVersion.cmake share/bash-completion/completions/chimaera \
 	share/man/man3/libchimaera.3 share/man/man7/chimaera.7 \

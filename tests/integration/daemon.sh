@@ -127,4 +127,13 @@ run 1 timeout 20 "$bin" stop --timeout 300
 kill -CONT "$daemon_pid"
 run 0 "$bin" stop
 await_end 0
-[ -z "$(find "$dir" -type s)" ] || fail "a socket is left"
+
+# ---- somebody cuts its counters file: it goes on, and is told
+start_daemon --config good.yaml
+counters=$(find "$dir" -name '*.counters')
+truncate -s 0 "$counters"
+run 0 "$archive" put files
+said "cut the counters file" daemon.log
+run 0 "$bin" stop
+await_end 0
+[ -z "$(find "$dir" -type s -o -name '*.counters*')" ] || fail "a socket or a counters file is left"

@@ -32,6 +32,7 @@
 #define NAME	   "group-test"
 #define FOLDER	   "/run/chimaera"
 #define SOCKET	   FOLDER "/" NAME ".sock"
+#define COUNTERS   FOLDER "/group-test.counters"
 #define GROUP_NAME "daemon" /* in every /etc/group */
 #define SERVICE	   4711u
 #define MEMBER	   4712u
@@ -205,6 +206,8 @@ static void folder_and_socket_are_open_to_the_group_alone(void **state)
 	assert_int_equal(owner, group);
 	assert_int_equal(mode_of(SOCKET, &owner), 0660);
 	assert_int_equal(owner, group);
+	assert_int_equal(mode_of(COUNTERS, &owner), 0640);
+	assert_int_equal(owner, group);
 }
 
 static void a_member_is_served_by_name(void **state)
@@ -306,6 +309,7 @@ static void a_service_user_serves_the_group(void **state)
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	assert_int_equal(unlink(SOCKET), 0);
+	assert_int_equal(unlink(COUNTERS), 0);
 	assert_int_equal(rmdir(FOLDER), 0);
 }
 

@@ -272,7 +272,7 @@ static long receive(int socket, union chi_message *message, int *fds, uint32_t *
 
 	assert_int_equal(poll(&ready, 1, (int)(DEADLINE_NS / HSHM_NSEC_PER_MSEC)), 1);
 	do
-		n = hshm_fds_receive(socket, message, sizeof(*message), fds, fds ? 2 : 0, &n_fds);
+		n = hshm_fds_receive(socket, message, sizeof(*message), fds, fds ? CHI_WELCOME_FDS : 0, &n_fds);
 	while (n == -ECONNRESET); /* something of ours was unread when it hung up; what it had sent comes after */
 	if (ret_n_fds)
 		*ret_n_fds = n_fds;
@@ -324,7 +324,7 @@ static void greet(struct raw *raw)
 {
 	union chi_message answer;
 	uint32_t n_fds;
-	int fds[2];
+	int fds[CHI_WELCOME_FDS];
 
 	memset(raw, 0, sizeof(*raw));
 	raw->bell = -1;
@@ -332,10 +332,11 @@ static void greet(struct raw *raw)
 	send_bytes(raw->socket, &hello, sizeof(hello));
 	assert_int_equal(receive(raw->socket, &answer, fds, &n_fds), sizeof(answer.welcome));
 	assert_int_equal(answer.type, CHI_MESSAGE_WELCOME);
-	assert_int_equal(n_fds, 2);
+	assert_int_equal(n_fds, CHI_WELCOME_FDS);
 	raw->welcome = answer.welcome;
 	raw->main_fd = fds[0];
 	raw->segment_fd = fds[1];
+	close(fds[2]);
 	raw->main = mmap(NULL, raw->welcome.main_bytes, PROT_READ, MAP_SHARED, raw->main_fd, 0);
 	raw->segment = mmap(NULL, raw->welcome.client_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, raw->segment_fd, 0);
 	assert_true(raw->main != MAP_FAILED && raw->segment != MAP_FAILED);
@@ -348,7 +349,7 @@ static void open_lane(struct raw *raw, uint32_t lane, uint32_t prio)
 	struct hipc_multi_mpsc_queue queue;
 	union chi_message answer;
 	uint32_t n_fds;
-	int fds[2];
+	int fds[CHI_WELCOME_FDS];
 
 	send_bytes(raw->socket, &request, sizeof(request));
 	assert_int_equal(receive(raw->socket, &answer, fds, &n_fds), sizeof(answer.lane_opened));

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include <hshm/thread_model.h>
 
 #include "client/client.h"
+#include "task/counters_layout.h"
 #include "task/handshake.h"
 #include "task/segment_layout.h"
 
@@ -42,6 +44,7 @@ struct fake_runtime {
 	/* for the test */
 	struct hshm_segment main;
 	struct hshm_segment segment;
+	int counters_fd; /* all 0 */
 	int eventfd;
 	hshm_au32 n_lanes_asked;
 	/* own */
@@ -61,6 +64,10 @@ static inline void fake_init(struct fake_runtime *fake)
 	fake->client_end = ends[0];
 	fake->own_end = ends[1];
 	fake->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	fake->counters_fd = memfd_create("test-counters", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fake->counters_fd,
+				   CHI_COUNTERS_WORKERS_OFFSET + CHI_WORKERS_MAX * sizeof(struct chi_worker_counters)),
+			 0);
 	assert_int_equal(hshm_segment_create("test-main", main_bytes, 1, HSHM_SEAL_WRITE, &fake->main), 0);
 	assert_int_equal(hshm_segment_create("test-client", FAKE_CLIENT_BYTES, 3, HSHM_SEAL_SIZE, &fake->segment), 0);
 	assert_int_equal(
@@ -89,7 +96,7 @@ static inline void fake_init(struct fake_runtime *fake)
 		.abi_version = CHI_ABI_VERSION,
 	};
 	fake->welcome_bytes = sizeof(fake->welcome);
-	fake->welcome_fds = 2;
+	fake->welcome_fds = CHI_WELCOME_FDS;
 	fake->lane_fds = 1;
 }
 
@@ -116,7 +123,7 @@ static inline void fake_answer_lane(struct fake_runtime *fake, const struct chi_
 static inline void fake_thread(void *arg)
 {
 	struct fake_runtime *fake = arg;
-	const int fds[3] = { fake->main.fd, fake->segment.fd, fake->eventfd };
+	const int fds[4] = { fake->main.fd, fake->segment.fd, fake->counters_fd, fake->eventfd };
 	union chi_message message;
 
 	while (hshm_fds_receive(fake->own_end, &message, sizeof(message), NULL, 0, NULL) > 0) {
@@ -156,6 +163,7 @@ static inline void fake_fini(struct fake_runtime *fake)
 		fake_hang_up(fake);
 	close(fake->own_end);
 	close(fake->eventfd);
+	close(fake->counters_fd);
 	hshm_segment_close(&fake->main);
 	hshm_segment_close(&fake->segment);
 }

@@ -588,6 +588,36 @@ static void faults_find_their_session_while_others_come_and_go(void **state)
 
 /* ---- signal stacks ---- */
 
+static void touch_cut_file(void *arg)
+{
+	struct client file;
+
+	(void)arg;
+	must(chi_fault_install() == 0);
+	client_make(&file, 16 * PAGE);
+	must(chi_fault_watch_memory(file.base, 16 * PAGE) == 0);
+	must(ftruncate(file.memfd, 0) == 0);
+	errno = 12;
+	for (size_t i = 0; i < 16; i++)
+		touch(&file, i * PAGE);
+	must(errno == 12 && file.session.ended.v == 0 && !hung_up(&file));
+	chi_fault_unwatch_memory(file.base);
+	chi_fault_unwatch_memory(file.base);
+	chi_fault_uninstall();
+	_exit(7);
+}
+
+static void sigbus_in_a_watched_file_is_told_once_and_the_runtime_goes_on(void **state)
+{
+	struct ending ending;
+
+	(void)state;
+	in_child(touch_cut_file, NULL, &ending);
+	assert_true(exited(&ending, 7));
+	assert_non_null(strstr(ending.text, "cut the counters file"));
+	assert_ptr_equal(strchr(ending.text, '\n'), ending.text + strlen(ending.text) - 1);
+}
+
 static void thread_init_gives_a_signal_stack_and_fini_takes_it_back(void **state)
 {
 	stack_t before, during, after;
@@ -624,6 +654,7 @@ int main(void)
 		cmocka_unit_test(last_uninstall_puts_the_previous_handler_back),
 		cmocka_unit_test(handler_that_was_put_over_ours_stays_and_may_pass_on_to_us),
 		cmocka_unit_test(sigbus_in_a_clients_segment_ends_that_client_and_the_runtime_goes_on),
+		cmocka_unit_test(sigbus_in_a_watched_file_is_told_once_and_the_runtime_goes_on),
 		cmocka_unit_test(sigbus_elsewhere_dies_by_the_signal),
 		cmocka_unit_test(thousands_of_sessions_can_be_watched),
 		cmocka_unit_test(faults_find_their_session_while_others_come_and_go),

@@ -158,7 +158,7 @@ static int attach_raw(struct chi_welcome *ret_welcome)
 	send_bytes(fd, &hello, sizeof(hello));
 	assert_int_equal(receive(fd, &message, NULL, &n_fds), sizeof(struct chi_welcome));
 	assert_int_equal(message.type, CHI_MESSAGE_WELCOME);
-	assert_int_equal(n_fds, 2);
+	assert_int_equal(n_fds, CHI_WELCOME_FDS);
 	if (ret_welcome)
 		*ret_welcome = message.welcome;
 	return fd;

@@ -1,0 +1,696 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * counters_test.c - what is counted, in which rows, and who can read it
+ *
+ * usage: counters_test [--write]; --write prints the tables of docs/counters.md
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off */
+#include <cmocka.h>
+/* clang-format on */
+
+#include <chimaera/chimaera.h>
+#include <chimaera/runtime.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <hshm/thread_model.h>
+
+#include "../../modules/probe.h"
+#include "task/counters_layout.h"
+#include "task/socket_path.h"
+
+#define NAME	 "counters-test"
+#define DEFAULTS "workers: { count: 2 }\nmemory: { private_mib: 256 }\nclients: { memory_mib: 16, lanes: 4 }\n"
+
+static struct chi_runtime *runtime;
+static struct chi_client *client;
+static uint32_t pool;
+
+/* ---- a runtime, and a look at it ---- */
+
+static struct chi_client *attach(void)
+{
+	struct chi_client *made = NULL;
+
+	assert_int_equal(chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &made), 0);
+	return made;
+}
+
+static uint32_t make_pool(const char *name)
+{
+	struct chi_pool_spec spec = { .module = "probe", .name = name };
+	uint32_t made = 0;
+
+	assert_true(chi_pool_create(client, &spec, &made) >= 0);
+	return made;
+}
+
+static int start(const char *config, bool listen)
+{
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = listen, .config_text = config, .name = NAME);
+
+	if (chi_runtime_start(&opts, &runtime) < 0) {
+		print_error("%s\n", chi_error_text());
+		return -1;
+	}
+	client = attach();
+	pool = make_pool("probe");
+	return 0;
+}
+
+static int start_usual(void **state)
+{
+	(void)state;
+	return start(DEFAULTS, true);
+}
+
+static int stop(void **state)
+{
+	int ret;
+
+	(void)state;
+	chi_client_disconnect(client);
+	client = NULL;
+	ret = chi_runtime_stop(runtime, HSHM_NSEC_PER_SEC, NULL);
+	runtime = NULL;
+	return ret;
+}
+
+static void path_of_counters(char path[PATH_MAX])
+{
+	chi_socket_sibling(chi_runtime_socket(runtime), CHI_COUNTERS_SUFFIX, path);
+}
+
+static struct chi_counters *look(void)
+{
+	struct chi_counters *counters = NULL;
+
+	if (chi_counters_read(NAME, &counters) < 0)
+		fail_msg("%s", chi_error_text());
+	return counters;
+}
+
+static uint64_t number(const struct chi_counters *counters, uint32_t table, uint32_t row, const char *column)
+{
+	int index = chi_counters_column(table, column);
+
+	assert_true(index >= 0);
+	return chi_counters_number(counters, table, row, (uint32_t)index);
+}
+
+static const char *text(const struct chi_counters *counters, uint32_t table, uint32_t row, const char *column)
+{
+	int index = chi_counters_column(table, column);
+
+	assert_true(index >= 0);
+	return chi_counters_text(counters, table, row, (uint32_t)index);
+}
+
+static uint64_t sum(const struct chi_counters *counters, uint32_t table, const char *column)
+{
+	uint64_t total = 0;
+
+	for (uint32_t row = 0; row < chi_counters_rows(counters, table); row++)
+		total += number(counters, table, row, column);
+	return total;
+}
+
+/* The row in which @column says @value; -1: none. */
+static int row_of(const struct chi_counters *counters, uint32_t table, const char *column, uint64_t value)
+{
+	for (uint32_t row = 0; row < chi_counters_rows(counters, table); row++) {
+		if (number(counters, table, row, column) == value)
+			return (int)row;
+	}
+	return -1;
+}
+
+static int method_row(const struct chi_counters *counters, uint32_t of_pool, uint32_t method)
+{
+	for (uint32_t row = 0; row < chi_counters_rows(counters, CHI_COUNTERS_METHODS); row++) {
+		if (number(counters, CHI_COUNTERS_METHODS, row, "pool") == of_pool &&
+		    number(counters, CHI_COUNTERS_METHODS, row, "method") == method)
+			return (int)row;
+	}
+	return -1;
+}
+
+static uint64_t of_method(const struct chi_counters *counters, uint32_t method, const char *column)
+{
+	int row = method_row(counters, pool, method);
+
+	assert_true(row >= 0);
+	return number(counters, CHI_COUNTERS_METHODS, (uint32_t)row, column);
+}
+
+static struct probe_task *make_task(uint32_t of_pool, uint32_t method, uint64_t in)
+{
+	struct chi_task *task = NULL;
+	struct probe_task *made;
+
+	assert_int_equal(chi_task_alloc(client, sizeof(*made), of_pool, CHI_QUERY_LOCAL_ID(0), method, &task), 0);
+	made = (struct probe_task *)task;
+	made->in = in;
+	return made;
+}
+
+static int call_pool(uint32_t of_pool, uint32_t method, uint64_t in)
+{
+	struct probe_task *task = make_task(of_pool, method, in);
+	int ret = chi_call(client, &task->task);
+
+	assert_int_equal(chi_task_free(client, &task->task), 0);
+	return ret;
+}
+
+static int call(uint32_t method, uint64_t in)
+{
+	return call_pool(pool, method, in);
+}
+
+/* ---- what is counted ---- */
+
+static void tasks_are_counted_for_their_method_and_its_pool(void **state)
+{
+	struct chi_counters *counters;
+	int row;
+
+	(void)state;
+	for (uint64_t i = 0; i < 40; i++)
+		assert_int_equal(call(PROBE_ADD, i), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(call(PROBE_FAIL, EIO), -EIO);
+	counters = look();
+	assert_int_equal(of_method(counters, PROBE_ADD, "started"), 40);
+	assert_int_equal(of_method(counters, PROBE_ADD, "ended"), 40);
+	assert_int_equal(of_method(counters, PROBE_ADD, "tasks"), 40);
+	assert_int_equal(of_method(counters, PROBE_ADD, "failed"), 0);
+	assert_int_equal(of_method(counters, PROBE_ADD, "in_flight"), 0);
+	assert_true(of_method(counters, PROBE_ADD, "time_ns") > 0); /* 40 by two workers: one of 16 is timed */
+	assert_true(of_method(counters, PROBE_ADD, "time_max_ns") > 0);
+	assert_int_equal(of_method(counters, PROBE_FAIL, "failed"), 3);
+	assert_string_equal(
+		text(counters, CHI_COUNTERS_METHODS, (uint32_t)method_row(counters, pool, PROBE_ADD), "name"), "add");
+	row = row_of(counters, CHI_COUNTERS_POOLS, "pool", pool);
+	assert_true(row >= 0);
+	assert_string_equal(text(counters, CHI_COUNTERS_POOLS, (uint32_t)row, "name"), "probe");
+	assert_string_equal(text(counters, CHI_COUNTERS_POOLS, (uint32_t)row, "module"), "probe");
+	assert_int_equal(number(counters, CHI_COUNTERS_POOLS, (uint32_t)row, "containers"), 1);
+	assert_int_equal(number(counters, CHI_COUNTERS_POOLS, (uint32_t)row, "tasks"), 43);
+	assert_int_equal(number(counters, CHI_COUNTERS_POOLS, (uint32_t)row, "failed"), 3);
+	assert_int_equal(sum(counters, CHI_COUNTERS_METHODS, "tasks"), sum(counters, CHI_COUNTERS_WORKERS, "tasks"));
+	chi_counters_free(counters);
+}
+
+static void subtasks_and_bytes_are_counted(void **state)
+{
+	struct probe_task *task = make_task(pool, PROBE_FAN, 0);
+	struct chi_counters *counters;
+	void *memory = NULL;
+
+	(void)state;
+	task->count = 5;
+	assert_int_equal(chi_call(client, &task->task), 0);
+	assert_int_equal(chi_task_free(client, &task->task), 0);
+	task = make_task(pool, PROBE_COPY, 0);
+	assert_int_equal(chi_alloc(client, 8192, &memory), 0);
+	memset(memory, 1, 8192);
+	assert_int_equal(chi_buffer_set(client, &task->buffers[0], memory, 4096, CHI_BUFFER_IN), 0);
+	assert_int_equal(chi_buffer_set(client, &task->buffers[1], (char *)memory + 4096, 4096, CHI_BUFFER_OUT), 0);
+	assert_int_equal(chi_call(client, &task->task), 0);
+	assert_int_equal(chi_task_free(client, &task->task), 0);
+	chi_free(client, memory);
+	counters = look();
+	assert_true(of_method(counters, PROBE_NOOP, "started") >= 5 || of_method(counters, PROBE_ADD, "started") >= 5);
+	assert_int_equal(of_method(counters, PROBE_COPY, "bytes"), 8192);
+	assert_true(of_method(counters, PROBE_COPY, "time_ns") > 0); /* with so many bytes each is timed */
+	assert_int_equal(sum(counters, CHI_COUNTERS_METHODS, "in_flight"), 0);
+	chi_counters_free(counters);
+}
+
+static void tasks_in_flight_are_seen_while_they_are(void **state)
+{
+	struct probe_task *gate = make_task(pool, PROBE_GATE_WAIT, 0);
+	struct chi_counters *counters;
+	int row;
+
+	(void)state;
+	assert_int_equal(chi_submit(client, &gate->task), 0);
+	do {
+		counters = look();
+		row = row_of(counters, CHI_COUNTERS_CLIENTS, "client", 1);
+		assert_true(row >= 0);
+		if (of_method(counters, PROBE_GATE_WAIT, "in_flight") == 1)
+			break;
+		chi_counters_free(counters);
+	} while (true);
+	assert_int_equal(number(counters, CHI_COUNTERS_CLIENTS, (uint32_t)row, "contexts"), 1);
+	assert_int_equal(number(counters, CHI_COUNTERS_CLIENTS, (uint32_t)row, "pid"), getpid());
+	assert_true(number(counters, CHI_COUNTERS_CLIENTS, (uint32_t)row, "contexts_max") >= 1);
+	chi_counters_free(counters);
+	assert_int_equal(call(PROBE_GATE_OPEN, 1), 0);
+	assert_int_equal(chi_wait(&gate->task, HSHM_FOREVER), 0);
+	assert_int_equal(chi_task_free(client, &gate->task), 0);
+	counters = look();
+	assert_int_equal(of_method(counters, PROBE_GATE_WAIT, "in_flight"), 0);
+	assert_int_equal(number(counters, CHI_COUNTERS_CLIENTS, (uint32_t)row, "contexts"), 0);
+	chi_counters_free(counters);
+}
+
+/* A lane's turn is counted at its end, which may come after its last task's. */
+static uint64_t await_taken(uint64_t client_id, uint64_t wanted)
+{
+	uint64_t taken = 0;
+
+	for (int i = 0; i < 5000 && taken < wanted; i++) {
+		struct chi_counters *counters = look();
+
+		taken = 0;
+		for (uint32_t row = 0; row < chi_counters_rows(counters, CHI_COUNTERS_LANES); row++) {
+			if (number(counters, CHI_COUNTERS_LANES, row, "client") == client_id)
+				taken += number(counters, CHI_COUNTERS_LANES, row, "taken");
+		}
+		chi_counters_free(counters);
+		HSHM_THREAD_MODEL->sleep_for_us(1000);
+	}
+	return taken;
+}
+
+static void lanes_tell_whose_they_are_and_what_was_taken(void **state)
+{
+	struct chi_counters *counters;
+	int row;
+
+	(void)state;
+	assert_int_equal(call(PROBE_ADD, 1), 0);
+	assert_int_equal(await_taken(1, 2), 2); /* the pool's making, and this */
+	counters = look();
+	row = row_of(counters, CHI_COUNTERS_LANES, "client", 1);
+	assert_true(row >= 0);
+	assert_int_equal(number(counters, CHI_COUNTERS_LANES, (uint32_t)row, "depth"), 1024);
+	assert_int_equal(number(counters, CHI_COUNTERS_LANES, (uint32_t)row, "queued"), 0);
+	row = row_of(counters, CHI_COUNTERS_LANES, "pool", pool);
+	assert_true(row >= 0);
+	assert_true(number(counters, CHI_COUNTERS_LANES, (uint32_t)row, "worker") < 2);
+	chi_counters_free(counters);
+}
+
+static void refused_tasks_are_counted_for_client_and_method(void **state)
+{
+	struct probe_task *task = make_task(pool, PROBE_ADD, 0);
+	struct chi_counters *counters;
+
+	(void)state;
+	task->task.size_bytes -= 64;
+	assert_int_equal(chi_call(client, &task->task), -EMSGSIZE);
+	task->task.size_bytes += 64;
+	assert_int_equal(chi_task_free(client, &task->task), 0);
+	counters = look();
+	assert_int_equal(of_method(counters, PROBE_ADD, "refused"), 1);
+	assert_int_equal(of_method(counters, PROBE_ADD, "started"), 0);
+	assert_int_equal(sum(counters, CHI_COUNTERS_CLIENTS, "refused"), 1);
+	chi_counters_free(counters);
+}
+
+/* ---- rows ---- */
+
+static void rows_are_given_back_and_start_at_0(void **state)
+{
+	struct chi_counters *counters;
+	uint32_t n_lanes, n_methods;
+
+	(void)state;
+	counters = look();
+	n_lanes = chi_counters_rows(counters, CHI_COUNTERS_LANES);
+	n_methods = chi_counters_rows(counters, CHI_COUNTERS_METHODS);
+	chi_counters_free(counters);
+	for (uint32_t i = 0; i < 5; i++) {
+		uint32_t other = make_pool("other");
+
+		counters = look();
+		assert_int_equal(number(counters, CHI_COUNTERS_POOLS,
+					(uint32_t)row_of(counters, CHI_COUNTERS_POOLS, "pool", other), "tasks"),
+				 0);
+		chi_counters_free(counters);
+		assert_int_equal(call_pool(other, PROBE_ADD, 1), 0);
+		assert_int_equal(chi_pool_destroy(client, other), 0);
+	}
+	counters = look();
+	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_LANES), n_lanes);
+	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_METHODS), n_methods);
+	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_POOLS), 2);
+	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "pools_uncounted"), 0);
+	chi_counters_free(counters);
+}
+
+static int start_scarce(void **state)
+{
+	(void)state;
+	return start(DEFAULTS "counters: { pools: 1, methods: 16, clients: 1, lanes: 16 }\n", true);
+}
+
+static void what_finds_no_row_is_counted_together_and_told(void **state)
+{
+	struct chi_client *second = attach(), *first = client;
+	struct chi_counters *counters;
+	uint32_t others[12];
+
+	(void)state;
+	for (uint32_t i = 0; i < 12; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "pool-%u", i);
+		others[i] = make_pool(name);
+	}
+	client = second; /* found no row */
+	for (uint32_t i = 0; i < 12; i++)
+		assert_int_equal(call_pool(others[i], PROBE_ADD, i), 0);
+	client = first;
+	counters = look();
+	assert_true(number(counters, CHI_COUNTERS_RUNTIME, 0, "pools_uncounted") >= 11);
+	assert_true(number(counters, CHI_COUNTERS_RUNTIME, 0, "methods_uncounted") > 12);
+	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "clients_uncounted"), 1);
+	assert_true(number(counters, CHI_COUNTERS_RUNTIME, 0, "lanes_uncounted") > 0);
+	assert_string_equal(text(counters, CHI_COUNTERS_METHODS, 0, "name"), "(others)");
+	assert_true(number(counters, CHI_COUNTERS_METHODS, 0, "tasks") >= 12);
+	assert_int_equal(number(counters, CHI_COUNTERS_CLIENTS, 0, "client"), 0);
+	assert_int_equal(number(counters, CHI_COUNTERS_CLIENTS, 0, "ended"), 12);
+	/* nothing is lost */
+	assert_int_equal(sum(counters, CHI_COUNTERS_METHODS, "tasks"), sum(counters, CHI_COUNTERS_WORKERS, "tasks"));
+	chi_counters_free(counters);
+	chi_client_disconnect(second);
+}
+
+/* ---- the file ---- */
+
+static void the_file_goes_with_the_runtime(void **state)
+{
+	struct chi_counters *counters;
+	char path[PATH_MAX];
+	struct stat st;
+
+	(void)state;
+	path_of_counters(path);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	counters = look();
+	assert_true(chi_counters_alive(counters));
+	assert_string_equal(chi_counters_path(counters), path);
+	assert_string_equal(text(counters, CHI_COUNTERS_RUNTIME, 0, "name"), NAME);
+	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "pid"), getpid());
+	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "clients_attached"), 1);
+	chi_counters_free(counters);
+	assert_int_equal(stop(NULL), 0);
+	assert_int_equal(stat(path, &st), -1);
+	assert_int_equal(chi_counters_read(NAME, &counters), -ENOENT);
+	assert_int_equal(start(DEFAULTS, true), 0);
+}
+
+static void the_file_of_a_successor_stays(void **state)
+{
+	char path[PATH_MAX], new_path[PATH_MAX + 8];
+	int fd;
+
+	(void)state;
+	path_of_counters(path);
+	snprintf(new_path, sizeof(new_path), "%s.x", path);
+	fd = open(new_path, O_RDWR | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(rename(new_path, path), 0);
+	assert_int_equal(stop(NULL), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(start(DEFAULTS, true), 0);
+}
+
+static void who_does_not_listen_makes_no_file(void **state)
+{
+	struct chi_counters *counters;
+	struct chi_runtime_info info;
+
+	(void)state;
+	assert_int_equal(stop(NULL), 0);
+	assert_int_equal(start(DEFAULTS, false), 0);
+	assert_int_equal(chi_counters_read(NAME, &counters), -ENOENT);
+	assert_int_equal(call(PROBE_ADD, 1), 0);
+	assert_int_equal(chi_client_runtime_info(client, &info), 0);
+	assert_true(info.workers[0].tasks.v + info.workers[1].tasks.v >= 2);
+}
+
+/* The bytes of the living runtime's file, and a file of our own to spoil. */
+struct copy {
+	char path[PATH_MAX];
+	char name[PATH_MAX]; /* whose counters file @path is */
+	char *bytes;
+	size_t n;
+};
+
+static void make_copy(struct copy *copy)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int fd;
+
+	path_of_counters(path);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	copy->n = (size_t)st.st_size;
+	copy->bytes = malloc(copy->n);
+	assert_int_equal(read(fd, copy->bytes, copy->n), copy->n);
+	close(fd);
+	snprintf(copy->path, sizeof(copy->path), "%.*s/copy.counters", (int)(strrchr(path, '/') - path), path);
+	snprintf(copy->name, sizeof(copy->name), "%.*s/copy.sock", (int)(strrchr(path, '/') - path), path);
+}
+
+static void write_copy(const struct copy *copy, size_t n)
+{
+	int fd = open(copy->path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, copy->bytes, n), n);
+	close(fd);
+}
+
+static void drop_copy(struct copy *copy)
+{
+	unlink(copy->path);
+	free(copy->bytes);
+}
+
+static void a_file_that_nobody_writes_says_so(void **state)
+{
+	struct chi_counters *counters;
+	struct copy copy;
+
+	(void)state;
+	assert_int_equal(call(PROBE_ADD, 1), 0);
+	make_copy(&copy);
+	write_copy(&copy, copy.n);
+	assert_int_equal(chi_counters_read(copy.name, &counters), 0);
+	assert_false(chi_counters_alive(counters));
+	assert_int_equal(of_method(counters, PROBE_ADD, "tasks"), 1);
+	chi_counters_free(counters);
+	drop_copy(&copy);
+}
+
+static void a_file_that_was_cut_is_refused(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 100, 175, 176, 4096, 20480 };
+	struct chi_counters *counters;
+	struct copy copy;
+
+	(void)state;
+	make_copy(&copy);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		write_copy(&copy, sizes[i]);
+		assert_int_equal(chi_counters_read(copy.name, &counters), -EPROTO);
+	}
+	write_copy(&copy, copy.n - 1);
+	assert_int_equal(chi_counters_read(copy.name, &counters), -EPROTO);
+	unlink(copy.path);
+	assert_int_equal(chi_counters_read(copy.name, &counters), -ENOENT);
+	assert_int_equal(mkdir(copy.path, 0700), 0);
+	assert_int_equal(chi_counters_read(copy.name, &counters), -EPROTO);
+	assert_int_equal(rmdir(copy.path), 0);
+	assert_int_equal(mkfifo(copy.path, 0600), 0);
+	assert_int_equal(chi_counters_read(copy.name, &counters), -EPROTO);
+	drop_copy(&copy);
+}
+
+static void read_all(const struct chi_counters *counters)
+{
+	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++) {
+		const struct chi_counter_column *columns;
+		uint32_t n_columns = chi_counters_columns(t, &columns);
+
+		for (uint32_t row = 0; row < chi_counters_rows(counters, t); row++) {
+			for (uint32_t i = 0; i < n_columns; i++) {
+				const char *shown = chi_counters_text(counters, t, row, i);
+
+				(void)chi_counters_number(counters, t, row, i);
+				for (; *shown; shown++)
+					assert_true(*shown >= ' ' && *shown <= '~');
+			}
+		}
+	}
+}
+
+static uint64_t next_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+/* Any word of the header, and any byte of the rest: an error or figures, never a fault. */
+static void rubbish_in_the_file_is_refused_or_shown(void **state)
+{
+	static const uint64_t values[] = { 0, 1, 8, UINT64_MAX, UINT64_MAX - 7, UINT64_C(1) << 31, UINT64_C(1) << 63 };
+	struct chi_counters *counters;
+	uint64_t seed = 4711;
+	struct copy copy;
+	uint32_t n_read = 0;
+
+	(void)state;
+	make_copy(&copy);
+	for (int i = 0; i < 600; i++) {
+		size_t at = next_random(&seed) % (i % 2 ? copy.n / 8 : sizeof(struct chi_counters_header) / 8) * 8;
+		uint64_t value = next_random(&seed), had;
+
+		if (i % 3)
+			value = values[value % (sizeof(values) / sizeof(values[0]))];
+		memcpy(&had, copy.bytes + at, sizeof(had));
+		memcpy(copy.bytes + at, &value, sizeof(value));
+		write_copy(&copy, copy.n);
+		if (chi_counters_read(copy.name, &counters) == 0) {
+			read_all(counters);
+			chi_counters_free(counters);
+			n_read++;
+		}
+		memcpy(copy.bytes + at, &had, sizeof(had));
+	}
+	assert_true(n_read > 100 && n_read < 600);
+	drop_copy(&copy);
+}
+
+static void a_text_without_an_end_ends(void **state)
+{
+	struct chi_counters *counters;
+	struct copy copy;
+	struct chi_runtime_facts *facts;
+
+	(void)state;
+	make_copy(&copy);
+	facts = (struct chi_runtime_facts *)(void *)(copy.bytes + ((struct chi_counters_header *)(void *)copy.bytes)
+									  ->places[CHI_COUNTERS_RUNTIME]
+									  .facts_offset);
+	memset(facts->name, 0x1b, sizeof(facts->name));
+	write_copy(&copy, copy.n);
+	assert_int_equal(chi_counters_read(copy.name, &counters), 0);
+	assert_int_equal(strlen(text(counters, CHI_COUNTERS_RUNTIME, 0, "name")), CHI_COUNTERS_TEXT_MAX - 1);
+	read_all(counters);
+	chi_counters_free(counters);
+	drop_copy(&copy);
+}
+
+/* ---- columns, and the page that documents them ---- */
+
+static void columns_have_names_of_their_own(void **state)
+{
+	(void)state;
+	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++) {
+		const struct chi_counter_column *columns;
+		uint32_t n = chi_counters_columns(t, &columns);
+
+		assert_non_null(chi_counters_table_name(t));
+		for (uint32_t i = 0; i < n; i++)
+			assert_int_equal(chi_counters_column(t, columns[i].name), i);
+	}
+	assert_null(chi_counters_table_name(CHI_COUNTERS_TABLES));
+	assert_int_equal(chi_counters_column(0, "no such"), -ENOENT);
+}
+
+static void write_page(FILE *out)
+{
+	static const char *const kinds[] = { [CHI_COUNTER_TEXT] = "fact",
+					     [CHI_COUNTER_NUMBER] = "fact",
+					     [CHI_COUNTER_COUNT] = "grows",
+					     [CHI_COUNTER_LEVEL] = "now",
+					     [CHI_COUNTER_MAX] = "highest" };
+
+	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++) {
+		const struct chi_counter_column *columns;
+		uint32_t n = chi_counters_columns(t, &columns);
+
+		fprintf(out, "\n## %s\n\n| Name | Unit | Kind | What it tells |\n|---|---|---|---|\n",
+			chi_counters_table_name(t));
+		for (uint32_t i = 0; i < n; i++)
+			fprintf(out, "| `%s` | %s | %s | %s |\n", columns[i].name, columns[i].unit,
+				kinds[columns[i].kind], columns[i].text);
+	}
+}
+
+static void the_documented_counters_are_the_tables(void **state)
+{
+	char path[PATH_MAX], page[65536];
+	const char *documented;
+	char *tables = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&tables, &size), *in;
+
+	(void)state;
+	assert_non_null(out);
+	write_page(out);
+	fclose(out);
+	snprintf(path, sizeof(path), "%s/docs/counters.md", getenv("CHI_TEST_SOURCE_DIR"));
+	in = fopen(path, "r");
+	assert_non_null(in);
+	page[fread(page, 1, sizeof(page) - 1, in)] = '\0';
+	fclose(in);
+	documented = strstr(page, "\n## runtime\n");
+	if (!documented || strcmp(documented, tables) != 0)
+		fail_msg("docs/counters.md: from '## runtime' on it has to be what 'runtime_counters --write' prints");
+	free(tables);
+}
+
+int main(int argc, char **argv)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, start_usual, stop)
+	const struct CMUnitTest tests[] = {
+		CASE(tasks_are_counted_for_their_method_and_its_pool),
+		CASE(subtasks_and_bytes_are_counted),
+		CASE(tasks_in_flight_are_seen_while_they_are),
+		CASE(lanes_tell_whose_they_are_and_what_was_taken),
+		CASE(refused_tasks_are_counted_for_client_and_method),
+		CASE(rows_are_given_back_and_start_at_0),
+		cmocka_unit_test_setup_teardown(what_finds_no_row_is_counted_together_and_told, start_scarce, stop),
+		CASE(the_file_goes_with_the_runtime),
+		CASE(the_file_of_a_successor_stays),
+		CASE(who_does_not_listen_makes_no_file),
+		CASE(a_file_that_nobody_writes_says_so),
+		CASE(a_file_that_was_cut_is_refused),
+		CASE(rubbish_in_the_file_is_refused_or_shown),
+		CASE(a_text_without_an_end_ends),
+		cmocka_unit_test(columns_have_names_of_their_own),
+		cmocka_unit_test(the_documented_counters_are_the_tables),
+	};
+
+	/* how the tables of docs/counters.md are made */
+	if (argc == 2 && strcmp(argv[1], "--write") == 0) {
+		write_page(stdout);
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
