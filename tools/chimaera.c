@@ -19,7 +19,7 @@ static const struct command {
 	{ "start", command_start, "run a runtime that other processes can use" },
 	{ "stop", command_stop, "ask a runtime to end, and wait until it has" },
 	{ "config", command_config, "show the configuration that a start would have, and where each value is from" },
-	{ "status", command_status, "show a runtime's workers and pools" },
+	{ "status", command_status, "show who runs and what it has counted, also when it hangs or was killed" },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

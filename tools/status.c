@@ -1,41 +1,73 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * status.c - chimaera status: who runs, what its workers have counted, which pools there are
+ * status.c - chimaera status: what a runtime has counted, from its counters file; the runtime itself is not asked
  */
 #include "chimaera.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include <chimaera/admin.h>
 #include <chimaera/counters.h>
 #include <hshm/clock.h>
+#include <hshm/thread_model.h>
 
 #include "options.h"
 #include "output.h"
+#include "status_tables.h"
 
 struct arguments {
 	const char *name;
 	bool json;
+	uint32_t table;	 /* CHI_COUNTERS_TABLES: the overview */
+	double period_s; /* 0: once */
 };
 
 static const struct argp_option options[] = {
-	{ "json", 'j', NULL, 0, "One JSON object instead of tables", 0 },
+	{ "json", 'j', NULL, 0, "One line of JSON instead of tables", 0 },
+	{ "watch", 'w', "SECONDS", 0, "Again and again, every so many seconds (0.1 to 86400)", 0 },
 	{ 0 },
 };
+
+static void parse_period(struct argp_state *state, struct arguments *arguments, const char *value)
+{
+	char *end;
+	double seconds = strtod(value, &end);
+
+	if (end == value || *end || !isfinite(seconds) || seconds < 0.1 || seconds > 86400)
+		argp_error(state, "--watch: '%s' is no number of seconds from 0.1 to 86400", value);
+	arguments->period_s = seconds;
+}
+
+static void parse_table(struct argp_state *state, struct arguments *arguments, const char *value)
+{
+	if (arguments->table != CHI_COUNTERS_TABLES)
+		argp_error(state, "'%s' is too much", value);
+	for (arguments->table = 0; arguments->table < CHI_COUNTERS_TABLES; arguments->table++) {
+		if (strcmp(value, chi_counters_table_name(arguments->table)) == 0)
+			return;
+	}
+	argp_error(state, "there is no table '%s': runtime, workers, pools, methods, clients or lanes", value);
+}
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 
-	(void)value;
 	switch (key) {
 	case 'j':
 		arguments->json = true;
+		return 0;
+	case 'w':
+		parse_period(state, arguments, value);
+		return 0;
+	case ARGP_KEY_ARG:
+		parse_table(state, arguments, value);
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &arguments->name;
@@ -49,158 +81,150 @@ static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
 	.children = NAME_CHILD,
-	.doc = "Show a runtime's workers and pools.\vExit codes: 0 shown, 1 failed, 3 there is none.",
+	.args_doc = "[runtime|workers|pools|methods|clients|lanes]",
+	.doc = "Show what a runtime has counted: the most useful of it, or one table with all its columns.\v"
+	       "Tables:\n"
+	       "  runtime  the runtime as a whole\n"
+	       "  workers  the threads that run tasks\n"
+	       "  pools    the services, each the sum of its methods\n"
+	       "  methods  of each pool\n"
+	       "  clients  the attached processes\n"
+	       "  lanes    the queues of clients and containers\n\n"
+	       "The figures are read from the file NAME.counters beside the runtime's socket. They are shown also when the "
+	       "runtime hangs or was killed; then they are those of its last moment, and the exit code is 3. What each "
+	       "tells: docs/counters.md.\n\nExit codes: 0 shown, 1 failed, 3 no such runtime, or it has ended.",
 };
 
-static const struct counter {
-	const char *name, *unit, *text;
-	size_t offset;
-} counters[] = {
-#define CHI_COUNTER(name, kind, unit, text) { #name, unit, text, offsetof(struct chi_worker_counters, name) },
-#include <chimaera/counters/worker.def>
-#undef CHI_COUNTER
-};
-#define N_COUNTERS (sizeof(counters) / sizeof(counters[0]))
+/* ---- JSON: every column of every table ---- */
 
-struct status {
-	const char *name;
-	struct chi_runtime_info info;
-	struct chi_pool_info *pools;
-	int n_pools;
-};
-
-static uint64_t value_of(const struct chi_worker_counters *worker, const struct counter *counter)
+static struct json_object *json_of_cell(const struct chi_counters *counters, uint32_t table, uint32_t row, uint32_t i,
+					const struct chi_counter_column *column)
 {
-	/* a copy of our own: nobody else writes it */
-	return hshm_load_relaxed((const hshm_au64 *)((const char *)worker + counter->offset));
+	uint64_t value = chi_counters_number(counters, table, row, i);
+	char hex[17];
+
+	if (column->kind == CHI_COUNTER_TEXT)
+		return json_object_new_string(chi_counters_text(counters, table, row, i));
+	if (strcmp(column->unit, "hex") != 0)
+		return json_object_new_uint64(value);
+	snprintf(hex, sizeof(hex), "%016" PRIx64, value);
+	return json_object_new_string(hex);
 }
 
-static double uptime_s(const struct status *status)
+static struct json_object *json_of_row(const struct chi_counters *counters, uint32_t table, uint32_t row)
 {
-	return (double)(hshm_clock_ns() - status->info.started_ns) / (double)HSHM_NSEC_PER_SEC;
+	struct json_object *object = json_object_new_object();
+	const struct chi_counter_column *columns;
+	uint32_t n = chi_counters_columns(table, &columns);
+
+	for (uint32_t i = 0; i < n; i++)
+		json_object_object_add(object, columns[i].name, json_of_cell(counters, table, row, i, &columns[i]));
+	return object;
 }
 
-static void print_tables(const struct status *status)
+static struct json_object *json_of_table(const struct chi_counters *counters, uint32_t table)
 {
-	printf("runtime '%s'  pid %d  generation %016" PRIx64 "  up %.1f s\n\n%-16s", status->name, status->info.pid,
-	       status->info.generation, uptime_s(status), "worker");
-	for (uint32_t w = 0; w < status->info.n_workers; w++)
-		printf(" %14" PRIu32, w);
-	printf("\n");
-	for (size_t c = 0; c < N_COUNTERS; c++) {
-		printf("%-16s", counters[c].name);
-		for (uint32_t w = 0; w < status->info.n_workers; w++)
-			printf(" %14" PRIu64, value_of(&status->info.workers[w], &counters[c]));
-		printf("  %s\n", counters[c].text);
+	struct json_object *rows = json_object_new_array();
+
+	for (uint32_t row = 0; row < chi_counters_rows(counters, table); row++)
+		json_object_array_add(rows, json_of_row(counters, table, row));
+	return rows;
+}
+
+static struct json_object *json_of_counters(const struct chi_counters *counters, uint32_t only)
+{
+	struct json_object *root = json_of_row(counters, CHI_COUNTERS_RUNTIME, 0);
+
+	json_object_object_add(root, "state", json_object_new_string(state_of(counters)));
+	json_object_object_add(root, "uptime_s", json_object_new_double(uptime_s(counters)));
+	json_object_object_add(root, "file", json_object_new_string(chi_counters_path(counters)));
+	for (uint32_t t = CHI_COUNTERS_RUNTIME + 1; t < CHI_COUNTERS_TABLES; t++) {
+		if (only == CHI_COUNTERS_TABLES || only == t)
+			json_object_object_add(root, chi_counters_table_name(t), json_of_table(counters, t));
 	}
-	printf("\n%-8s %-20s %-16s %10s %14s %10s\n", "pool", "name", "module", "containers", "tasks", "in flight");
-	for (int i = 0; i < status->n_pools; i++) {
-		const struct chi_pool_info *pool = &status->pools[i];
-
-		printf("%-8" PRIu32 " %-20s %-16s %10" PRIu32 " %14" PRIu64 " %10" PRIu64 "\n", pool->pool_id,
-		       pool->name, pool->module, pool->n_containers, pool->n_tasks, pool->n_in_flight);
-	}
-}
-
-static struct json_object *json_of_worker(const struct status *status, uint32_t w)
-{
-	struct json_object *worker = json_object_new_object();
-
-	json_object_object_add(worker, "worker", json_object_new_uint64(w));
-	for (size_t c = 0; c < N_COUNTERS; c++)
-		json_object_object_add(worker, counters[c].name,
-				       json_object_new_uint64(value_of(&status->info.workers[w], &counters[c])));
-	return worker;
-}
-
-static struct json_object *json_of_pool(const struct chi_pool_info *info)
-{
-	struct json_object *pool = json_object_new_object();
-
-	json_object_object_add(pool, "pool", json_object_new_uint64(info->pool_id));
-	json_object_object_add(pool, "name", json_object_new_string(info->name));
-	json_object_object_add(pool, "module", json_object_new_string(info->module));
-	json_object_object_add(pool, "containers", json_object_new_uint64(info->n_containers));
-	json_object_object_add(pool, "tasks", json_object_new_uint64(info->n_tasks));
-	json_object_object_add(pool, "in_flight", json_object_new_uint64(info->n_in_flight));
-	return pool;
-}
-
-static struct json_object *json_of_status(const struct status *status)
-{
-	struct json_object *root = json_object_new_object();
-	struct json_object *workers = json_object_new_array(), *pools = json_object_new_array();
-	char generation[17];
-
-	snprintf(generation, sizeof(generation), "%016" PRIx64, status->info.generation);
-	json_object_object_add(root, "name", json_object_new_string(status->name));
-	json_object_object_add(root, "pid", json_object_new_int(status->info.pid));
-	json_object_object_add(root, "generation", json_object_new_string(generation));
-	json_object_object_add(root, "uptime_s", json_object_new_double(uptime_s(status)));
-	for (uint32_t w = 0; w < status->info.n_workers; w++)
-		json_object_array_add(workers, json_of_worker(status, w));
-	for (int i = 0; i < status->n_pools; i++)
-		json_object_array_add(pools, json_of_pool(&status->pools[i]));
-	json_object_object_add(root, "workers", workers);
-	json_object_object_add(root, "pools", pools);
 	return root;
 }
 
-/* Between two looks there may be more pools. */
-static int get_pools(struct chi_client *client, struct status *status)
+/* ---- the command ---- */
+
+/* There is no file to read: is there a runtime? */
+static int explain_absence(const char *name)
 {
-	uint32_t n_max = 16;
+	struct chi_client *client;
+	int error = connect_to(name, &client);
 
-	for (;;) {
-		struct chi_pool_info *pools = realloc(status->pools, n_max * sizeof(*pools));
-
-		if (!pools)
-			return -ENOMEM;
-		status->pools = pools;
-		status->n_pools = chi_pool_list(client, pools, n_max);
-		if (status->n_pools < 0)
-			return status->n_pools;
-		if ((uint32_t)status->n_pools <= n_max)
-			return 0;
-		n_max = (uint32_t)status->n_pools * 2;
-	}
+	if (error)
+		return error;
+	chi_client_disconnect(client);
+	fprintf(stderr, "chimaera: runtime '%s' runs, but somebody has removed its counters file\n", shown_name(name));
+	return EXIT_FAILED;
 }
 
-static int print_status(const struct status *status, bool json)
+static int read_counters(const char *name, struct chi_counters **ret_counters)
 {
-	if (json)
-		return print_json(json_of_status(status));
-	print_tables(status);
+	int error = chi_counters_read(name, ret_counters);
+
+	if (!error)
+		return EXIT_OK;
+	if (error == -ENOENT)
+		return explain_absence(name);
+	fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(name),
+		*chi_error_text() ? chi_error_text() : strerror(-error));
+	return EXIT_FAILED;
+}
+
+/* And not the next of that name. */
+static bool is_the_same(const struct chi_counters *counters, const struct chi_counters *before)
+{
+	return before && cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "generation") ==
+				 cell_number(before, CHI_COUNTERS_RUNTIME, 0, "generation");
+}
+
+static int show(const struct arguments *arguments, const struct chi_counters *counters,
+		const struct chi_counters *before)
+{
+	if (arguments->json)
+		return print_json(json_of_counters(counters, arguments->table));
+	if (arguments->period_s > 0 && isatty(STDOUT_FILENO))
+		printf("\033[H\033[J"); /* to the top of a clean screen */
+	if (arguments->table < CHI_COUNTERS_TABLES)
+		print_table(counters, arguments->table);
+	else
+		print_overview(counters, is_the_same(counters, before) ? before : NULL, arguments->period_s);
 	return end_output();
+}
+
+static int tell_end(const char *name, const struct chi_counters *counters)
+{
+	if (chi_counters_alive(counters))
+		return EXIT_OK;
+	fprintf(stderr,
+		"chimaera: runtime '%s' is gone: its process (pid %" PRIu64 ") has ended out of order; "
+		"these were its last figures\n",
+		shown_name(name), cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid"));
+	return EXIT_NO_RUNTIME;
 }
 
 int command_status(int argc, char **argv)
 {
-	struct arguments arguments = { 0 };
-	struct status *status;
-	struct chi_client *client;
+	struct arguments arguments = { .table = CHI_COUNTERS_TABLES };
+	struct chi_counters *counters = NULL, *before = NULL;
 	int error = parse_arguments(&argp, argc, argv, &arguments);
 
-	if (!error)
-		error = connect_to(arguments.name, &client);
-	if (error)
-		return error;
-	status = aligned_alloc(_Alignof(struct status), sizeof(*status)); /* its counters want lines of their own */
-	if (status)
-		memset(status, 0, sizeof(*status));
-	error = status ? chi_client_runtime_info(client, &status->info) : -ENOMEM;
-	if (!error)
-		error = get_pools(client, status);
-	if (error) {
-		fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(arguments.name), strerror(-error));
-		error = EXIT_FAILED;
-	} else {
-		status->name = shown_name(arguments.name);
-		error = print_status(status, arguments.json);
+	while (!error) {
+		error = read_counters(arguments.name, &counters);
+		if (!error)
+			error = show(&arguments, counters, before);
+		if (!error)
+			error = tell_end(arguments.name, counters);
+		chi_counters_free(before);
+		before = counters;
+		counters = NULL;
+		if (arguments.period_s == 0)
+			break;
+		if (!error)
+			HSHM_THREAD_MODEL->sleep_for_us((uint32_t)(arguments.period_s * 1e6));
 	}
-	if (status)
-		free(status->pools);
-	free(status);
-	chi_client_disconnect(client);
+	chi_counters_free(before);
 	return error;
 }

@@ -121,10 +121,12 @@ void report_json(const struct report *report, bool ok)
 		const struct chi_worker_counters *counters = &report->info.workers[i];
 		const char *separator = "{";
 
+#define CHI_FACT(name, type, unit, text)
 #define CHI_COUNTER(name, kind, unit, text)                                               \
 	printf("%s\"" #name "\": %llu", separator, (unsigned long long)counters->name.v); \
 	separator = ", ";
 #include <chimaera/counters/worker.def>
+#undef CHI_FACT
 #undef CHI_COUNTER
 		printf(i + 1 < report->info.n_workers ? "}, " : "}");
 	}

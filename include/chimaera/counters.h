@@ -21,8 +21,10 @@ CHI_BEGIN_DECLS
 
 /* A worker's own: also part of struct chi_runtime_info. */
 struct chi_worker_counters {
+#define CHI_FACT(name, type, unit, text)
 #define CHI_COUNTER(name, kind, unit, text) hshm_au64 name;
 #include <chimaera/counters/worker.def>
+#undef CHI_FACT
 #undef CHI_COUNTER
 } HSHM_ALIGNED(128);
 
@@ -48,7 +50,7 @@ enum chi_counter_kind {
 
 struct chi_counter_column {
 	const char *name;
-	const char *unit; /* "": none */
+	const char *unit; /* "": none; "hex": a number that is shown so */
 	const char *text; /* what it tells */
 	enum chi_counter_kind kind;
 };

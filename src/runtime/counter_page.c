@@ -455,6 +455,14 @@ void chi_counter_page_remove(struct chi_counter_page *page, enum chi_counters_ta
 	pthread_mutex_unlock(&page->lock);
 }
 
+void chi_counter_page_worker_runs(struct chi_counter_page *page, uint32_t worker)
+{
+	struct chi_worker_facts *facts = facts_of(page, CHI_COUNTERS_WORKERS, worker);
+
+	store(&facts->thread, (uint64_t)gettid());
+	set_used(facts, true);
+}
+
 void chi_counter_page_stopping(struct chi_counter_page *page)
 {
 	pthread_mutex_lock(&page->lock);
@@ -476,14 +484,13 @@ static void write_own_rows(struct chi_counter_page *page, const struct chi_runti
 	store(&facts->generation, runtime->generation);
 	store(&facts->started_ns, hshm_clock_ns());
 	store(&facts->started_unix_s, (uint64_t)time(NULL));
-	store(&facts->workers, n_workers);
 	set_used(facts, true);
 	set_text(others->name, "(others)");
 	for (uint32_t w = 0; w < n_workers; w++) {
 		struct chi_lane_counters *lanes = counters_of(page, CHI_COUNTERS_LANES, 0, w);
 
 		store(&lanes->worker, w);
-		set_used(facts_of(page, CHI_COUNTERS_WORKERS, w), true);
+		store(&((struct chi_worker_facts *)facts_of(page, CHI_COUNTERS_WORKERS, w))->worker, w);
 	}
 }
 

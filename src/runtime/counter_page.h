@@ -42,6 +42,8 @@ void chi_counter_page_destroy(struct chi_counter_page *page);
 /* For clients (chi_client_runtime_info()): the file, open for reading only. Lent until the page goes. */
 int chi_counter_page_reader_fd(const struct chi_counter_page *page);
 
+/* The worker runs, on the calling thread. */
+void chi_counter_page_worker_runs(struct chi_counter_page *page, uint32_t worker);
 /* The workers' own pointers. */
 struct chi_worker_counters *chi_counter_page_worker(const struct chi_counter_page *page, uint32_t worker);
 struct chi_method_counters *chi_counter_page_methods(const struct chi_counter_page *page, uint32_t worker);

@@ -284,6 +284,7 @@ static int init_thread(struct chi_worker *worker)
 	int ret;
 
 	chi_cur_worker = worker;
+	chi_counter_page_worker_runs(worker->runtime->counters, worker->id);
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	bind_to_cpu(worker);
 	ret = chi_fault_thread_init();

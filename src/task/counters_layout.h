@@ -42,6 +42,7 @@ struct chi_runtime_facts {
 
 struct chi_worker_facts {
 	hshm_au64 used;
+#include <chimaera/counters/worker.def>
 } HSHM_ALIGNED(64);
 
 struct chi_pool_facts {

@@ -55,7 +55,9 @@ static const struct chi_counter_column pool_columns[] = {
 static const struct chi_counters_field runtime_fields[] = {
 #include <chimaera/counters/runtime.def>
 };
+#undef TABLE_FACTS
 #undef TABLE_COUNTERS
+#define TABLE_FACTS    chi_worker_facts
 #define TABLE_COUNTERS chi_worker_counters
 static const struct chi_counters_field worker_fields[] = {
 #include <chimaera/counters/worker.def>

@@ -109,8 +109,10 @@ static struct chi_worker_counters sum_counters(struct fixture *f)
 	assert_int_equal(chi_client_runtime_info(f->client, info), 0);
 	assert_int_equal(info->n_workers, N_WORKERS);
 	for (uint32_t i = 0; i < info->n_workers; i++) {
+#define CHI_FACT(name, type, unit, text)
 #define CHI_COUNTER(name, kind, unit, text) hshm_count_add(&sum.name, hshm_load_relaxed(&info->workers[i].name));
 #include <chimaera/counters/worker.def>
+#undef CHI_FACT
 #undef CHI_COUNTER
 	}
 	free(info);

@@ -29,7 +29,7 @@ run 2 "$bin" start --foreground superfluous
 said "'superfluous' is too much" err
 run 2 "$bin" status --no-such-option
 run 2 "$bin" status superfluous
-said "'superfluous' is too much" err
+said "no table 'superfluous': runtime, workers, pools, methods, clients or lanes" err
 run 2 "$bin" stop --timeout=-1
 run 2 "$bin" stop --timeout 1s
 said "'1s' is no number of milliseconds" err

@@ -267,6 +267,36 @@ static void tasks_in_flight_are_seen_while_they_are(void **state)
 	chi_counters_free(counters);
 }
 
+static uint64_t asleep_or_looked_within(uint64_t ns)
+{
+	struct chi_counters *counters = look();
+	uint64_t n = 0, now_ns = hshm_clock_ns();
+
+	for (uint32_t row = 0; row < 2; row++)
+		n += number(counters, CHI_COUNTERS_WORKERS, row, "asleep") ||
+		     now_ns - number(counters, CHI_COUNTERS_WORKERS, row, "looked_ns") < ns;
+	chi_counters_free(counters);
+	return n;
+}
+
+static void a_worker_that_hangs_in_a_task_is_told_from_an_idle_one(void **state)
+{
+	struct probe_task *task = make_task(pool, PROBE_SPIN, 400 * HSHM_NSEC_PER_MSEC);
+	bool seen = false;
+
+	(void)state;
+	assert_int_equal(chi_submit(client, &task->task), 0);
+	while (!seen && !chi_task_done(&task->task)) {
+		seen = asleep_or_looked_within(100 * HSHM_NSEC_PER_MSEC) == 1;
+		HSHM_THREAD_MODEL->sleep_for_us(1000);
+	}
+	assert_true(seen);
+	assert_int_equal(chi_wait(&task->task, HSHM_FOREVER), 0);
+	assert_int_equal(chi_task_free(client, &task->task), 0);
+	while (asleep_or_looked_within(100 * HSHM_NSEC_PER_MSEC) != 2)
+		HSHM_THREAD_MODEL->sleep_for_us(1000);
+}
+
 /* A lane's turn is counted at its end, which may come after its last task's. */
 static uint64_t await_taken(uint64_t client_id, uint64_t wanted)
 {
@@ -409,6 +439,9 @@ static void the_file_goes_with_the_runtime(void **state)
 	assert_string_equal(text(counters, CHI_COUNTERS_RUNTIME, 0, "name"), NAME);
 	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "pid"), getpid());
 	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "clients_attached"), 1);
+	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_WORKERS), 2);
+	assert_int_equal(number(counters, CHI_COUNTERS_WORKERS, 1, "worker"), 1);
+	assert_true(number(counters, CHI_COUNTERS_WORKERS, 1, "thread") > 0);
 	chi_counters_free(counters);
 	assert_int_equal(stop(NULL), 0);
 	assert_int_equal(stat(path, &st), -1);
@@ -672,6 +705,7 @@ int main(int argc, char **argv)
 		CASE(tasks_are_counted_for_their_method_and_its_pool),
 		CASE(subtasks_and_bytes_are_counted),
 		CASE(tasks_in_flight_are_seen_while_they_are),
+		CASE(a_worker_that_hangs_in_a_task_is_told_from_an_idle_one),
 		CASE(lanes_tell_whose_they_are_and_what_was_taken),
 		CASE(refused_tasks_are_counted_for_client_and_method),
 		CASE(rows_are_given_back_and_start_at_0),
