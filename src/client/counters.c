@@ -231,7 +231,7 @@ static int copy_file(struct chi_counters *counters, int fd)
 int chi_counters_read(const char *name, struct chi_counters **ret_counters)
 {
 	struct chi_counters *counters = calloc(1, sizeof(*counters));
-	int fd, rc;
+	int fd = -1, rc;
 
 	if (!counters)
 		return chi_error_set(-ENOMEM, "no memory for counters");

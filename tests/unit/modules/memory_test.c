@@ -49,7 +49,7 @@ static struct hshm_heap_stats module_memory(void)
 
 static struct chi_blob_key key_of(uint32_t n)
 {
-	struct chi_blob_key key;
+	struct chi_blob_key key = { 0 };
 	char text[32];
 
 	snprintf(text, sizeof(text), "key %u", n);
