@@ -59,16 +59,22 @@ is in
 .In hshm/*.h .
 PAGE
 
+# section HEADER: under what the header says it is for; nothing when it has no functions
 section() {
-	printf '.Ss %s\n.In chimaera/%s\n.Bl -tag -width Ds\n' "$2" "$1"
-	functions "$1"
-	echo ".El"
+	local items
+	items=$(functions "$1")
+	[ -n "$items" ] || return 0
+	sed -n "s#^ \* chimaera/$1 - \([^(:;]*[^(:; ]\).*#.Ss \u\1#p" "chimaera/$1"
+	printf '.In chimaera/%s\n.Bl -tag -width Ds\n%s\n.El\n' "$1" "$items"
 }
-section client.h "Reach a runtime"
-section task.h "Tasks: make, submit, wait"
-section admin.h "Pools"
-section runtime.h "The runtime in your own process"
-section module.h "For methods of a module"
+
+first=(client.h task.h admin.h runtime.h module.h)
+for header in "${first[@]}"; do
+	section "$header"
+done
+for header in chimaera/*.h; do
+	[[ " ${first[*]} " == *" ${header##*/} "* ]] || section "${header##*/}"
+done
 
 cat <<'PAGE'
 .Sh RETURN VALUES
