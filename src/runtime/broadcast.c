@@ -49,16 +49,17 @@ static void part_has_room(struct chi_worker *worker, struct chi_work *work)
 
 static void route_part(struct chi_worker *worker, struct part *part)
 {
-	struct chi_lane *full;
+	struct chi_parked woken = part->parked;
+	struct chi_lane *lane;
+	int ret = chi_worker_route(worker, part->context, &lane);
 
-	if (chi_worker_route(worker, part->context, &full) == 0)
+	/* by our copy: the part may have ended, and all others too: nothing here is ours any more */
+	chi_parking_pass_on(&woken, lane);
+	if (ret == 0)
 		return;
 	part->parked.work.fn = part_has_room;
 	part->parked.worker = worker;
-	hshm_count_add(&worker->counters->parks, 1);
-	chi_parking_enter(&full->parking, &part->parked);
-	if (!hipc_mpsc_is_full(&full->ring))
-		chi_parking_wake(&full->parking);
+	chi_parking_at_lane(&part->parked, lane);
 }
 
 /* Its memory follows the copy of the task. */

@@ -44,13 +44,14 @@ static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane)
 	       hipc_mpsc_peek(&lane->consumer) == 0;
 }
 
-int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_full)
+int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	struct chi_monitor monitor = { .task = context->task };
 	struct chi_container *container = context->container;
 	struct chi_lane *lane;
 	int ret;
 
+	*ret_lane = NULL;
 	if (context->task->query.kind == CHI_DOMAIN_GLOBAL_BCAST && !context->broadcast) {
 		ret = chi_broadcast_start(worker, context);
 		if (ret < 0)
@@ -80,9 +81,7 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 		chi_context_start(worker, context);
 		return 0;
 	}
-	ret = chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
-				     chi_context_ref(worker->runtime, context));
-	if (ret < 0)
-		*ret_full = lane;
-	return ret;
+	*ret_lane = lane;
+	return chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
+				      chi_context_ref(worker->runtime, context));
 }

@@ -171,8 +171,8 @@ void chi_session_put_context(struct chi_session *session)
 	/* The reference is kept for the look at the lot: after the last one the session may be gone. seq_cst: the count falls
 	 * before the look (Dekker with the push and the look of park_until_contexts_end()). */
 	hshm_fetch_sub_seq_cst(&session->uses, USE_CONTEXT - 1);
-	if (hshm_load_seq_cst(&session->parking))
-		chi_parking_wake(&session->parking);
+	if (hshm_load_seq_cst(&session->parking.n_parked))
+		chi_parking_wake(&session->parking, 1);
 	chi_session_put(session);
 }
 

@@ -36,8 +36,8 @@ struct chi_session {
 	uint64_t n_claims;
 	hshm_au64 uses;	 /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
 	hshm_au32 ended; /* its lanes are dropped where they are found */
-	uint32_t contexts_max; /* at which its lanes are not popped */
-	hshm_aptr parking;     /* lanes that wait for run contexts to end (parking.c) */
+	uint32_t contexts_max;		/* at which its lanes are not popped */
+	struct chi_parking_lot parking; /* lanes that wait for run contexts to end */
 	struct chi_session *next_reclaim;
 };
 

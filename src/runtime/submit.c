@@ -134,7 +134,6 @@ static int inner_submit(struct chi_client *client, struct chi_task *task, bool m
 {
 	struct chi_worker *worker = CHI_CUR_WORKER;
 	struct chi_run_context *context = NULL;
-	struct chi_lane *full = NULL;
 	int ret;
 
 	(void)client;
@@ -144,8 +143,7 @@ static int inner_submit(struct chi_client *client, struct chi_task *task, bool m
 	ret = make_subtask(worker, task, &context);
 	if (ret < 0)
 		return ret;
-	while (chi_worker_route(worker, context, &full) == -EAGAIN)
-		chi_parking_block(worker, full);
+	chi_parking_route(worker, context);
 	return 0;
 }
 

@@ -118,9 +118,10 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 /* The container that a task's query names, on this node. Not for broadcasts. 0 or a negative errno. */
 int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, const struct chi_task *task,
 			     struct chi_container **ret_container);
-/* Resolve, ask the container's monitor for a lane, hand over. 0: it is the runtime's (run, queued, or completed with an
- * error); -EAGAIN: the lane in @ret_full has no room, the context is still the caller's. */
-int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_full);
+/* Resolve, ask the container's monitor for a lane, hand over. 0: it is the runtime's; @ret_lane: the lane that took it, or
+ * NULL: it was run, or completed with an error. -EAGAIN: the lane in @ret_lane has no room, the context is still the
+ * caller's. */
+int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
@@ -150,15 +151,20 @@ struct chi_run_context *chi_broadcast_origin(const struct chi_run_context *part)
 /* The part has its result; the worker that started the broadcast goes on with it. */
 void chi_broadcast_part_done(struct chi_run_context *part);
 
-/* parking.c */
-/* Push onto a lot; the caller must look once more for room afterwards and, finding some, call chi_parking_wake(). */
-void chi_parking_enter(hshm_aptr *lot, struct chi_parked *parked);
-/* Post everyone in the lot to their workers. */
-void chi_parking_wake(hshm_aptr *lot);
-/* After making room: wake them if there are any. Returns whether there were. */
-bool chi_parking_check(hshm_aptr *lot);
-/* Block the running task until the lane may have room. */
-void chi_parking_block(struct chi_worker *worker, struct chi_lane *full);
+/* parking.c: waiting for room. Workers, in fibers or out. */
+#define CHI_PARKING_ALL UINT32_MAX
+/* Into the lot; the caller must look once more for room afterwards and, finding some, call chi_parking_wake(). */
+void chi_parking_enter(struct chi_parking_lot *lot, struct chi_parked *parked);
+/* There is room for so many: post those to their workers that came first. */
+void chi_parking_wake(struct chi_parking_lot *lot, uint32_t n_room);
+/* After making room: wake as many, if there are any. Returns whether there were. */
+bool chi_parking_check(struct chi_parking_lot *lot, uint32_t n_room);
+/* Park at a lane that was found full; counted. */
+void chi_parking_at_lane(struct chi_parked *parked, struct chi_lane *full);
+/* Whoever was woken, once it has tried: unless that lane took its task, the room is for the next. */
+void chi_parking_pass_on(struct chi_parked *parked, const struct chi_lane *took);
+/* Route a task that the running one submits, which is blocked while the lane is full. */
+void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context);
 
 /* The lane's counters; its worker asks. */
 static inline struct chi_lane_counters *chi_worker_lane_counters(const struct chi_worker *worker,

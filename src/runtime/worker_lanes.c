@@ -157,23 +157,13 @@ static void lane_unparked(struct chi_worker *worker, struct chi_work *work)
 		append_run_list(worker, lane);
 }
 
-static void park_lane(struct chi_worker *worker, struct chi_lane *lane, hshm_aptr *lot)
+static void prepare_park(struct chi_worker *worker, struct chi_lane *lane)
 {
-	hshm_count_add(&worker->counters->parks, 1);
 	hshm_count_add(&worker->client_counters[lane->session->counter_row].parks, 1);
 	hshm_count_add(&chi_worker_lane_counters(worker, lane)->parks, 1);
 	lane->parked = true;
-	lane->parked_at = lot;
 	lane->park.work.fn = lane_unparked;
 	lane->park.worker = worker;
-	chi_parking_enter(lot, &lane->park);
-}
-
-static void park_until_lane_has_room(struct chi_worker *worker, struct chi_lane *lane, struct chi_lane *full)
-{
-	park_lane(worker, lane, &full->parking);
-	if (!hipc_mpsc_is_full(&full->ring))
-		chi_parking_wake(&full->parking);
 }
 
 static bool at_context_cap(const struct chi_session *session)
@@ -185,9 +175,11 @@ static void park_until_contexts_end(struct chi_worker *worker, struct chi_lane *
 {
 	struct chi_session *session = lane->session;
 
-	park_lane(worker, lane, &session->parking);
+	prepare_park(worker, lane);
+	hshm_count_add(&worker->counters->parks, 1);
+	chi_parking_enter(&session->parking, &lane->park);
 	if (!at_context_cap(session))
-		chi_parking_wake(&session->parking);
+		chi_parking_wake(&session->parking, 1);
 }
 
 /* ---- turns ---- */
@@ -195,14 +187,17 @@ static void park_until_contexts_end(struct chi_worker *worker, struct chi_lane *
 /* Returns whether the lane may go on; else it is parked. */
 static bool route_or_park(struct chi_worker *worker, struct chi_lane *lane, struct chi_run_context *context)
 {
-	struct chi_lane *full;
+	struct chi_lane *where;
+	int ret = chi_worker_route(worker, context, &where);
 
-	if (chi_worker_route(worker, context, &full) == 0) {
+	chi_parking_pass_on(&lane->park, where);
+	if (ret == 0) {
 		lane->stalled = NULL;
 		return true;
 	}
 	lane->stalled = context;
-	park_until_lane_has_room(worker, lane, full);
+	prepare_park(worker, lane);
+	chi_parking_at_lane(&lane->park, where);
 	return false;
 }
 
@@ -254,8 +249,7 @@ static void count_contexts(struct chi_worker *worker, const struct chi_session *
 		hshm_store_relaxed(&counters->contexts_max, n); /* relaxed: a figure */
 }
 
-/* Returns how many references it took. */
-static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
+static uint32_t take_references(struct chi_worker *worker, struct chi_lane *lane)
 {
 	struct chi_session *session = lane->session;
 	uint32_t n = 0, n_contexts_max = 0;
@@ -291,6 +285,21 @@ static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *la
 	return n;
 }
 
+/* Returns how many references it took. */
+static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	struct chi_parking_lot *cap = &lane->session->parking;
+	bool was_woken = lane->park.lot == cap;
+	uint32_t n;
+
+	if (was_woken)
+		lane->park.lot = NULL;
+	n = take_references(worker, lane);
+	if (was_woken && !at_context_cap(lane->session))
+		chi_parking_wake(cap, 1); /* room is left: for the client's next lane */
+	return n;
+}
+
 static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	struct hipc_mapping *arena = &worker->runtime->private_mem.map;
@@ -304,7 +313,7 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 		chi_context_start(worker, hipc_ref_translate(arena, ref, sizeof(struct chi_run_context)));
 	}
 	chi_task_queue_release(lane);
-	if (n && chi_parking_check(&lane->parking))
+	if (n && chi_parking_check(&lane->parking, n))
 		hshm_count_add(&chi_worker_lane_counters(worker, lane)->full_turns, 1);
 	count_turn(worker, lane, n);
 }
@@ -510,9 +519,11 @@ void chi_worker_empty_active(struct chi_worker *worker)
 bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	if (lane->parked) {
-		chi_parking_wake(lane->parked_at); /* its entry may be in the lot still: it must come out first */
+		/* its entry may be in the lot still: it must come out first, and nobody knows its place */
+		chi_parking_wake(lane->park.lot, CHI_PARKING_ALL);
 		return false;
 	}
+	chi_parking_pass_on(&lane->park, NULL);
 	if (lane->in_run_list)
 		remove_run_list(worker, lane);
 	lane->in_run_list = false;

@@ -43,7 +43,7 @@ struct chi_lane {
 	bool parked;			    /* (owner) waits for room elsewhere: not popped */
 	hshm_au32 retired;		    /* set once: drop it wherever it is found */
 	uint64_t idle_since_ns;		    /* (owner) hot lanes */
-	hshm_aptr parking;		    /* container lane: stack of who waits for room here (parking.c) */
+	struct chi_parking_lot parking;	    /* container lane: who waits for room here */
 	struct chi_container *container;    /* container lane, else NULL */
 	uint32_t counter_row;		    /* of its counters; 0: among the others of its worker */
 	/* process lane */
@@ -53,7 +53,6 @@ struct chi_lane {
 	int eventfd;
 	struct chi_run_context *stalled; /* (owner) taken from the ring, waits for room in its container lane */
 	struct chi_parked park;		 /* (owner) brings the lane back when there is room */
-	hshm_aptr *parked_at;		 /* (owner) the lot, while parked */
 } HSHM_ALIGNED(64);
 
 #define CHI_ACTIVATION_WORKER_MASK UINT64_C(0xffff)
