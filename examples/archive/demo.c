@@ -277,9 +277,9 @@ static bool ask_runtime(struct chi_client *client, struct report *report)
 		rc = chi_blob_open(client, ARCHIVE_POOL, ARCHIVE_CONTAINERS, NULL, &pool_id);
 	report->n_containers = ARCHIVE_CONTAINERS;
 	for (uint32_t i = 0; rc >= 0 && i < ARCHIVE_CONTAINERS; i++) {
-		struct chi_blob_usage_task usage;
+		struct chi_blob_usage usage = { 0 };
 
-		rc = chi_blob_usage(client, pool_id, CHI_QUERY_GLOBAL_ID(i), &usage);
+		rc = chi_blob_usage_call(client, pool_id, CHI_QUERY_GLOBAL_ID(i), &usage);
 		if (!rc)
 			report->n_containers_used += usage.n_objects > 0;
 	}

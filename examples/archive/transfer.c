@@ -66,15 +66,20 @@ static void flight_free(struct job *job, struct flight *flight)
 
 static int flight_alloc(struct job *job, struct flight *flight, enum chi_blob_method method)
 {
-	int rc;
+	const struct chi_blob_key *key = &flight->file->key;
+	struct chi_domain_query query = chi_blob_query(key);
+	int rc = 0;
 
-	if (flight->size_bytes) {
+	if (flight->size_bytes)
 		rc = chi_alloc(job->client, flight->size_bytes, &flight->memory);
-		if (rc)
-			return rc;
-	}
-	rc = chi_blob_task_alloc(job->client, job->pool_id, method, &flight->file->key, flight->memory,
-				 flight->size_bytes, &flight->task);
+	if (rc)
+		return rc;
+	if (method == CHI_BLOB_PUT)
+		rc = chi_blob_put_alloc(job->client, job->pool_id, query, flight->memory, flight->size_bytes, *key,
+					&flight->task);
+	else
+		rc = chi_blob_get_alloc(job->client, job->pool_id, query, flight->memory, flight->size_bytes, *key,
+					&flight->task);
 	if (rc)
 		chi_free(job->client, flight->memory);
 	return rc;
@@ -223,14 +228,14 @@ static void put_end(struct job *job, struct flight *flight, uint64_t took_ns)
 		return;
 	}
 	file->stored = true;
-	file->stored_bytes = flight->task->stored_bytes;
+	file->stored_bytes = flight->task->size.stored_bytes;
 	if (tally->put_ns)
 		tally->put_ns[tally->n_put] = took_ns;
 	tally->n_put++;
 	tally->in_bytes += file->size_bytes;
 	tally->stored_bytes += file->stored_bytes;
-	tally->n_chunks += flight->task->n_chunks;
-	tally->n_chunks_raw += flight->task->n_chunks_raw;
+	tally->n_chunks += flight->task->size.n_chunks;
+	tally->n_chunks_raw += flight->task->size.n_chunks_raw;
 }
 
 int transfer_put(struct job *job)
@@ -261,9 +266,9 @@ static bool arrived(struct job *job, struct flight *flight, uint64_t took_ns)
 		tally_fail(tally, "get %s: %s", key_text(&flight->file->key), strerror(-result));
 		return false;
 	}
-	if (flight->task->size_bytes != flight->size_bytes) {
+	if (flight->task->size.size_bytes != flight->size_bytes) {
 		tally_fail(tally, "get %s: %llu bytes instead of %llu", key_text(&flight->file->key),
-			   (unsigned long long)flight->task->size_bytes, (unsigned long long)flight->size_bytes);
+			   (unsigned long long)flight->task->size.size_bytes, (unsigned long long)flight->size_bytes);
 		return false;
 	}
 	if (tally->get_ns)

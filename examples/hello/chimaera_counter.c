@@ -30,16 +30,7 @@ static int add(struct chi_container *container, struct chi_task *task, struct ch
 	return 0;
 }
 
-static const struct chi_method methods[] = {
-	{
-		.name = "add",
-		.id = COUNTER_ADD,
-		.task_size = sizeof(struct counter_add_task),
-		.run = add,
-		.out_offset = offsetof(struct counter_add_task, total), /* written back to who asked */
-		.out_size = sizeof(uint64_t),
-	},
-};
+static const struct chi_method methods[] = { CHI_METHOD_ENTRY(counter_add, "add", COUNTER_ADD, .run = add) };
 
 static const struct chi_module module = {
 	.size = sizeof(module),

@@ -8,6 +8,7 @@
 #include <chimaera/admin.h>
 #include <chimaera/cdefs.h>
 #include <chimaera/client.h>
+#include <chimaera/method.h>
 #include <chimaera/task.h>
 
 #endif

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include <chimaera/cdefs.h>
+#include <chimaera/method.h>
 #include <chimaera/task.h>
 
 CHI_BEGIN_DECLS
@@ -52,6 +53,18 @@ struct chi_method {
 	void (*fold)(struct chi_task *into, const struct chi_task *from);
 };
 #define CHI_METHODS_MAX 256u
+
+/**
+ * CHI_METHOD_ENTRY - the table's entry of a method whose task comes from CHI_TASK_DEFINE() (chimaera/method.h)
+ *
+ * The other fields follow by name: CHI_METHOD_ENTRY(counter_add, "add", COUNTER_ADD, .run = add, .estimate_ns = 1000)
+ */
+#define CHI_METHOD_ENTRY(type, method_name, method_id, ...)                                           \
+	{                                                                                             \
+		.name = (method_name), .id = (method_id), .task_size = sizeof(struct type##_task),    \
+		.buffers_offset = sizeof(struct chi_task), .n_buffers = type##_n_buffers,             \
+		.out_offset = sizeof(struct type##_request), .out_size = type##_out_size, __VA_ARGS__ \
+	}
 
 struct chi_module {
 	uint32_t size;		/* sizeof(struct chi_module) at the module's compile time */

@@ -53,10 +53,12 @@ static struct blob_object *object_of(const struct blob_call *call)
 
 static void answer(struct chi_blob_task *task, const struct blob_object *object)
 {
-	task->size_bytes = object->size_bytes;
-	task->stored_bytes = object->stored_bytes;
-	task->n_chunks = object->n_chunks;
-	task->n_chunks_raw = object->n_chunks_raw;
+	task->size = (struct chi_blob_size){
+		.size_bytes = object->size_bytes,
+		.stored_bytes = object->stored_bytes,
+		.n_chunks = object->n_chunks,
+		.n_chunks_raw = object->n_chunks_raw,
+	};
 }
 
 static int method_put(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
@@ -152,23 +154,23 @@ static int method_list(struct chi_container *container, struct chi_task *base, s
 
 static int method_usage(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
 {
-	struct chi_blob_usage_task *task = (struct chi_blob_usage_task *)base;
+	struct chi_blob_usage *usage = &((struct chi_blob_usage_task *)base)->usage;
 	struct blob_store *store = chi_container_state(container);
 
 	(void)context;
 	chi_mutex_lock(&store->lock);
-	task->n_objects = store->table.n_entries;
-	task->size_bytes = store->table.size_bytes;
-	task->stored_bytes = store->table.stored_bytes;
+	usage->n_objects = store->table.n_entries;
+	usage->size_bytes = store->table.size_bytes;
+	usage->stored_bytes = store->table.stored_bytes;
 	chi_mutex_unlock(&store->lock);
-	task->n_containers = 1;
+	usage->n_containers = 1;
 	return 0;
 }
 
 static void fold_usage(struct chi_task *into_base, const struct chi_task *from_base)
 {
-	struct chi_blob_usage_task *into = (struct chi_blob_usage_task *)into_base;
-	const struct chi_blob_usage_task *from = (const struct chi_blob_usage_task *)from_base;
+	struct chi_blob_usage *into = &((struct chi_blob_usage_task *)into_base)->usage;
+	const struct chi_blob_usage *from = &((const struct chi_blob_usage_task *)from_base)->usage;
 
 	into->n_objects += from->n_objects;
 	into->size_bytes += from->size_bytes;
@@ -293,39 +295,14 @@ static int blob_create(struct chi_container *container, const void *given, uint6
 	return 0;
 }
 
-#define KEY_METHOD(method_name, method_id, function, estimate)                                                         \
-	{                                                                                                              \
-		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_blob_task),                   \
-		.run = (function), .estimate_ns = (estimate), .buffers_offset = offsetof(struct chi_blob_task, value), \
-		.n_buffers = 1, .out_offset = offsetof(struct chi_blob_task, size_bytes),                              \
-		.out_size = sizeof(struct chi_blob_task) - offsetof(struct chi_blob_task, size_bytes),                 \
-	}
-
 static const struct chi_method methods[] = {
-	KEY_METHOD("put", CHI_BLOB_PUT, method_put, 0),
-	KEY_METHOD("get", CHI_BLOB_GET, method_get, 0),
-	KEY_METHOD("remove", CHI_BLOB_REMOVE, method_remove, 5000),
-	KEY_METHOD("stat", CHI_BLOB_STAT, method_stat, 2000),
-	{
-		.name = "list",
-		.id = CHI_BLOB_LIST,
-		.task_size = sizeof(struct chi_blob_list_task),
-		.run = method_list,
-		.buffers_offset = offsetof(struct chi_blob_list_task, infos),
-		.n_buffers = 1,
-		.out_offset = offsetof(struct chi_blob_list_task, next_position),
-		.out_size = sizeof(struct chi_blob_list_task) - offsetof(struct chi_blob_list_task, next_position),
-	},
-	{
-		.name = "usage",
-		.id = CHI_BLOB_USAGE,
-		.task_size = sizeof(struct chi_blob_usage_task),
-		.run = method_usage,
-		.estimate_ns = 2000,
-		.out_offset = offsetof(struct chi_blob_usage_task, n_objects),
-		.out_size = sizeof(struct chi_blob_usage_task) - offsetof(struct chi_blob_usage_task, n_objects),
-		.fold = fold_usage,
-	},
+	CHI_METHOD_ENTRY(chi_blob, "put", CHI_BLOB_PUT, .run = method_put),
+	CHI_METHOD_ENTRY(chi_blob, "get", CHI_BLOB_GET, .run = method_get),
+	CHI_METHOD_ENTRY(chi_blob, "remove", CHI_BLOB_REMOVE, .run = method_remove, .estimate_ns = 5000),
+	CHI_METHOD_ENTRY(chi_blob, "stat", CHI_BLOB_STAT, .run = method_stat, .estimate_ns = 2000),
+	CHI_METHOD_ENTRY(chi_blob_list, "list", CHI_BLOB_LIST, .run = method_list),
+	CHI_METHOD_ENTRY(chi_blob_usage, "usage", CHI_BLOB_USAGE, .run = method_usage, .estimate_ns = 2000,
+			 .fold = fold_usage),
 };
 
 static const struct chi_module module = {

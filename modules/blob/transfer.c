@@ -211,10 +211,10 @@ static int put_begin(struct transfer *transfer, uint32_t index)
 	if (chunk->raw_bytes < COMPRESS_BYTES_MIN)
 		return blob_object_keep(store, transfer->object, index, slot->raw, chunk->raw_bytes);
 	slot->chunk = index;
-	rc = chi_compress_task_init(transfer->client, &slot->task, store->compress_pool, spread(transfer, index),
-				    slot->raw, chunk->raw_bytes, slot->packed,
-				    chi_compress_bound_bytes(chunk->raw_bytes), store->level);
-	slot->task.flags = CHI_COMPRESS_NO_CHECKSUM; /* we keep our own */
+	/* no checksum in the frame: we keep our own */
+	rc = chi_compress_init(transfer->client, &slot->task, store->compress_pool, spread(transfer, index), slot->raw,
+			       chunk->raw_bytes, slot->packed, chi_compress_bound_bytes(chunk->raw_bytes), store->level,
+			       CHI_COMPRESS_NO_CHECKSUM);
 	return rc ? rc : submit(transfer, slot);
 }
 
@@ -287,9 +287,9 @@ static int get_begin(struct transfer *transfer, uint32_t index)
 		return rc;
 	}
 	slot->chunk = index;
-	rc = chi_decompress_task_init(transfer->client, &slot->task, transfer->call->store->compress_pool,
-				      spread(transfer, index), chunk->bytes, chunk->stored_bytes, slot->raw,
-				      chunk->raw_bytes);
+	rc = chi_decompress_init(transfer->client, &slot->task, transfer->call->store->compress_pool,
+				 spread(transfer, index), chunk->bytes, chunk->stored_bytes, slot->raw,
+				 chunk->raw_bytes);
 	return rc ? rc : submit(transfer, slot);
 }
 

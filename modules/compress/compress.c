@@ -392,25 +392,10 @@ static int compress_create(struct chi_container *container, const void *params, 
 	return 0;
 }
 
-#define PASS_METHOD(method_name, method_id, function)                                                        \
-	{                                                                                                    \
-		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_compress_task),     \
-		.run = (function), .buffers_offset = offsetof(struct chi_compress_task, in), .n_buffers = 2, \
-		.out_offset = offsetof(struct chi_compress_task, out_bytes), .out_size = sizeof(uint64_t),   \
-	}
-
 static const struct chi_method methods[] = {
-	PASS_METHOD("compress", CHI_COMPRESS_COMPRESS, method_compress),
-	PASS_METHOD("decompress", CHI_COMPRESS_DECOMPRESS, method_decompress),
-	{
-		.name = "bound",
-		.id = CHI_COMPRESS_BOUND,
-		.task_size = sizeof(struct chi_compress_bound_task),
-		.run = method_bound,
-		.estimate_ns = 1000,
-		.out_offset = offsetof(struct chi_compress_bound_task, out_bytes),
-		.out_size = sizeof(uint64_t),
-	},
+	CHI_METHOD_ENTRY(chi_compress, "compress", CHI_COMPRESS_COMPRESS, .run = method_compress),
+	CHI_METHOD_ENTRY(chi_compress, "decompress", CHI_COMPRESS_DECOMPRESS, .run = method_decompress),
+	CHI_METHOD_ENTRY(chi_compress_bound, "bound", CHI_COMPRESS_BOUND, .run = method_bound, .estimate_ns = 1000),
 };
 
 static const struct chi_module module = {

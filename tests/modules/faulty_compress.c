@@ -32,16 +32,9 @@ static int run(struct chi_container *container, struct chi_task *base, struct ch
 	return 0;
 }
 
-#define METHOD(method_name, method_id)                                                                               \
-	{                                                                                                            \
-		.name = (method_name), .id = (method_id), .task_size = sizeof(struct chi_compress_task), .run = run, \
-		.buffers_offset = offsetof(struct chi_compress_task, in), .n_buffers = 2,                            \
-		.out_offset = offsetof(struct chi_compress_task, out_bytes), .out_size = sizeof(uint64_t),           \
-	}
-
 static const struct chi_method methods[] = {
-	METHOD("compress", CHI_COMPRESS_COMPRESS),
-	METHOD("decompress", CHI_COMPRESS_DECOMPRESS),
+	CHI_METHOD_ENTRY(chi_compress, "compress", CHI_COMPRESS_COMPRESS, .run = run),
+	CHI_METHOD_ENTRY(chi_compress, "decompress", CHI_COMPRESS_DECOMPRESS, .run = run),
 };
 
 static const struct chi_module module = {

@@ -20,7 +20,7 @@ int main()
 {
 	chi_client *connected = nullptr;
 	chi_pool_spec spec = {};
-	counter_add_task *task = nullptr;
+	uint64_t total = 0;
 	uint32_t pool;
 
 	spec.module = "counter";
@@ -30,16 +30,10 @@ int main()
 	}
 	std::unique_ptr<chi_client, Disconnect> client(connected);
 	if (chi_pool_create(client.get(), &spec, &pool) < 0 ||
-	    chi_task_alloc(client.get(), sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), COUNTER_ADD, &task) < 0) {
+	    counter_add_call(client.get(), pool, CHI_QUERY_LOCAL_ID(0), 42, &total) < 0) {
 		std::fprintf(stderr, "hello_cxx: %s\n", chi_error_text());
 		return 1;
 	}
-	task->amount = 42;
-	if (chi_call(client.get(), task) < 0 || !chi_task_done(task)) {
-		std::fprintf(stderr, "hello_cxx: %s\n", chi_error_text());
-		return 1;
-	}
-	std::printf("total %llu\n", static_cast<unsigned long long>(task->total));
-	chi_task_free(client.get(), task);
+	std::printf("total %llu\n", static_cast<unsigned long long>(total));
 	return 0;
 }

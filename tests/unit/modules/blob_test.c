@@ -42,7 +42,7 @@ static int get_text(uint32_t pool_id, const char *key_text, const char *value)
 {
 	struct chi_blob_key key = key_of(key_text);
 	char *memory = lend(strlen(value));
-	struct chi_blob_info info = { 0 };
+	struct chi_blob_size info = { 0 };
 	int rc = chi_blob_get(client, pool_id, &key, memory, strlen(value), &info);
 
 	if (!rc) {
@@ -71,7 +71,7 @@ static void round_trip(uint64_t n, int noise)
 {
 	struct chi_blob_key key = key_of("round trip");
 	unsigned char *in = lend(n), *out = lend(n);
-	struct chi_blob_info info = { 0 };
+	struct chi_blob_size info = { 0 };
 
 	fill(in, n, n + 3, noise);
 	assert_true(chi_blob_put(client, pool, &key, in, n, &info) >= 0);
@@ -109,10 +109,10 @@ static void chunks_are_counted(void **state)
 	(void)state;
 	fill(in, n, 3, 0);
 	fill(in + MIB, MIB, 3, 1); /* one that cannot be packed */
-	assert_int_equal(chi_blob_task_alloc(client, pool, CHI_BLOB_PUT, &key, in, n, &task), 0);
+	assert_int_equal(chi_blob_put_alloc(client, pool, chi_blob_query(&key), in, n, key, &task), 0);
 	assert_true(chi_call(client, task) >= 0);
-	assert_int_equal(task->n_chunks, 5);
-	assert_int_equal(task->n_chunks_raw, 2); /* and the last, of one byte */
+	assert_int_equal(task->size.n_chunks, 5);
+	assert_int_equal(task->size.n_chunks_raw, 2); /* and the last, of one byte */
 	chi_task_free(client, task);
 	chi_free(client, in);
 }
@@ -133,7 +133,7 @@ static void put_tells_made_from_replaced(void **state)
 static void a_missing_key_returns_enoent(void **state)
 {
 	struct chi_blob_key key = key_of("missing");
-	struct chi_blob_info info = { 0 };
+	struct chi_blob_size info = { 0 };
 
 	(void)state;
 	assert_int_equal(get_text(pool, "missing", "x"), -ENOENT);
@@ -144,7 +144,7 @@ static void a_missing_key_returns_enoent(void **state)
 static void a_small_buffer_returns_enospc_and_the_size(void **state)
 {
 	struct chi_blob_key key = key_of("large");
-	struct chi_blob_info info = { 0 };
+	struct chi_blob_size info = { 0 };
 	char *memory = lend(64);
 
 	(void)state;
@@ -179,11 +179,12 @@ static void a_key_of_another_container_returns_einval(void **state)
 
 	(void)state;
 	for (uint32_t method = CHI_BLOB_PUT; method <= CHI_BLOB_STAT; method++) {
-		assert_int_equal(chi_blob_task_alloc(client, pool, (enum chi_blob_method)method, &key, NULL, 0, &task),
-				 0);
-		task->task.query = CHI_QUERY_GLOBAL_ID((home + 1) % CONTAINERS);
+		struct chi_domain_query wrong = CHI_QUERY_GLOBAL_ID((home + 1) % CONTAINERS);
+
+		assert_int_equal(chi_blob_put_alloc(client, pool, wrong, NULL, 0, key, &task), 0);
+		task->task.method_id = method;
 		assert_int_equal(chi_call(client, task), -EINVAL);
-		/* nor a key of no bytes, which no helper makes */
+		/* nor a key of no bytes */
 		task->task.query = CHI_QUERY_GLOBAL_ID(home);
 		task->key.size = 0;
 		assert_int_equal(chi_call(client, task), -EINVAL);
@@ -224,14 +225,14 @@ static void list_gives_every_key_of_every_container_once(void **state)
 
 static void usage_folds_all_containers(void **state)
 {
-	struct chi_blob_usage_task all = { 0 }, one = { 0 };
+	struct chi_blob_usage all = { 0 }, one = { 0 };
 	uint64_t n_objects = 0, size_bytes = 0;
 
 	(void)state;
-	assert_int_equal(chi_blob_usage(client, pool, CHI_QUERY_GLOBAL_BCAST(), &all), 0);
+	assert_int_equal(chi_blob_usage_call(client, pool, CHI_QUERY_GLOBAL_BCAST(), &all), 0);
 	assert_int_equal(all.n_containers, CONTAINERS);
 	for (uint32_t i = 0; i < CONTAINERS; i++) {
-		assert_int_equal(chi_blob_usage(client, pool, CHI_QUERY_GLOBAL_ID(i), &one), 0);
+		assert_int_equal(chi_blob_usage_call(client, pool, CHI_QUERY_GLOBAL_ID(i), &one), 0);
 		assert_true(one.n_objects > 50);
 		n_objects += one.n_objects;
 		size_bytes += one.size_bytes;
@@ -245,7 +246,7 @@ static void at_the_memory_limit_put_returns_enospc_and_the_old_value_stays(void 
 	uint32_t id = make_pool("limited", (struct chi_blob_params){ .memory_max_bytes = 100000 });
 	struct chi_blob_key key = key_of("noise");
 	unsigned char *memory = lend(200000);
-	struct chi_blob_usage_task usage = { 0 };
+	struct chi_blob_usage usage = { 0 };
 
 	(void)state;
 	assert_int_equal(put_text(id, "noise", "the old value"), 1);
@@ -255,7 +256,7 @@ static void at_the_memory_limit_put_returns_enospc_and_the_old_value_stays(void 
 	/* what failed took nothing */
 	for (int i = 0; i < 20; i++)
 		assert_true(chi_blob_put(client, id, &key, memory, 49000, NULL) >= 0);
-	assert_int_equal(chi_blob_usage(client, id, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
+	assert_int_equal(chi_blob_usage_call(client, id, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
 	assert_int_equal(usage.stored_bytes, 49000);
 	chi_free(client, memory);
 	destroy_pool(id);
@@ -267,7 +268,7 @@ static void a_put_whose_compress_fails_leaves_the_old_value(void **state)
 	uint32_t id = make_pool("failing", params);
 	struct chi_blob_key key = key_of("key");
 	unsigned char *memory = lend(40960), *back = lend(40960);
-	struct chi_blob_info info = { 0 };
+	struct chi_blob_size info = { 0 };
 
 	(void)state;
 	memset(memory, 'o', 40960);
@@ -361,7 +362,7 @@ static void *race(void *arg)
 	if (chi_alloc(client, RACE_BYTES, &memory))
 		return (void *)1;
 	for (int i = 0; i < 30; i++) {
-		struct chi_blob_info info = { 0 };
+		struct chi_blob_size info = { 0 };
 		uint64_t n = RACE_BYTES - (uint64_t)(i * 7000);
 
 		memset(memory, 'a' + i % 20, n);
@@ -412,11 +413,16 @@ static int churn_round(uintptr_t thread, enum chi_blob_method method, char *valu
 	for (uint32_t i = 0; i < CHURN_KEYS; i++) {
 		struct chi_blob_key key = { 0 };
 		char text[32];
+		int rc;
 
 		snprintf(text, sizeof(text), "%u/%u", (unsigned int)thread, i);
-		if (chi_blob_key_set(&key, text, strlen(text)) ||
-		    chi_blob_task_alloc(client, churn_pool, method, &key, method == CHI_BLOB_PUT ? value : NULL, 32,
-					&tasks[i]))
+		if (chi_blob_key_set(&key, text, strlen(text)))
+			return 1;
+		if (method == CHI_BLOB_PUT)
+			rc = chi_blob_put_alloc(client, churn_pool, chi_blob_query(&key), value, 32, key, &tasks[i]);
+		else
+			rc = chi_blob_remove_alloc(client, churn_pool, chi_blob_query(&key), key, &tasks[i]);
+		if (rc)
 			return 1;
 		while (chi_submit(client, tasks[i]) == -EAGAIN)
 			chi_yield();
@@ -448,7 +454,7 @@ static void *churn(void *arg)
 
 static void many_at_once_leave_a_whole_table(void **state)
 {
-	struct chi_blob_usage_task usage = { 0 };
+	struct chi_blob_usage usage = { 0 };
 	pthread_t threads[3];
 
 	(void)state;
@@ -461,7 +467,7 @@ static void many_at_once_leave_a_whole_table(void **state)
 		pthread_join(threads[i], &n_bad);
 		assert_null(n_bad);
 	}
-	assert_int_equal(chi_blob_usage(client, churn_pool, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
+	assert_int_equal(chi_blob_usage_call(client, churn_pool, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
 	assert_int_equal(usage.n_objects, 3 * CHURN_KEYS);
 	assert_int_equal(usage.size_bytes, 3 * CHURN_KEYS * 32);
 	destroy_pool(churn_pool);

@@ -96,12 +96,10 @@ static void unknown_flags_return_einval(void **state)
 
 	(void)state;
 	memset(in, 'a', 64);
-	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
+	assert_int_equal(chi_compress_alloc(client, pool, CHI_QUERY_LOCAL_ID(0), in, 64, out, 256, 3, 1u << 31, &task),
+			 0);
 	for (uint32_t method = CHI_COMPRESS_COMPRESS; method <= CHI_COMPRESS_DECOMPRESS; method++) {
-		assert_int_equal(chi_compress_fill(client, task, pool, CHI_QUERY_LOCAL_ID(0),
-						   (enum chi_compress_method)method, in, 64, out, 256),
-				 0);
-		task->flags = 1u << 31;
+		task->task.method_id = method;
 		assert_int_equal(chi_call(client, task), -EINVAL);
 	}
 	chi_task_free(client, task);
@@ -113,7 +111,6 @@ static void too_little_room_returns_enospc(void **state)
 {
 	uint64_t n = 3 * MIB, frame_max = chi_compress_bound_bytes(n), frame_bytes = 0, out_bytes = 0;
 	unsigned char *in = lend(n), *frame = lend(frame_max), *back = lend(n);
-	struct chi_compress_task *task = NULL;
 
 	(void)state;
 	fill(in, n, 5, 1);
@@ -123,13 +120,8 @@ static void too_little_room_returns_enospc(void **state)
 	assert_int_equal(chi_compress(client, pool, in, n, frame, frame_bytes - 1, 1, &out_bytes), -ENOSPC);
 	assert_int_equal(packed(in, n, frame, frame_bytes, 1), frame_bytes);
 	/* and says how much it takes */
-	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), 0, &task), 0);
-	assert_int_equal(
-		chi_decompress_task_init(client, task, pool, CHI_QUERY_LOCAL_ID(0), frame, frame_bytes, back, n - 1),
-		0);
-	assert_int_equal(chi_call(client, task), -ENOSPC);
-	assert_int_equal(task->out_bytes, n);
-	chi_task_free(client, task);
+	assert_int_equal(chi_decompress(client, pool, frame, frame_bytes, back, n - 1, &out_bytes), -ENOSPC);
+	assert_int_equal(out_bytes, n);
 	chi_free(client, in);
 	chi_free(client, frame);
 	chi_free(client, back);
@@ -267,19 +259,14 @@ static void output_that_changes_meanwhile_does_not_spoil_the_check(void **state)
 static void bound_is_what_the_header_computes(void **state)
 {
 	static const uint64_t sizes[] = { 0, 1, 131072, MIB, UINT64_C(1) << 40 };
-	struct chi_compress_bound_task *task = NULL;
+	uint64_t out_bytes = 0;
 
 	(void)state;
-	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), CHI_COMPRESS_BOUND, &task),
-			 0);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		task->in_bytes = sizes[i];
-		assert_int_equal(chi_call(client, task), 0);
-		assert_int_equal(task->out_bytes, chi_compress_bound_bytes(sizes[i]));
+		assert_int_equal(chi_compress_bound_call(client, pool, CHI_QUERY_LOCAL_ID(0), sizes[i], &out_bytes), 0);
+		assert_int_equal(out_bytes, chi_compress_bound_bytes(sizes[i]));
 	}
-	task->in_bytes = UINT64_MAX;
-	assert_int_equal(chi_call(client, task), -EINVAL);
-	chi_task_free(client, task);
+	assert_int_equal(chi_compress_bound_call(client, pool, CHI_QUERY_LOCAL_ID(0), UINT64_MAX, NULL), -EINVAL);
 }
 
 static void parameters_are_refused(void **state)

@@ -69,8 +69,8 @@ static uint64_t estimate_ns(uint64_t in_bytes)
 	struct chi_pool *compress = chi_pool_get(runtime->pools, pool, &epoch);
 
 	assert_non_null(compress);
-	assert_int_equal(chi_compress_task_init(client, &task, pool, CHI_QUERY_LOCAL_ID(0), in, in_bytes, out,
-						chi_compress_bound_bytes(in_bytes), 3),
+	assert_int_equal(chi_compress_init(client, &task, pool, CHI_QUERY_LOCAL_ID(0), in, in_bytes, out,
+					   chi_compress_bound_bytes(in_bytes), 3, 0),
 			 0);
 	assert_int_equal(chi_container_monitor(compress->local_table[0], CHI_MONITOR_EST_LOAD, &monitor), 0);
 	chi_pool_put(compress, epoch);
@@ -93,11 +93,8 @@ static uint64_t measured_ns(uint64_t in_bytes)
 
 	assert_true(n * room <= out_max);
 	for (uint32_t i = 0; i < n; i++) {
-		assert_int_equal(
-			chi_task_alloc(client, sizeof(*tasks[i]), measured_pool, CHI_QUERY_LOCAL_ID(0), 0, &tasks[i]),
-			0);
-		assert_int_equal(chi_compress_task_init(client, tasks[i], measured_pool, CHI_QUERY_LOCAL_ID(0), in,
-							in_bytes, out + i * room, room, 3),
+		assert_int_equal(chi_compress_alloc(client, measured_pool, CHI_QUERY_LOCAL_ID(0), in, in_bytes,
+						    out + i * room, room, 3, 0, &tasks[i]),
 				 0);
 	}
 	begin_ns = hshm_clock_ns();

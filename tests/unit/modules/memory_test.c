@@ -89,7 +89,7 @@ static uint32_t put_until_enomem(uint32_t first, unsigned char *value, uint64_t 
 static void at_the_cap_put_returns_enomem_and_every_object_stays(void **state)
 {
 	unsigned char *value = lend(MIB), *back = lend(MIB);
-	struct chi_blob_usage_task usage = { 0 };
+	struct chi_blob_usage usage = { 0 };
 	struct chi_blob_key key;
 	uint32_t n_kept, n;
 
@@ -100,7 +100,7 @@ static void at_the_cap_put_returns_enomem_and_every_object_stays(void **state)
 	assert_int_equal(chi_blob_stat(client, blob, &key, NULL), -ENOENT); /* the one that failed is not there */
 	for (uint32_t i = 0; i < n_kept; i++)
 		assert_has(i, value, back, MIB);
-	assert_int_equal(chi_blob_usage(client, blob, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
+	assert_int_equal(chi_blob_usage_call(client, blob, CHI_QUERY_GLOBAL_BCAST(), &usage), 0);
 	assert_int_equal(usage.n_objects, n_kept);
 	assert_int_equal(usage.stored_bytes, n_kept * MIB);
 
@@ -213,8 +213,8 @@ static uint32_t put_at_once(unsigned char *value)
 	for (uint32_t i = 0; i < N_BULK; i++) {
 		struct chi_blob_key key = key_of(i);
 
-		assert_int_equal(chi_blob_task_alloc(client, blob, CHI_BLOB_PUT, &key, value, BULK_BYTES, &tasks[i]),
-				 0);
+		assert_int_equal(
+			chi_blob_put_alloc(client, blob, chi_blob_query(&key), value, BULK_BYTES, key, &tasks[i]), 0);
 		assert_int_equal(chi_submit(client, tasks[i]), 0);
 	}
 	for (uint32_t i = 0; i < N_BULK; i++) {

@@ -17,6 +17,7 @@
 
 #include <chimaera/admin.h>
 #include <chimaera/cdefs.h>
+#include <chimaera/method.h>
 #include <chimaera/task.h>
 
 CHI_BEGIN_DECLS
@@ -70,16 +71,37 @@ struct chi_blob_key {
  * remove  Result: 0, -ENOENT, -EINVAL. No value buffer.
  * stat    Result: 0, -ENOENT, -EINVAL. No value buffer.
  */
-struct chi_blob_task {
-	struct chi_task task;
-	struct chi_buffer value;
-	struct chi_blob_key key;
-	/* answer */
+struct chi_blob_size {
 	uint64_t size_bytes;
 	uint64_t stored_bytes;
 	uint32_t n_chunks;
 	uint32_t n_chunks_raw; /* kept as they are: compressing would not have saved anything */
 };
+
+/* All four have one task, so that each can be answered the same. */
+#define CHI_BLOB_FIELDS(IN, BUFFER, OUT)              \
+	BUFFER(value, CHI_BUFFER_IN | CHI_BUFFER_OUT) \
+	IN(struct chi_blob_key, key)                  \
+	OUT(struct chi_blob_size, size)
+CHI_TASK_DEFINE(chi_blob, CHI_BLOB_FIELDS)
+
+#define CHI_BLOB_PUT_FIELDS(IN, BUFFER, OUT) \
+	BUFFER(value, CHI_BUFFER_IN)         \
+	IN(struct chi_blob_key, key)         \
+	OUT(struct chi_blob_size, size)
+CHI_CALL_DEFINE(chi_blob_put, chi_blob, CHI_BLOB_PUT, CHI_BLOB_PUT_FIELDS)
+
+#define CHI_BLOB_GET_FIELDS(IN, BUFFER, OUT) \
+	BUFFER(value, CHI_BUFFER_OUT)        \
+	IN(struct chi_blob_key, key)         \
+	OUT(struct chi_blob_size, size)
+CHI_CALL_DEFINE(chi_blob_get, chi_blob, CHI_BLOB_GET, CHI_BLOB_GET_FIELDS)
+
+#define CHI_BLOB_NAME_FIELDS(IN, BUFFER, OUT) \
+	IN(struct chi_blob_key, key)          \
+	OUT(struct chi_blob_size, size)
+CHI_CALL_DEFINE(chi_blob_remove, chi_blob, CHI_BLOB_REMOVE, CHI_BLOB_NAME_FIELDS)
+CHI_CALL_DEFINE(chi_blob_stat, chi_blob, CHI_BLOB_STAT, CHI_BLOB_NAME_FIELDS)
 
 struct chi_blob_info {
 	uint64_t size_bytes;
@@ -93,23 +115,18 @@ struct chi_blob_info {
  *         one put or removed meanwhile perhaps. May find none and yet not be at the end: it looks at a limited number.
  *         Result: 0, -EINVAL, -ENOSPC (infos has not even room for the keys of one position: nearly always one key).
  */
-struct chi_blob_list_task {
-	struct chi_task task;
-	struct chi_buffer infos;    /* out: array of struct chi_blob_info */
-	struct chi_blob_key prefix; /* size 0 = all */
-	uint64_t position;
-	/* answer */
-	uint64_t next_position;
-	uint32_t n_infos;
-	uint32_t end;
-	uint32_t n_containers; /* of the pool */
-	uint32_t reserved;
-};
+#define CHI_BLOB_LIST_FIELDS(IN, BUFFER, OUT)                               \
+	BUFFER(infos, CHI_BUFFER_OUT)	/* array of struct chi_blob_info */ \
+	IN(struct chi_blob_key, prefix) /* size 0 = all */                  \
+	IN(uint64_t, position)                                              \
+	OUT(uint64_t, next_position)                                        \
+	OUT(uint32_t, n_infos)                                              \
+	OUT(uint32_t, end)                                                  \
+	OUT(uint32_t, n_containers) /* of the pool */
+CHI_METHOD_DEFINE(chi_blob_list, CHI_BLOB_LIST, CHI_BLOB_LIST_FIELDS)
 
-/* usage   what a container holds; as a broadcast, what the pool holds. Result: 0. */
-struct chi_blob_usage_task {
-	struct chi_task task;
-	/* answer */
+/* usage   what a container holds; with CHI_QUERY_GLOBAL_BCAST() what the pool holds. Result: 0. */
+struct chi_blob_usage {
 	uint64_t n_objects;
 	uint64_t size_bytes;
 	uint64_t stored_bytes;
@@ -117,10 +134,13 @@ struct chi_blob_usage_task {
 	uint32_t reserved;
 };
 
+#define CHI_BLOB_USAGE_FIELDS(IN, BUFFER, OUT) OUT(struct chi_blob_usage, usage)
+CHI_METHOD_DEFINE(chi_blob_usage, CHI_BLOB_USAGE, CHI_BLOB_USAGE_FIELDS)
+
 CHI_STATIC_ASSERT(sizeof(struct chi_blob_key) == 256, "part of the interface hash");
 CHI_STATIC_ASSERT(sizeof(struct chi_blob_task) == 432, "part of the interface hash");
 CHI_STATIC_ASSERT(sizeof(struct chi_blob_info) == 272, "part of the interface hash");
-CHI_STATIC_ASSERT(sizeof(struct chi_blob_list_task) == 440, "part of the interface hash");
+CHI_STATIC_ASSERT(sizeof(struct chi_blob_list_task) == 448, "part of the interface hash");
 CHI_STATIC_ASSERT(sizeof(struct chi_blob_usage_task) == 160, "part of the interface hash");
 CHI_STATIC_ASSERT(sizeof(struct chi_blob_params) == 160, "part of the interface hash");
 
@@ -176,87 +196,44 @@ CHI_NODISCARD static inline int chi_blob_open(struct chi_client *client, const c
 	return chi_pool_create(client, &spec, ret_pool_id);
 }
 
+/** chi_blob_query - where the tasks of a key go. Threads: any. */
+static inline struct chi_domain_query chi_blob_query(const struct chi_blob_key *key)
+{
+	return CHI_QUERY_GLOBAL_HASH(chi_blob_key_hash(key));
+}
+
 /**
- * chi_blob_task_alloc - a task for put, get, remove or stat, ready to submit
+ * chi_blob_put / _get / _remove / _stat - the blocking forms, sent where the key lives
  * @key:      borrowed
- * @value:    lent until the task is done, from chi_alloc(); NULL when there is none
- * @ret_task: out; release with chi_task_free()
+ * @value:    lent for the call, from chi_alloc(); NULL with 0 bytes: none
+ * @ret_size: out, may be NULL; written also when get says -ENOSPC
  *
- * May switch the fiber: no. Returns: 0, -EINVAL (key), or as chi_task_alloc() and chi_buffer_set().
+ * May switch the fiber: yes. Returns: the method's result, or as chi_blob_put_call() and the like, see chimaera/method.h.
  */
-CHI_NODISCARD static inline int chi_blob_task_alloc(struct chi_client *client, uint32_t pool_id,
-						    enum chi_blob_method method, const struct chi_blob_key *key,
-						    void *value, uint64_t value_bytes, struct chi_blob_task **ret_task)
-{
-	struct chi_blob_task *task;
-	int rc;
-
-	if (!key->size)
-		return -EINVAL;
-	rc = chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_GLOBAL_HASH(chi_blob_key_hash(key)), method,
-			    &task);
-	if (rc)
-		return rc;
-	task->key = *key;
-	if (value && value_bytes)
-		rc = chi_buffer_set(client, &task->value, value, value_bytes,
-				    method == CHI_BLOB_PUT ? CHI_BUFFER_IN : CHI_BUFFER_OUT);
-	if (rc)
-		chi_task_free(client, task);
-	else
-		*ret_task = task;
-	return rc;
-}
-
-/* The blocking forms of the four: as chi_blob_task_alloc(), then chi_call(). @ret_info (may be NULL): out, on success,
- * and on -ENOSPC of get. */
-CHI_NODISCARD static inline int chi_blob_call(struct chi_client *client, uint32_t pool_id, enum chi_blob_method method,
-					      const struct chi_blob_key *key, void *value, uint64_t value_bytes,
-					      struct chi_blob_info *ret_info)
-{
-	struct chi_blob_task *task;
-	int rc = chi_blob_task_alloc(client, pool_id, method, key, value, value_bytes, &task);
-
-	if (rc)
-		return rc;
-	rc = chi_call(client, task);
-	if (ret_info && (rc >= 0 || rc == -ENOSPC)) {
-		ret_info->size_bytes = task->size_bytes;
-		ret_info->stored_bytes = task->stored_bytes;
-		ret_info->key = *key;
-	}
-	chi_task_free(client, task); /* busy only when the runtime is gone: then it goes with the segment */
-	return rc;
-}
-
-/** chi_blob_put - Returns 1 made, 0 replaced, or a negative errno: see put. May switch the fiber: yes. */
 CHI_NODISCARD static inline int chi_blob_put(struct chi_client *client, uint32_t pool_id,
 					     const struct chi_blob_key *key, void *value, uint64_t value_bytes,
-					     struct chi_blob_info *ret_info)
+					     struct chi_blob_size *ret_size)
 {
-	return chi_blob_call(client, pool_id, CHI_BLOB_PUT, key, value, value_bytes, ret_info);
+	return chi_blob_put_call(client, pool_id, chi_blob_query(key), value, value_bytes, *key, ret_size);
 }
 
-/** chi_blob_get - see get; how long the value is: @ret_info->size_bytes. May switch the fiber: yes. */
 CHI_NODISCARD static inline int chi_blob_get(struct chi_client *client, uint32_t pool_id,
 					     const struct chi_blob_key *key, void *value, uint64_t value_bytes,
-					     struct chi_blob_info *ret_info)
+					     struct chi_blob_size *ret_size)
 {
-	return chi_blob_call(client, pool_id, CHI_BLOB_GET, key, value, value_bytes, ret_info);
+	return chi_blob_get_call(client, pool_id, chi_blob_query(key), value, value_bytes, *key, ret_size);
 }
 
-/** chi_blob_remove - Returns 0, -ENOENT, -EINVAL, or as chi_call(). May switch the fiber: yes. */
 CHI_NODISCARD static inline int chi_blob_remove(struct chi_client *client, uint32_t pool_id,
 						const struct chi_blob_key *key)
 {
-	return chi_blob_call(client, pool_id, CHI_BLOB_REMOVE, key, NULL, 0, NULL);
+	return chi_blob_remove_call(client, pool_id, chi_blob_query(key), *key, NULL);
 }
 
-/** chi_blob_stat - Returns 0, -ENOENT, -EINVAL, or as chi_call(). May switch the fiber: yes. */
 CHI_NODISCARD static inline int chi_blob_stat(struct chi_client *client, uint32_t pool_id,
-					      const struct chi_blob_key *key, struct chi_blob_info *ret_info)
+					      const struct chi_blob_key *key, struct chi_blob_size *ret_size)
 {
-	return chi_blob_call(client, pool_id, CHI_BLOB_STAT, key, NULL, 0, ret_info);
+	return chi_blob_stat_call(client, pool_id, chi_blob_query(key), *key, ret_size);
 }
 
 /* Where a walk over all containers stands; zeroed at first. */
@@ -279,51 +256,22 @@ CHI_NODISCARD static inline int chi_blob_list(struct chi_client *client, uint32_
 					      const struct chi_blob_key *prefix, struct chi_blob_cursor *cursor,
 					      struct chi_blob_info *infos, uint32_t n_max)
 {
-	struct chi_blob_list_task *task;
+	static const struct chi_blob_key all = { 0, { 0 } };
+	uint64_t next_position = 0;
+	uint32_t n = 0, end = 0, n_containers = 0;
 	int rc;
 
 	if (cursor->end)
 		return 0;
-	rc = chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_GLOBAL_ID(cursor->container), CHI_BLOB_LIST,
-			    &task);
+	rc = chi_blob_list_call(client, pool_id, CHI_QUERY_GLOBAL_ID(cursor->container), infos,
+				(uint64_t)n_max * sizeof(*infos), prefix ? *prefix : all, cursor->position,
+				&next_position, &n, &end, &n_containers);
 	if (rc)
 		return rc;
-	if (prefix)
-		task->prefix = *prefix;
-	task->position = cursor->position;
-	rc = chi_buffer_set(client, &task->infos, infos, (uint64_t)n_max * sizeof(*infos), CHI_BUFFER_OUT);
-	if (!rc)
-		rc = chi_call(client, task);
-	if (!rc) {
-		rc = (int)task->n_infos;
-		cursor->position = task->end ? 0 : task->next_position;
-		cursor->container += task->end ? 1 : 0;
-		cursor->end = cursor->container >= task->n_containers;
-	}
-	chi_task_free(client, task);
-	return rc;
-}
-
-/**
- * chi_blob_usage - what a pool holds, or with CHI_QUERY_GLOBAL_ID() one container
- * @query:     CHI_QUERY_GLOBAL_BCAST() for the pool
- * @ret_usage: out; only the answer's fields mean something
- *
- * May switch the fiber: yes. Returns: 0, or as chi_call().
- */
-CHI_NODISCARD static inline int chi_blob_usage(struct chi_client *client, uint32_t pool_id,
-					       struct chi_domain_query query, struct chi_blob_usage_task *ret_usage)
-{
-	struct chi_blob_usage_task *task;
-	int rc = chi_task_alloc(client, sizeof(*task), pool_id, query, CHI_BLOB_USAGE, &task);
-
-	if (rc)
-		return rc;
-	rc = chi_call(client, task);
-	if (!rc)
-		*ret_usage = *task;
-	chi_task_free(client, task);
-	return rc;
+	cursor->position = end ? 0 : next_position;
+	cursor->container += end ? 1 : 0;
+	cursor->end = cursor->container >= n_containers;
+	return (int)n;
 }
 
 CHI_END_DECLS

@@ -16,6 +16,7 @@
 
 #include <chimaera/admin.h>
 #include <chimaera/cdefs.h>
+#include <chimaera/method.h>
 #include <chimaera/task.h>
 
 CHI_BEGIN_DECLS
@@ -50,23 +51,26 @@ enum chi_compress_flag {
  *
  * After an error the contents of out are undefined.
  */
-struct chi_compress_task {
-	struct chi_task task;
-	struct chi_buffer in;
-	struct chi_buffer out;
-	int32_t level;	/* compress only */
-	uint32_t flags; /* enum chi_compress_flag */
-	/* answer */
-	uint64_t out_bytes;
-};
+#define CHI_COMPRESS_FIELDS(IN, BUFFER, OUT)             \
+	BUFFER(in, CHI_BUFFER_IN)                        \
+	BUFFER(out, CHI_BUFFER_OUT)                      \
+	IN(int32_t, level)                               \
+	IN(uint32_t, flags) /* enum chi_compress_flag */ \
+	OUT(uint64_t, out_bytes)
+CHI_TASK_DEFINE(chi_compress, CHI_COMPRESS_FIELDS)
+CHI_CALL_DEFINE(chi_compress, chi_compress, CHI_COMPRESS_COMPRESS, CHI_COMPRESS_FIELDS)
+
+#define CHI_DECOMPRESS_FIELDS(IN, BUFFER, OUT) \
+	BUFFER(in, CHI_BUFFER_IN)              \
+	BUFFER(out, CHI_BUFFER_OUT)            \
+	OUT(uint64_t, out_bytes)
+CHI_CALL_DEFINE(chi_decompress, chi_compress, CHI_COMPRESS_DECOMPRESS, CHI_DECOMPRESS_FIELDS)
 
 /* bound: the most bytes that `in_bytes` can become. Result: 0, -EINVAL (too much for zstd). */
-struct chi_compress_bound_task {
-	struct chi_task task;
-	uint64_t in_bytes;
-	/* answer */
-	uint64_t out_bytes;
-};
+#define CHI_COMPRESS_BOUND_FIELDS(IN, BUFFER, OUT) \
+	IN(uint64_t, in_bytes)                     \
+	OUT(uint64_t, out_bytes)
+CHI_METHOD_DEFINE(chi_compress_bound, CHI_COMPRESS_BOUND, CHI_COMPRESS_BOUND_FIELDS)
 
 CHI_STATIC_ASSERT(sizeof(struct chi_compress_task) == 192, "part of the interface hash");
 CHI_STATIC_ASSERT(sizeof(struct chi_compress_bound_task) == 144, "part of the interface hash");
@@ -95,86 +99,24 @@ static inline int chi_compress_open(struct chi_client *client, uint32_t n_contai
 }
 
 /**
- * chi_compress_task_init / chi_decompress_task_init - fill a task
- * @task:    borrowed; from chi_task_alloc(), or in a method any memory
- * @client:  borrowed; who will submit it
- * @in, @out: lent until the task is done; see chi_buffer_set()
- *
- * May switch the fiber: no. Returns: as chi_buffer_set().
- */
-static inline int chi_compress_fill(struct chi_client *client, struct chi_compress_task *task, uint32_t pool_id,
-				    struct chi_domain_query query, enum chi_compress_method method, void *in,
-				    uint64_t in_bytes, void *out, uint64_t out_max)
-{
-	int rc;
-
-	chi_task_init(&task->task, sizeof(*task), pool_id, query, method);
-	rc = chi_buffer_set(client, &task->in, in, in_bytes, CHI_BUFFER_IN);
-	if (rc)
-		return rc;
-	return chi_buffer_set(client, &task->out, out, out_max, CHI_BUFFER_OUT);
-}
-
-static inline int chi_compress_task_init(struct chi_client *client, struct chi_compress_task *task, uint32_t pool_id,
-					 struct chi_domain_query query, void *in, uint64_t in_bytes, void *out,
-					 uint64_t out_max, int32_t level)
-{
-	int rc = chi_compress_fill(client, task, pool_id, query, CHI_COMPRESS_COMPRESS, in, in_bytes, out, out_max);
-
-	task->level = level;
-	return rc;
-}
-
-static inline int chi_decompress_task_init(struct chi_client *client, struct chi_compress_task *task, uint32_t pool_id,
-					   struct chi_domain_query query, void *in, uint64_t in_bytes, void *out,
-					   uint64_t out_max)
-{
-	return chi_compress_fill(client, task, pool_id, query, CHI_COMPRESS_DECOMPRESS, in, in_bytes, out, out_max);
-}
-
-/* Submit, wait, fetch the answer, free the task. @task: given. */
-static inline int chi_compress_finish(struct chi_client *client, struct chi_compress_task *task, int rc,
-				      uint64_t *ret_out_bytes)
-{
-	if (!rc)
-		rc = chi_call(client, task);
-	if (!rc)
-		*ret_out_bytes = task->out_bytes;
-	chi_task_free(client, task); /* busy only when the runtime is gone: then it goes with the segment */
-	return rc;
-}
-
-/**
- * chi_compress / chi_decompress - one buffer into another, blocking
+ * chi_compress / chi_decompress - one buffer into another, blocking, in any container
  * @in, @out: lent for the call; from chi_alloc()
  * @ret_out_bytes: out
  *
- * May switch the fiber: yes. Returns: 0, the method's result, or as chi_task_alloc(), chi_buffer_set() and chi_call().
+ * May switch the fiber: yes. Returns: as chi_compress_call() and chi_decompress_call(), see chimaera/method.h.
  */
 static inline int chi_compress(struct chi_client *client, uint32_t pool_id, void *in, uint64_t in_bytes, void *out,
 			       uint64_t out_max, int32_t level, uint64_t *ret_out_bytes)
 {
-	struct chi_compress_task *task;
-	int rc = chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), CHI_COMPRESS_COMPRESS, &task);
-
-	if (rc)
-		return rc;
-	rc = chi_compress_task_init(client, task, pool_id, CHI_QUERY_LOCAL_HASH((uintptr_t)task >> 6), in, in_bytes,
-				    out, out_max, level);
-	return chi_compress_finish(client, task, rc, ret_out_bytes);
+	return chi_compress_call(client, pool_id, CHI_QUERY_LOCAL_HASH((uintptr_t)in >> 6), in, in_bytes, out, out_max,
+				 level, 0, ret_out_bytes);
 }
 
 static inline int chi_decompress(struct chi_client *client, uint32_t pool_id, void *in, uint64_t in_bytes, void *out,
 				 uint64_t out_max, uint64_t *ret_out_bytes)
 {
-	struct chi_compress_task *task;
-	int rc = chi_task_alloc(client, sizeof(*task), pool_id, CHI_QUERY_LOCAL_ID(0), CHI_COMPRESS_DECOMPRESS, &task);
-
-	if (rc)
-		return rc;
-	rc = chi_decompress_task_init(client, task, pool_id, CHI_QUERY_LOCAL_HASH((uintptr_t)task >> 6), in, in_bytes,
-				      out, out_max);
-	return chi_compress_finish(client, task, rc, ret_out_bytes);
+	return chi_decompress_call(client, pool_id, CHI_QUERY_LOCAL_HASH((uintptr_t)in >> 6), in, in_bytes, out,
+				   out_max, ret_out_bytes);
 }
 
 CHI_END_DECLS
