@@ -44,6 +44,7 @@ A module links neither.
 .In chimaera/chimaera.h
 .In chimaera/runtime.h
 .In chimaera/module.h
+.In chimaera/method.h
 .Sh DESCRIPTION
 This is the API at a glance.
 The reference is the headers: for each function they tell who owns what, from which threads it may be called, whether it may
@@ -75,6 +76,13 @@ done
 for header in chimaera/*.h; do
 	[[ " ${first[*]} " == *" ${header##*/} "* ]] || section "${header##*/}"
 done
+
+cat <<'PAGE'
+.Ss Calls of a method
+Of a list of its fields,
+.In chimaera/method.h
+makes a method's task and the functions that fill, allocate and call it.
+PAGE
 
 cat <<'PAGE'
 .Sh RETURN VALUES
