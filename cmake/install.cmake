@@ -64,7 +64,8 @@ endif()
 
 # ---- documents -------------------------------------------------------------------------------------------------------
 
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/docs/chimaera.yaml DESTINATION ${doc_dir})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/docs/chimaera.yaml
+	${PROJECT_SOURCE_DIR}/docs/module-guide.md DESTINATION ${doc_dir})
 
 set(man_dir ${PROJECT_SOURCE_DIR}/docs/man)
 file(GLOB api_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/chimaera/*.h)

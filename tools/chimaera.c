@@ -19,6 +19,7 @@ static const struct command {
 	{ "start", command_start, "run a runtime that other processes can use" },
 	{ "stop", command_stop, "ask a runtime to end, and wait until it has" },
 	{ "config", command_config, "show the configuration that a start would have, and where each value is from" },
+	{ "new-module", command_new_module, "write a module that builds and passes its test, to begin with" },
 	{ "status", command_status, "show who runs and what it has counted, also when it hangs or was killed" },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -27,7 +28,7 @@ static void print_usage(FILE *out)
 {
 	fprintf(out, "Usage: chimaera COMMAND [OPTION...]\n\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
 	fprintf(out, "\n`chimaera COMMAND --help' tells a command's options. Also: --help, --version.\n"
 		     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n");
 }

@@ -16,6 +16,7 @@ enum exit_code {
 };
 
 int command_config(int argc, char **argv);
+int command_new_module(int argc, char **argv);
 int command_start(int argc, char **argv);
 int command_stop(int argc, char **argv);
 int command_status(int argc, char **argv);

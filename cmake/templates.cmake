@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# tools/templates/*.in become text in templates.inc, so that `chimaera new-module` needs no file but itself.
+file(GLOB templates CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tools/templates/*.in)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${templates})
+set(entries)
+foreach(template ${templates})
+	cmake_path(GET template STEM LAST_ONLY file)
+	file(READ ${template} text)
+	string(REGEX REPLACE "([\\\"])" "\\\\\\1" text "${text}")
+	string(REPLACE "\n" "\\n\"\n\"" text "${text}")
+	string(APPEND entries "{ \"${file}\",\n\"${text}\" },\n")
+endforeach()
+# a file that is written is a file to compile again; and file(GENERATE) would take $<...> in the templates for its own
+set(table ${CMAKE_BINARY_DIR}/templates/templates.inc)
+set(before)
+if(EXISTS ${table})
+	file(READ ${table} before)
+endif()
+if(NOT before STREQUAL entries)
+	file(WRITE ${table} "${entries}")
+endif()
+target_include_directories(chimaera_tool PRIVATE ${CMAKE_BINARY_DIR}/templates)
