@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <chimaera/cdefs.h>
+#include <chimaera/method.h>
 #include <chimaera/task.h>
 
 CHI_BEGIN_DECLS
@@ -29,25 +30,29 @@ enum chi_admin_method {
 	CHI_ADMIN_STOP,
 };
 
-struct chi_admin_create_pool_task {
-	struct chi_task task;
-	char module[CHI_NAME_MAX];
-	char pool[CHI_NAME_MAX];
-	uint32_t n_containers;
-	uint32_t open_existing;	  /* get-or-create: an equal pool (same module) is opened */
-	uint64_t interface_hash;  /* 0 = do not check */
-	struct chi_buffer params; /* in; may be null */
-	/* answer */
-	uint32_t pool_id;
-	uint32_t created;
-	char text[CHI_ADMIN_TEXT_MAX]; /* why not */
+struct chi_name {
+	char text[CHI_NAME_MAX];
 };
 
-struct chi_admin_destroy_pool_task {
-	struct chi_task task;
-	uint32_t target_pool_id;
-	uint32_t reserved;
+struct chi_admin_text {
+	char text[CHI_ADMIN_TEXT_MAX];
 };
+
+/* create_pool: get-or-create with open_existing. An interface hash of 0 is not compared. `text` says why not. */
+#define CHI_ADMIN_CREATE_POOL_FIELDS(IN, BUFFER, OUT) \
+	BUFFER(params, CHI_BUFFER_IN)                 \
+	IN(struct chi_name, module)                   \
+	IN(struct chi_name, name)                     \
+	IN(uint32_t, n_containers)                    \
+	IN(uint32_t, open_existing)                   \
+	IN(uint64_t, interface_hash)                  \
+	OUT(uint32_t, id)                             \
+	OUT(uint32_t, created)                        \
+	OUT(struct chi_admin_text, text)
+CHI_METHOD_DEFINE(chi_admin_create_pool, CHI_ADMIN_CREATE_POOL, CHI_ADMIN_CREATE_POOL_FIELDS)
+
+#define CHI_ADMIN_DESTROY_POOL_FIELDS(IN, BUFFER, OUT) IN(uint32_t, id)
+CHI_METHOD_DEFINE(chi_admin_destroy_pool, CHI_ADMIN_DESTROY_POOL, CHI_ADMIN_DESTROY_POOL_FIELDS)
 
 struct chi_pool_info {
 	uint32_t pool_id;
@@ -58,17 +63,16 @@ struct chi_pool_info {
 	char module[CHI_NAME_MAX];
 };
 
-struct chi_admin_list_pools_task {
-	struct chi_task task;
-	struct chi_buffer pools; /* out: array of struct chi_pool_info */
-	/* answer */
-	uint32_t n_pools; /* in all; as many as fit were written */
-	uint32_t reserved;
-};
+/* list_pools: n_pools is how many there are; as many as fit were written. */
+#define CHI_ADMIN_LIST_POOLS_FIELDS(IN, BUFFER, OUT)                      \
+	BUFFER(pools, CHI_BUFFER_OUT) /* array of struct chi_pool_info */ \
+	OUT(uint32_t, n_pools)
+CHI_METHOD_DEFINE(chi_admin_list_pools, CHI_ADMIN_LIST_POOLS, CHI_ADMIN_LIST_POOLS_FIELDS)
 
-struct chi_admin_simple_task {
-	struct chi_task task;
-};
+#define CHI_ADMIN_SIMPLE_FIELDS(IN, BUFFER, OUT) /* none */
+CHI_TASK_DEFINE(chi_admin_simple, CHI_ADMIN_SIMPLE_FIELDS)
+CHI_CALL_DEFINE(chi_admin_flush, chi_admin_simple, CHI_ADMIN_FLUSH, CHI_ADMIN_SIMPLE_FIELDS)
+CHI_CALL_DEFINE(chi_admin_stop, chi_admin_simple, CHI_ADMIN_STOP, CHI_ADMIN_SIMPLE_FIELDS)
 
 struct chi_pool_spec {
 	const char *module;

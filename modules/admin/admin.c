@@ -5,7 +5,6 @@
  * Its methods block in their fibers (a create() may take its time), so that several are under way at once.
  */
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,21 +16,21 @@
 
 extern const struct chi_module chi_admin_module;
 
-static bool ends_inside(const char name[CHI_NAME_MAX])
+static bool ends_inside(const struct chi_name *name)
 {
-	return memchr(name, 0, CHI_NAME_MAX) != NULL;
+	return memchr(name->text, 0, sizeof(name->text)) != NULL;
 }
 
 static void say(struct chi_admin_create_pool_task *task, const char *text)
 {
-	snprintf(task->text, sizeof(task->text), "%s", text);
+	snprintf(task->text.text, sizeof(task->text.text), "%s", text);
 }
 
 static int make_pool(struct chi_admin_create_pool_task *task, struct chi_run_context *context, const void *params)
 {
 	struct chi_pool_spec spec = {
-		.module = task->module,
-		.name = task->pool,
+		.module = task->module.text,
+		.name = task->name.text,
 		.n_containers = task->n_containers,
 		.interface_hash = task->interface_hash,
 		.params = params,
@@ -45,7 +44,7 @@ static int make_pool(struct chi_admin_create_pool_task *task, struct chi_run_con
 		say(task, chi_error_text());
 		return error;
 	}
-	task->pool_id = pool_id;
+	task->id = pool_id;
 	task->created = created;
 	return 0;
 }
@@ -59,7 +58,7 @@ static int create_pool(struct chi_container *container, struct chi_task *base, s
 	int error;
 
 	(void)container;
-	if (!ends_inside(task->module) || !ends_inside(task->pool)) {
+	if (!ends_inside(&task->module) || !ends_inside(&task->name)) {
 		say(task, "a name without an end");
 		return -EINVAL;
 	}
@@ -86,7 +85,7 @@ static int destroy_pool(struct chi_container *container, struct chi_task *base, 
 	struct chi_admin_destroy_pool_task *task = (struct chi_admin_destroy_pool_task *)base;
 
 	(void)container;
-	return chi_runtime_pool_end(context, task->target_pool_id);
+	return chi_runtime_pool_end(context, task->id);
 }
 
 static int list_pools(struct chi_container *container, struct chi_task *base, struct chi_run_context *context)
@@ -116,45 +115,11 @@ static int stop(struct chi_container *container, struct chi_task *base, struct c
 }
 
 static const struct chi_method methods[] = {
-	{
-		.name = "create_pool",
-		.id = CHI_ADMIN_CREATE_POOL,
-		.task_size = sizeof(struct chi_admin_create_pool_task),
-		.run = create_pool,
-		.buffers_offset = offsetof(struct chi_admin_create_pool_task, params),
-		.n_buffers = 1,
-		.out_offset = offsetof(struct chi_admin_create_pool_task, pool_id),
-		.out_size = sizeof(struct chi_admin_create_pool_task) -
-			    offsetof(struct chi_admin_create_pool_task, pool_id),
-	},
-	{
-		.name = "destroy_pool",
-		.id = CHI_ADMIN_DESTROY_POOL,
-		.task_size = sizeof(struct chi_admin_destroy_pool_task),
-		.run = destroy_pool,
-	},
-	{
-		.name = "list_pools",
-		.id = CHI_ADMIN_LIST_POOLS,
-		.task_size = sizeof(struct chi_admin_list_pools_task),
-		.run = list_pools,
-		.buffers_offset = offsetof(struct chi_admin_list_pools_task, pools),
-		.n_buffers = 1,
-		.out_offset = offsetof(struct chi_admin_list_pools_task, n_pools),
-		.out_size = sizeof(uint32_t),
-	},
-	{
-		.name = "flush",
-		.id = CHI_ADMIN_FLUSH,
-		.task_size = sizeof(struct chi_admin_simple_task),
-		.run = flush,
-	},
-	{
-		.name = "stop",
-		.id = CHI_ADMIN_STOP,
-		.task_size = sizeof(struct chi_admin_simple_task),
-		.run = stop,
-	},
+	CHI_METHOD_ENTRY(chi_admin_create_pool, "create_pool", CHI_ADMIN_CREATE_POOL, .run = create_pool),
+	CHI_METHOD_ENTRY(chi_admin_destroy_pool, "destroy_pool", CHI_ADMIN_DESTROY_POOL, .run = destroy_pool),
+	CHI_METHOD_ENTRY(chi_admin_list_pools, "list_pools", CHI_ADMIN_LIST_POOLS, .run = list_pools),
+	CHI_METHOD_ENTRY(chi_admin_simple, "flush", CHI_ADMIN_FLUSH, .run = flush),
+	CHI_METHOD_ENTRY(chi_admin_simple, "stop", CHI_ADMIN_STOP, .run = stop),
 };
 
 /* No create(): it is made before there are workers. It has the default queues, a low- and a high-latency lane. */
