@@ -34,6 +34,7 @@
 #include <chimaera/task.h>
 
 /* What is made of one field; each is handed to a description in the place of IN, BUFFER or OUT. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): these are declarations and lists, no expressions */
 #define CHI_FIELD_SKIP(...)
 #define CHI_FIELD_ONE(...)		    +1
 #define CHI_FIELD_MEMBER(type, name)	    type name;
@@ -51,6 +52,8 @@
 #define CHI_FIELD_FETCH(type, name) \
 	if (ret_##name)             \
 		*ret_##name = task->name;
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* In flight still, the runtime is gone, and the task goes with the segment; the error's text stays that of the cause. */
 static inline void chi_method_free(struct chi_client *client, struct chi_task *task)

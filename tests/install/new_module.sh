@@ -36,7 +36,7 @@ mkdir "$dir/work"
 cd "$dir/work"
 
 # ---- refused
-for name in '' 9lives Capital with-dash 'with space' ../up a/b ünï '$(id)' _under "$(printf 'a%.0s' {1..64})" blob test all; do
+for name in '' 9lives Capital with-dash 'with space' ../up a/b nï "\$(id)" _under "$(printf 'a%.0s' {1..64})" blob test all; do
 	run 2 "$chimaera" new-module -- "$name"
 	said "cannot be a module's name"
 done
