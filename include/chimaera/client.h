@@ -26,7 +26,10 @@ struct chi_client_opts {
 	uint32_t wait_policy; /* enum chi_wait_policy; 0 = CHI_WAIT_SLEEP */
 	const char *name;     /* the runtime's name, or a path with '/' to its socket; NULL = $CHIMAERA_NAME, else
 				      * "default". Ignored by chi_runtime_client(). */
-	uint64_t connect_timeout_ns; /* 0 = 5 s; HSHM_FOREVER = no limit */
+	uint64_t connect_timeout_ns; /* for each answer of a runtime that is there; 0 = 5 s; HSHM_FOREVER = no limit */
+	uint64_t start_timeout_ns; /* for a runtime that is not there yet, or is just going: try again and again for so
+				      * long, as chi_client_reconnect() does; 0 = try once; HSHM_FOREVER = no limit */
+	uint64_t spin_ns;	   /* CHI_WAIT_HYBRID: spin for so long before sleeping; 0 = 30 us */
 };
 #define CHI_CLIENT_OPTS(...) ((struct chi_client_opts){ .size = sizeof(struct chi_client_opts), __VA_ARGS__ })
 
@@ -35,10 +38,18 @@ struct chi_client_opts {
  * @opts:       borrowed; NULL = all defaults
  * @ret_client: out; release with chi_client_disconnect()
  *
- * Threads: any. May block up to the timeout. May switch the fiber: no.
- * Returns: 0, -ENOENT (no such runtime: no socket), -ECONNREFUSED (its process is gone), -EACCES (another user's, or
- *          its folder's owner or mode is wrong), -EPROTO (other layout version), -EMFILE, -ENOMEM, -EUSERS (the runtime's
- *          client limit), -ETIMEDOUT, -EINVAL, -E2BIG (options from a newer header).
+ * A process may have many clients, of one runtime or of several; each has memory and tasks of its own, and a task goes
+ * by the client that allocated it.
+ *
+ * A child of a fork has the handle, but nothing behind it: the client's memory is not mapped there, so it must touch no
+ * task and no buffer; every call on the handle answers -ENOTCONN, chi_client_disconnect() releases the child's copy and
+ * does nothing to the parent's. The child connects by itself. It may be forked while other threads are in calls.
+ *
+ * Threads: any. May block up to the timeouts. May switch the fiber: no.
+ * Returns: 0, -ENOENT (no such runtime: no socket), -ECONNREFUSED (its process is gone), -ESHUTDOWN (it is stopping),
+ *          -EACCES (another user's, or its folder's owner or mode is wrong), -EPROTO (other layout version), -EMFILE,
+ *          -ENOMEM, -EUSERS (the runtime's client limit), -ETIMEDOUT (it is there and does not answer), -EINVAL, -E2BIG
+ *          (options from a newer header). With start_timeout_ns: what the last try found.
  */
 CHI_API CHI_NODISCARD int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **ret_client);
 
@@ -49,6 +60,29 @@ CHI_API CHI_NODISCARD int chi_client_connect(const struct chi_client_opts *opts,
  * Threads: the last user. May switch the fiber: no.
  */
 CHI_API void chi_client_disconnect(struct chi_client *client);
+
+/**
+ * chi_client_reconnect - the runtime is gone: attach to the next one of the same name
+ * @client:     borrowed; from chi_client_connect()
+ * @timeout_ns: wait for it so long: 0 tries once, HSHM_FOREVER has no limit. Between tries it sleeps 2 ms, then twice as
+ *              long each time, up to 500 ms, the second half of it random.
+ *
+ * Does nothing while the runtime lives, so every thread that finds -EOWNERDEAD may call it. Then the handle is of the new
+ * runtime: allocate, submit and wait as before.
+ *
+ * What was allocated before stays readable, until it is freed as ever or the client disconnects, and no longer belongs to
+ * a runtime: a task that was in flight answers -EOWNERDEAD to every wait, even if the runtime that had it still did its
+ * work, and may be freed; to submit or lend such memory is -EOWNERDEAD, too. Fire-and-forget tasks that had not ended are
+ * gone. Pools have other ids: open them again by name. An old id finds nothing in the new runtime (but for one chance in
+ * half a million).
+ *
+ * Threads: any, while others are in calls on the client: a wait ends with -EOWNERDEAD within 100 ms, other calls work on
+ * the runtime they began with. What they use is kept until the next but one reconnect: a call other than a wait must not
+ * last longer than that. One thread tries at a time, the others wait for it. May switch the fiber: no.
+ * Returns: 0 (attached, or still attached), what the last try found (as chi_client_connect()), -ETIMEDOUT, -ENOTCONN
+ *          (child of a fork), -ENOTSUP (from chi_runtime_client(): that runtime does not come back).
+ */
+CHI_API CHI_NODISCARD int chi_client_reconnect(struct chi_client *client, uint64_t timeout_ns);
 
 /** chi_client_alive - does the runtime live? One system call. Returns 0, -EOWNERDEAD, -ENOTCONN (child of a fork). */
 CHI_API int chi_client_alive(struct chi_client *client);

@@ -136,14 +136,15 @@ CHI_API void chi_task_init(struct chi_task *task, uint32_t size_bytes, uint32_t 
  * @ret_task: out; release with chi_task_free(), or give it away with CHI_TASK_FIRE_AND_FORGET
  *
  * Threads: any of the process. May switch the fiber: no.
- * Returns: 0, -ENOMEM (the client's memory is at its cap), -EINVAL (size), -ENOTCONN (child after a fork).
+ * Returns: 0, -ENOMEM (the client's memory is at its cap), -EINVAL (size), -EOWNERDEAD (the runtime is gone), -ENOTCONN
+ *          (child after a fork).
  */
 CHI_API CHI_NODISCARD int chi_task_alloc(struct chi_client *client, uint32_t size_bytes, uint32_t pool_id,
 					 struct chi_domain_query query, uint32_t method_id, void *ret_task);
 
 /**
  * chi_task_free - release a task that is not in flight
- * @task: given; NULL is accepted. A task still in flight is left alone: -EBUSY.
+ * @task: given; NULL is accepted. A task still in flight is left alone: -EBUSY, unless its runtime is gone.
  *
  * Threads: any. May switch the fiber: no.
  * Returns: 0, -EBUSY (submitted and not done; it stays the runtime's).
@@ -156,7 +157,7 @@ CHI_API int chi_task_free(struct chi_client *client, void *task);
  *
  * For a client in its segment, for a method in the runtime's private memory.
  * Threads: any. May switch the fiber: no.
- * Returns: 0, -ENOMEM, -EINVAL (size 0), -ENOTCONN.
+ * Returns: 0, -ENOMEM, -EINVAL (size 0), -EOWNERDEAD, -ENOTCONN.
  */
 CHI_API CHI_NODISCARD int chi_alloc(struct chi_client *client, uint64_t size_bytes, void *ret_memory);
 
@@ -170,7 +171,7 @@ CHI_API void chi_free(struct chi_client *client, void *memory);
  * @flags:  enum chi_buffer_flag
  *
  * Threads: any. May switch the fiber: no.
- * Returns: 0, -EFAULT (not in the client's segment), -EINVAL (flags).
+ * Returns: 0, -EFAULT (not in the client's segment), -EOWNERDEAD (in that of a runtime that is gone), -EINVAL (flags).
  */
 CHI_API CHI_NODISCARD int chi_buffer_set(struct chi_client *client, struct chi_buffer *buffer, void *memory,
 					 uint64_t size_bytes, uint32_t flags);

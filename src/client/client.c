@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client.c - attach to a runtime, look at it, detach
+ * client.c - attach to a runtime, look at it, attach to its successor, detach
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,8 +28,9 @@
 
 #define CONNECT_RETRY_US 1000u		   /* while the runtime's backlog is full */
 #define DRAIN_NS	 HSHM_NSEC_PER_SEC /* at disconnect, for the runtime to take what was submitted */
-#define LANES_MAX	 65536u
-#define CLIENT_BYTES_MAX ((UINT64_C(1) << 32) * HIPC_REF_UNIT) /* what a reference can name */
+/* Between two tries to attach: doubled each time, the second half of it random. */
+#define RETRY_FIRST_NS	 (2 * HSHM_NSEC_PER_MSEC)
+#define RETRY_LONGEST_NS (500 * HSHM_NSEC_PER_MSEC)
 
 /* ---- the socket ---- */
 
@@ -107,150 +109,35 @@ static int open_peer_pidfd(int socket, int *ret_pidfd)
 	return 0;
 }
 
-/* ---- the handshake ---- */
-
-static int check_welcome(const struct chi_welcome *welcome)
-{
-	uint64_t heap;
-
-	if (welcome->layout_version != CHI_LAYOUT_VERSION)
-		return chi_error_set(-EPROTO, "layout version %u of the runtime, %u of this library",
-				     welcome->layout_version, CHI_LAYOUT_VERSION);
-	if (welcome->abi_version != CHI_ABI_VERSION)
-		return chi_error_set(-EPROTO, "ABI version %u of the runtime, %u of this library", welcome->abi_version,
-				     CHI_ABI_VERSION);
-	if (welcome->n_lanes == 0 || welcome->n_lanes > LANES_MAX || welcome->n_workers > CHI_WORKERS_MAX)
-		return chi_error_set(-EPROTO, "the runtime offers %u lanes, %u workers", welcome->n_lanes,
-				     welcome->n_workers);
-	/* 0 also when lane_depth is no power of two, or out of range */
-	heap = chi_client_heap_offset(welcome->n_lanes, welcome->lane_depth);
-	if (heap == 0 || heap >= welcome->client_bytes || welcome->client_bytes > CLIENT_BYTES_MAX)
-		return chi_error_set(-EPROTO, "the runtime offers %u lanes of %u in %llu bytes", welcome->n_lanes,
-				     welcome->lane_depth, (unsigned long long)welcome->client_bytes);
-	if (welcome->main_bytes < chi_main_armed_offset(1))
-		return chi_error_set(-EPROTO, "the runtime's segment has only %llu bytes",
-				     (unsigned long long)welcome->main_bytes);
-	return 0;
-}
-
-static int check_main(const struct process_client *client)
-{
-	const struct chi_main_header *header = client->main.map.base;
-
-	/* acquire: pairs with the release by which the runtime stores it last; the other fields are valid then */
-	if (hshm_load_acquire(&header->layout_version) != CHI_LAYOUT_VERSION || header->magic != CHI_MAIN_MAGIC ||
-	    header->generation != client->welcome.generation)
-		return chi_error_set(-EPROTO, "the main segment is not the runtime's");
-	return 0;
-}
-
-/* @fds: given in any case */
-static int map_segments(struct process_client *client, const int fds[CHI_WELCOME_FDS])
-{
-	const struct chi_welcome *welcome = &client->welcome;
-	int rc;
-
-	client->counters_fd = fds[2];
-	rc = hshm_segment_open(fds[0], welcome->main_bytes, welcome->main_segment_id, HSHM_SEGMENT_READ_ONLY,
-			       &client->main);
-	if (rc < 0) {
-		close(fds[0]);
-		close(fds[1]);
-		return chi_error_set(rc, "cannot map the main segment: %s", strerror(-rc));
-	}
-	rc = hshm_segment_open(fds[1], welcome->client_bytes, welcome->client_segment_id, HSHM_SEGMENT_READ_WRITE,
-			       &client->segment);
-	if (rc < 0) {
-		close(fds[1]);
-		return chi_error_set(rc, "cannot map the client's segment: %s", strerror(-rc));
-	}
-	return check_main(client);
-}
-
-static int shake_hands(struct process_client *client, uint64_t deadline_ns)
-{
-	struct chi_hello hello = {
-		.type = CHI_MESSAGE_HELLO,
-		.magic = CHI_HELLO_MAGIC,
-		.layout_version = CHI_LAYOUT_VERSION,
-		.abi_version = CHI_ABI_VERSION,
-	};
-	union chi_message answer;
-	int fds[CHI_WELCOME_FDS], rc;
-
-	/* hung up already? Then the reason is still there to be read */
-	rc = chi_connection_send(&client->connection, &hello, sizeof(hello), deadline_ns);
-	if (rc == 0 || rc == -EPIPE)
-		rc = chi_connection_receive(&client->connection, CHI_MESSAGE_WELCOME, &answer, fds, CHI_WELCOME_FDS,
-					    deadline_ns);
-	if (rc == -EPIPE)
-		return chi_error_set(-ECONNREFUSED, "the runtime hung up");
-	if (rc == -ETIMEDOUT)
-		return chi_error_set(-ETIMEDOUT, "the runtime did not answer in time");
-	if (rc)
-		return rc;
-
-	client->welcome = answer.welcome;
-	rc = check_welcome(&client->welcome);
-	if (rc < 0) {
-		for (int i = 0; i < CHI_WELCOME_FDS; i++)
-			close(fds[i]);
-		return rc;
-	}
-	return map_segments(client, fds);
-}
-
 /* ---- life ---- */
 
-/* @socket, @pidfd: given in any case */
-static int client_create(int socket, int pidfd, const struct chi_client_opts *opts, uint64_t deadline_ns,
-			 struct chi_client **ret_client)
+static int client_create(const struct chi_client_opts *opts, struct process_client **ret_client)
 {
 	struct process_client *client = calloc(1, sizeof(*client));
-	int rc;
+	const char *name = opts->name ? opts->name : getenv("CHIMAERA_NAME");
 
-	if (!client) {
-		close(socket);
-		if (pidfd >= 0)
-			close(pidfd);
+	if (!client)
 		return chi_error_set(-ENOMEM, "no memory for a client");
-	}
 	client->base.magic = CHI_CLIENT_MAGIC;
 	client->base.wait_policy = opts->wait_policy;
+	client->base.spin_ns = opts->spin_ns;
 	client->base.ops = &chi_process_client_ops;
-	client->connection = (struct chi_connection){ .socket = socket, .pidfd = pidfd };
-	client->timeout_ns = opts->connect_timeout_ns;
-	client->counters_fd = -1;
-	pthread_mutex_init(&client->lane_lock, NULL);
-
-	rc = chi_fork_guard_init(&client->guard);
-	if (rc < 0) {
-		chi_error_set(rc, "no memory for a client");
-		goto fail;
+	client->connect_timeout_ns = opts->connect_timeout_ns;
+	client->name = name ? strdup(name) : NULL;
+	pthread_mutex_init(&client->reconnecting, NULL);
+	pthread_mutex_init(&client->lock, NULL);
+	if ((name && !client->name) || chi_fork_guard_init(&client->guard) < 0) {
+		process_client_destroy(client);
+		return chi_error_set(-ENOMEM, "no memory for a client");
 	}
-	rc = shake_hands(client, deadline_ns);
-	if (rc < 0)
-		goto fail;
-	rc = process_client_init_lanes(client);
-	if (rc < 0)
-		goto fail;
-	client->heap_offset = chi_client_heap_offset(client->welcome.n_lanes, client->welcome.lane_depth);
-	rc = hshm_heap_create(&client->segment, client->heap_offset,
-			      client->segment.map.size_bytes - client->heap_offset, &client->heap);
-	if (rc < 0) {
-		chi_error_set(rc, "no memory for the client's heap");
-		goto fail;
-	}
-	*ret_client = &client->base;
+	*ret_client = client;
 	return 0;
-
-fail:
-	process_client_destroy(client);
-	return rc;
 }
 
 int chi_client_open_socket(int socket, const struct chi_client_opts *opts, struct chi_client **ret_client)
 {
+	struct chi_attachment *attachment;
+	struct process_client *client;
 	struct chi_client_opts read;
 	int pidfd = -1;
 	int rc = chi_client_opts_read(opts, &read);
@@ -263,21 +150,28 @@ int chi_client_open_socket(int socket, const struct chi_client_opts *opts, struc
 		close(socket);
 		return rc;
 	}
-	return client_create(socket, pidfd, &read, hshm_deadline_ns(read.connect_timeout_ns), ret_client);
-}
-
-int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **ret_client)
-{
-	struct chi_client_opts read;
-	struct chi_socket_path where;
-	uint64_t deadline_ns;
-	int socket = -1, pidfd, rc;
-
-	rc = chi_client_opts_read(opts, &read);
+	rc = chi_attachment_open(socket, pidfd, read.connect_timeout_ns, hshm_deadline_ns(read.connect_timeout_ns),
+				 &attachment);
 	if (rc < 0)
 		return rc;
-	deadline_ns = hshm_deadline_ns(read.connect_timeout_ns);
-	rc = chi_socket_path(read.name, CHI_SOCKET_FIND, &where);
+	rc = client_create(&read, &client);
+	if (rc < 0) {
+		chi_attachment_destroy(attachment);
+		return rc;
+	}
+	process_client_attach(client, attachment);
+	*ret_client = &client->base;
+	return 0;
+}
+
+/* One try. */
+static int attach_once(const struct process_client *client, uint64_t deadline_ns,
+		       struct chi_attachment **ret_attachment)
+{
+	struct chi_socket_path where;
+	int socket = -1, pidfd, rc;
+
+	rc = chi_socket_path(client->name, CHI_SOCKET_FIND, &where);
 	if (rc < 0)
 		return rc;
 	rc = connect_path(where.path, deadline_ns, &socket);
@@ -287,7 +181,110 @@ int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **r
 		close(socket);
 		return connect_error(ECONNREFUSED, where.path);
 	}
-	return client_create(socket, pidfd, &read, deadline_ns, ret_client);
+	return chi_attachment_open(socket, pidfd, client->connect_timeout_ns, deadline_ns, ret_attachment);
+}
+
+/* ---- trying again ---- */
+
+/* It is not there, is about to be, or is about to go: worth another try. */
+static bool may_come(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED || error == -ESHUTDOWN || error == -ETIMEDOUT ||
+	       error == -EUSERS;
+}
+
+/* Somewhere in the second half of the delay: clients that lost the same runtime shall not come back in step. */
+static uint64_t with_jitter(uint64_t delay_ns)
+{
+	uint64_t random = 0;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+		random = hshm_clock_ns();
+	return delay_ns / 2 + random % (delay_ns / 2 + 1);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Try until @deadline_ns, at least once. */
+static int attach_by(const struct process_client *client, uint64_t deadline_ns, struct chi_attachment **ret_attachment)
+{
+	uint64_t delay_ns = RETRY_FIRST_NS;
+
+	for (;;) {
+		uint64_t try_ns = hshm_deadline_ns(client->connect_timeout_ns), now_ns, sleep_ns;
+		int rc = attach_once(client, try_ns, ret_attachment);
+
+		now_ns = hshm_clock_ns();
+		if (rc == 0 || !may_come(rc) || now_ns >= deadline_ns)
+			return rc;
+		sleep_ns = earlier(with_jitter(delay_ns), deadline_ns - now_ns);
+		HSHM_THREAD_MODEL->sleep_for_us(sleep_ns / HSHM_NSEC_PER_USEC + 1);
+		delay_ns = earlier(delay_ns * 2, RETRY_LONGEST_NS);
+	}
+}
+
+int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **ret_client)
+{
+	struct chi_attachment *attachment;
+	struct process_client *client;
+	struct chi_client_opts read;
+	int rc;
+
+	rc = chi_client_opts_read(opts, &read);
+	if (rc < 0)
+		return rc;
+	rc = client_create(&read, &client);
+	if (rc < 0)
+		return rc;
+	client->named = true;
+	rc = attach_by(client, hshm_deadline_ns(read.start_timeout_ns), &attachment);
+	if (rc < 0) {
+		process_client_destroy(client);
+		return rc;
+	}
+	process_client_attach(client, attachment);
+	*ret_client = &client->base;
+	return 0;
+}
+
+static int reconnect(struct process_client *client, uint64_t deadline_ns)
+{
+	struct chi_attachment *attachment;
+	int rc;
+
+	if (chi_attachment_alive(process_client_now(client)) == 0)
+		return 0; /* another thread has been here before us */
+	process_client_release_former(client);
+	rc = attach_by(client, deadline_ns, &attachment);
+	if (rc == 0)
+		process_client_attach(client, attachment);
+	return rc;
+}
+
+int chi_client_reconnect(struct chi_client *base, uint64_t timeout_ns)
+{
+	struct process_client *client = (struct process_client *)base;
+	uint64_t deadline_ns = hshm_deadline_ns(timeout_ns);
+	int rc;
+
+	if (base->ops != &chi_process_client_ops)
+		return chi_error_set(-ENOTSUP, "what a method gets is no connection");
+	if (!chi_fork_guard_is_owner(&client->guard))
+		return process_client_forked();
+	if (!client->named)
+		return chi_error_set(-ENOTSUP,
+				     "a client of this process's own runtime: chi_runtime_client() makes another");
+	while (pthread_mutex_trylock(&client->reconnecting)) {
+		if (hshm_clock_ns() >= deadline_ns)
+			return chi_error_set(-ETIMEDOUT, "another thread is at it, and has found no runtime yet");
+		HSHM_THREAD_MODEL->sleep_for_us(RETRY_FIRST_NS / HSHM_NSEC_PER_USEC);
+	}
+	rc = reconnect(client, deadline_ns);
+	pthread_mutex_unlock(&client->reconnecting);
+	return rc;
 }
 
 void chi_client_disconnect(struct chi_client *base)
@@ -298,7 +295,7 @@ void chi_client_disconnect(struct chi_client *base)
 	if (!base || base->ops != &chi_process_client_ops)
 		return;
 	if (chi_fork_guard_is_owner(&client->guard))
-		process_client_drain(client, DRAIN_NS);
+		chi_attachment_drain(process_client_now(client), DRAIN_NS);
 	process_client_destroy(client);
 }
 
@@ -324,14 +321,16 @@ int chi_client_runtime_info(struct chi_client *base, struct chi_runtime_info *re
 {
 	struct process_client *client = (struct process_client *)base;
 	const struct chi_main_header *header;
+	const struct chi_attachment *now;
 
 	if (base->ops != &chi_process_client_ops || !chi_fork_guard_is_owner(&client->guard))
 		return chi_error_set(-ENOTCONN, "not a client of this process");
-	header = client->main.map.base;
+	now = process_client_now(client);
+	header = now->main.map.base;
 	memset(ret_info, 0, sizeof(*ret_info));
-	ret_info->pid = client->welcome.runtime_pid;
-	ret_info->n_workers = client->welcome.n_workers;
-	ret_info->generation = client->welcome.generation;
+	ret_info->pid = now->welcome.runtime_pid;
+	ret_info->n_workers = now->welcome.n_workers;
+	ret_info->generation = now->welcome.generation;
 	ret_info->started_ns = header->started_ns;
-	return read_workers(client->counters_fd, ret_info->n_workers, ret_info->workers);
+	return read_workers(now->counters_fd, ret_info->n_workers, ret_info->workers);
 }

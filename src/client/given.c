@@ -108,6 +108,19 @@ uint32_t chi_given_sweep_all(struct chi_given_list *list, struct hshm_heap *heap
 	return n_freed;
 }
 
+void chi_given_drop_all(struct chi_given_list *list, struct hshm_heap *heap)
+{
+	pthread_mutex_lock(&list->lock);
+	take_over(list);
+	while (list->first) {
+		struct chi_given *node = take_first(list);
+
+		hshm_heap_free(heap, node->task);
+		free(node);
+	}
+	pthread_mutex_unlock(&list->lock);
+}
+
 void chi_given_fini(struct chi_given_list *list)
 {
 	take_over(list);

@@ -48,4 +48,7 @@ void chi_given_sweep(struct chi_given_list *list, struct hshm_heap *heap, uint32
 /* Look at all, waiting for the lock. Returns how many were freed. Threads: any. */
 uint32_t chi_given_sweep_all(struct chi_given_list *list, struct hshm_heap *heap);
 
+/* Free all, done or not: nobody works on them any more. Threads: any. */
+void chi_given_drop_all(struct chi_given_list *list, struct hshm_heap *heap);
+
 #endif

@@ -10,6 +10,7 @@
 #include "task/error.h"
 
 #define CONNECT_TIMEOUT_NS (5 * HSHM_NSEC_PER_SEC)
+#define SPIN_NS		   (30 * HSHM_NSEC_PER_USEC)
 #define OPTS_SIZE_MAX	   4096u /* no header will ever have more: a larger one was never set */
 
 int chi_client_opts_read(const struct chi_client_opts *opts, struct chi_client_opts *ret_opts)
@@ -38,6 +39,8 @@ int chi_client_opts_read(const struct chi_client_opts *opts, struct chi_client_o
 		read.wait_policy = CHI_WAIT_SLEEP;
 	if (read.connect_timeout_ns == 0)
 		read.connect_timeout_ns = CONNECT_TIMEOUT_NS;
+	if (read.spin_ns == 0)
+		read.spin_ns = SPIN_NS;
 	*ret_opts = read;
 	return 0;
 }

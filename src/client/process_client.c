@@ -4,8 +4,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <hshm/clock.h>
 #include <hshm/thread_model.h>
@@ -18,23 +16,15 @@
 #define GIVEN_LOOKS 4u
 /* While a lane stays full, the runtime's life is looked at once in so many tries: it is a system call. */
 #define FULL_TRIES_PER_LOOK 64u
-#define DRAIN_SLEEP_US	    10u
 
 static struct process_client *of(struct chi_client *client)
 {
 	return (struct process_client *)client;
 }
 
-static int forked(void)
+int process_client_forked(void)
 {
 	return chi_error_set(-ENOTCONN, "this process was forked from the client's: it must connect by itself");
-}
-
-static int gone(struct process_client *client)
-{
-	/* relaxed: a flag that carries nothing; it is only ever set */
-	hshm_store_relaxed(&client->dead, 1);
-	return chi_error_set(-EOWNERDEAD, "the runtime (pid %d) is gone", client->welcome.runtime_pid);
 }
 
 static int client_alive(struct chi_client *base)
@@ -42,18 +32,39 @@ static int client_alive(struct chi_client *base)
 	struct process_client *client = of(base);
 
 	if (!chi_fork_guard_is_owner(&client->guard))
-		return forked();
-	/* relaxed: as in gone() */
-	if (hshm_load_relaxed(&client->dead) || !chi_connection_alive(&client->connection))
-		return gone(client);
-	return 0;
+		return process_client_forked();
+	return chi_attachment_alive(process_client_now(client));
+}
+
+/* P1 */
+static int former_runtime_gone(void)
+{
+	return chi_error_set(-EOWNERDEAD, "this memory is of a runtime that is gone: allocate anew");
+}
+
+static int client_serves(struct chi_client *base, void *const *tasks, uint32_t n_tasks, uint64_t now_ns)
+{
+	struct process_client *client = of(base);
+	struct chi_attachment *now = process_client_now(client);
+	bool ours = false;
+
+	if (!chi_fork_guard_is_owner(&client->guard))
+		return process_client_forked();
+	for (uint32_t i = 0; i < n_tasks; i++) {
+		if (chi_task_done(tasks[i]))
+			continue;
+		if (!chi_attachment_has(now, tasks[i]))
+			return former_runtime_gone();
+		ours = true;
+	}
+	return ours ? chi_attachment_alive_lately(now, now_ns) : 0;
 }
 
 static int client_usable(const struct chi_client *base)
 {
 	const struct process_client *client = (const struct process_client *)base; /* its first member */
 
-	return chi_fork_guard_is_owner(&client->guard) ? 0 : forked();
+	return chi_fork_guard_is_owner(&client->guard) ? 0 : process_client_forked();
 }
 
 /* ---- memory ---- */
@@ -61,49 +72,80 @@ static int client_usable(const struct chi_client *base)
 static int client_alloc(struct chi_client *base, uint64_t size_bytes, void **ret_memory)
 {
 	struct process_client *client = of(base);
-	uint32_t n_freed = 0;
+	struct chi_attachment *now = process_client_now(client);
 	int rc;
 
 	if (!chi_fork_guard_is_owner(&client->guard))
-		return forked();
-	rc = hshm_heap_alloc(client->heap, size_bytes, ret_memory);
-	if (rc == -ENOMEM) {
-		for (uint32_t i = 0; i < client->n_lanes_all; i++)
-			n_freed += chi_given_sweep_all(&client->lanes[i].given, client->heap);
-		if (n_freed)
-			rc = hshm_heap_alloc(client->heap, size_bytes, ret_memory);
-	}
+		return process_client_forked();
+	/* what a runtime that hung up may still write to is not handed out again */
+	if (chi_attachment_is_dead(now))
+		return chi_attachment_gone(now);
+	rc = hshm_heap_alloc(now->heap, size_bytes, ret_memory);
+	if (rc == -ENOMEM && chi_attachment_sweep_given(now))
+		rc = hshm_heap_alloc(now->heap, size_bytes, ret_memory);
 	if (rc == -ENOMEM)
 		return chi_error_set(rc, "no %llu bytes left in this client's memory (cap %llu MiB, or the machine's)",
 				     (unsigned long long)size_bytes,
-				     (unsigned long long)(client->segment.map.size_bytes >> 20));
+				     (unsigned long long)(now->segment.map.size_bytes >> 20));
 	if (rc < 0)
 		return chi_error_set(rc, "cannot allocate %llu bytes", (unsigned long long)size_bytes);
 	return 0;
 }
 
+/* Under the lock. NULL: none of them. */
+static struct chi_attachment *find_former(const struct process_client *client, const void *memory)
+{
+	struct chi_attachment *at = client->former;
+
+	while (at && !chi_attachment_has(at, memory))
+		at = at->older;
+	return at;
+}
+
 static void client_free(struct chi_client *base, void *memory)
 {
 	struct process_client *client = of(base);
+	struct chi_attachment *at = process_client_now(client);
 
 	/* a child has neither the memory nor a right to the heap's bookkeeping, which a thread may have held at the fork */
-	if (chi_fork_guard_is_owner(&client->guard))
-		hshm_heap_free(client->heap, memory);
+	if (!chi_fork_guard_is_owner(&client->guard))
+		return;
+	if (chi_attachment_has(at, memory)) {
+		hshm_heap_free(at->heap, memory);
+		return;
+	}
+	pthread_mutex_lock(&client->lock);
+	at = find_former(client, memory);
+	/* nobody's: the heap's assertion says so */
+	hshm_heap_free(at ? at->heap : process_client_now(client)->heap, memory);
+	pthread_mutex_unlock(&client->lock);
+}
+
+static bool is_former(struct process_client *client, const void *memory)
+{
+	bool found;
+
+	pthread_mutex_lock(&client->lock);
+	found = find_former(client, memory) != NULL;
+	pthread_mutex_unlock(&client->lock);
+	return found;
 }
 
 static int client_locate(struct chi_client *base, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr)
 {
 	struct process_client *client = of(base);
-	const struct hipc_mapping *map = &client->segment.map;
+	struct chi_attachment *now = process_client_now(client);
 	struct hipc_ptr ptr;
 
 	if (!chi_fork_guard_is_owner(&client->guard))
-		return forked();
-	ptr = hipc_ptr_of(map, memory);
-	if (hipc_ptr_is_null(ptr) || hipc_ptr_offset(ptr) < client->heap_offset ||
-	    size_bytes > map->size_bytes - hipc_ptr_offset(ptr))
+		return process_client_forked();
+	ptr = hipc_ptr_of(&now->segment.map, memory);
+	if (!chi_attachment_has(now, memory) || size_bytes > now->segment.map.size_bytes - hipc_ptr_offset(ptr)) {
+		if (is_former(client, memory))
+			return former_runtime_gone();
 		return chi_error_set(-EFAULT, "%p, %llu bytes: not memory from chi_alloc() of this client", memory,
 				     (unsigned long long)size_bytes);
+	}
 	*ret_ptr = ptr;
 	return 0;
 }
@@ -111,67 +153,17 @@ static int client_locate(struct chi_client *base, const void *memory, uint64_t s
 /* ---- lanes ---- */
 
 /* The lane of the calling thread: its own while there are not more threads than lanes. */
-static uint32_t lane_of_thread(const struct process_client *client)
+static uint32_t lane_of_thread(const struct chi_attachment *attachment)
 {
-	return HSHM_THREAD_MODEL->index() % client->welcome.n_lanes;
-}
-
-static int ask_for_lane(struct process_client *client, uint32_t lane, uint32_t prio, struct chi_lane_bell *ret_bell)
-{
-	struct chi_lane_open request = { .type = CHI_MESSAGE_LANE_OPEN, .lane = lane, .prio = prio };
-	uint64_t deadline_ns = hshm_deadline_ns(client->timeout_ns);
-	union chi_message answer;
-	uint64_t armed;
-	int fd, rc;
-
-	rc = chi_connection_send(&client->connection, &request, sizeof(request), deadline_ns);
-	while (rc == 0) {
-		rc = chi_connection_receive(&client->connection, CHI_MESSAGE_LANE_OPENED, &answer, &fd, 1, deadline_ns);
-		if (rc < 0 || (answer.lane_opened.lane == lane && answer.lane_opened.prio == prio))
-			break;
-		close(fd); /* the late answer to a question we gave up on */
-	}
-	if (rc == -EPIPE)
-		return gone(client);
-	if (rc == -ETIMEDOUT)
-		return chi_error_set(-EAGAIN, "the runtime (pid %d) does not answer", client->welcome.runtime_pid);
-	if (rc)
-		return rc;
-
-	armed = chi_main_armed_offset(answer.lane_opened.armed_index);
-	if (armed > client->main.map.size_bytes - HSHM_FALSE_SHARING) {
-		close(fd);
-		return chi_error_set(-EPROTO, "the runtime named a word outside its segment");
-	}
-	ret_bell->armed = (const hshm_au32 *)((const char *)client->main.map.base + armed);
-	ret_bell->fd = fd;
-	return 0;
-}
-
-static int open_lane(struct process_client *client, uint32_t lane, uint32_t prio)
-{
-	uint32_t index = lane * CHI_PRIOS + prio;
-	int rc = 0;
-
-	pthread_mutex_lock(&client->lane_lock);
-	/* relaxed: the lock orders it; it is set under the lock only */
-	if (!hshm_load_relaxed(&client->lanes[index].opened)) {
-		rc = ask_for_lane(client, lane, prio, &client->queue.bells[index]);
-		if (rc == 0) {
-			/* release: pairs with the acquire in client_submit(); the bell is complete */
-			hshm_store_release(&client->lanes[index].opened, 1);
-		}
-	}
-	pthread_mutex_unlock(&client->lane_lock);
-	return rc;
+	return HSHM_THREAD_MODEL->index() % attachment->welcome.n_lanes;
 }
 
 /* Full: is anybody taking from it? */
-static int lane_full(struct process_client *client)
+static int lane_full(struct chi_attachment *attachment)
 {
 	/* relaxed: a counter that only spreads out system calls */
-	if (hshm_fetch_add_relaxed(&client->n_full, 1) % FULL_TRIES_PER_LOOK == 0) {
-		int rc = client_alive(&client->base);
+	if (hshm_fetch_add_relaxed(&attachment->n_full, 1) % FULL_TRIES_PER_LOOK == 0) {
+		int rc = chi_attachment_alive(attachment);
 
 		if (rc < 0)
 			return rc;
@@ -179,32 +171,25 @@ static int lane_full(struct process_client *client)
 	return -EAGAIN;
 }
 
-static int client_submit(struct chi_client *base, struct chi_task *task, bool more)
+static int not_ours(struct process_client *client, const struct chi_task *task)
 {
-	struct process_client *client = of(base);
-	const struct hipc_mapping *map = &client->segment.map;
+	if (is_former(client, task))
+		return former_runtime_gone();
+	return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()",
+			     (const void *)task);
+}
+
+static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref, bool more)
+{
+	uint32_t lane = lane_of_thread(now);
+	uint32_t prio = task->flags & CHI_TASK_HIGH_LATENCY ? CHI_PRIO_HIGH_LATENCY : CHI_PRIO_LOW_LATENCY;
+	struct client_lane *mine = &now->lanes[lane * CHI_PRIOS + prio];
 	struct chi_given *given = NULL;
-	uint32_t ref, lane, prio;
-	struct client_lane *mine;
 	int rc;
 
-	if (!chi_fork_guard_is_owner(&client->guard))
-		return forked();
-	ref = hipc_ref_of(map, task);
-	if (ref < client->heap_offset / HIPC_REF_UNIT || !hipc_ref_translate(map, ref, sizeof(*task)) ||
-	    !hipc_ref_translate(map, ref, task->size_bytes))
-		return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()",
-				     (void *)task);
-	/* relaxed: as in gone(); without it a client would go on filling lanes that nobody empties */
-	if (hshm_load_relaxed(&client->dead))
-		return gone(client);
-
-	lane = lane_of_thread(client);
-	prio = task->flags & CHI_TASK_HIGH_LATENCY ? CHI_PRIO_HIGH_LATENCY : CHI_PRIO_LOW_LATENCY;
-	mine = &client->lanes[lane * CHI_PRIOS + prio];
-	/* acquire: pairs with the release in open_lane() */
+	/* acquire: pairs with the release in chi_attachment_open_lane() */
 	if (!hshm_load_acquire(&mine->opened)) {
-		rc = open_lane(client, lane, prio);
+		rc = chi_attachment_open_lane(now, lane, prio);
 		if (rc < 0)
 			return rc;
 	}
@@ -215,40 +200,60 @@ static int client_submit(struct chi_client *base, struct chi_task *task, bool mo
 		given->task = task;
 	}
 
-	rc = more ? chi_task_queue_push(&client->queue, lane, prio, ref)
-		  : chi_task_queue_enqueue(&client->queue, lane, prio, ref);
+	rc = more ? chi_task_queue_push(&now->queue, lane, prio, ref)
+		  : chi_task_queue_enqueue(&now->queue, lane, prio, ref);
 	if (rc < 0) {
 		free(given);
-		return rc == -EAGAIN ? lane_full(client) : rc;
+		return rc == -EAGAIN ? lane_full(now) : rc;
 	}
 	if (given) {
 		chi_given_add(&mine->given, given);
-		chi_given_sweep(&mine->given, client->heap, GIVEN_LOOKS);
+		chi_given_sweep(&mine->given, now->heap, GIVEN_LOOKS);
 	}
 	return 0;
 }
 
-static void client_ring(struct chi_client *base)
+static int client_submit(struct chi_client *base, struct chi_task *task, bool more)
 {
 	struct process_client *client = of(base);
-	uint32_t lane = lane_of_thread(client);
+	struct chi_attachment *now = process_client_now(client);
+	const struct hipc_mapping *map = &now->segment.map;
+	uint32_t ref;
+
+	if (!chi_fork_guard_is_owner(&client->guard))
+		return process_client_forked();
+	ref = hipc_ref_of(map, task);
+	if (ref < now->heap_offset / HIPC_REF_UNIT || !hipc_ref_translate(map, ref, sizeof(*task)) ||
+	    !hipc_ref_translate(map, ref, task->size_bytes))
+		return not_ours(client, task);
+	/* without it a client would go on filling lanes that nobody empties */
+	if (chi_attachment_is_dead(now))
+		return chi_attachment_gone(now);
+	return push(now, task, ref, more);
+}
+
+static void client_ring(struct chi_client *base)
+{
+	struct chi_attachment *now = process_client_now(of(base));
+	uint32_t lane = lane_of_thread(now);
 
 	hshm_fence_seq_cst(); /* all the pushes before, the looks at `armed` after: see chi_task_queue_ring() */
 	for (uint32_t prio = 0; prio < CHI_PRIOS; prio++) {
-		/* acquire: as in client_submit() */
-		if (hshm_load_acquire(&client->lanes[lane * CHI_PRIOS + prio].opened))
-			chi_task_queue_ring(&client->queue, lane, prio);
+		/* acquire: as in push() */
+		if (hshm_load_acquire(&now->lanes[lane * CHI_PRIOS + prio].opened))
+			chi_task_queue_ring(&now->queue, lane, prio);
 	}
 }
 
-/* Threads that share a lane share its word: a wake-up for one wakes all, and each looks at its own task. */
+/* Threads that share a lane share its word: a wake-up for one wakes all, and each looks at its own task. A task of a former
+ * attachment is woken by nobody; its waiter finds that out at its next look. */
 static hshm_au32 *client_park(struct chi_client *base, uint32_t *ret_ref)
 {
-	struct process_client *client = of(base);
-	uint64_t offset = chi_client_park_offset(lane_of_thread(client));
+	struct chi_attachment *now = process_client_now(of(base));
+	uint64_t offset = chi_client_park_offset(lane_of_thread(now));
 
 	*ret_ref = (uint32_t)(offset / sizeof(hshm_au32));
-	return (hshm_au32 *)((char *)client->segment.map.base + offset);
+	return (hshm_au32 *)((char *)now->segment.map.base + offset);
 }
 
 const struct chi_client_ops chi_process_client_ops = {
@@ -259,114 +264,91 @@ const struct chi_client_ops chi_process_client_ops = {
 	.submit = client_submit,
 	.ring = client_ring,
 	.alive = client_alive,
+	.serves = client_serves,
 	.park = client_park,
 };
 
 /* ---- life ---- */
 
-int process_client_init_lanes(struct process_client *client)
+void process_client_attach(struct process_client *client, struct chi_attachment *attachment)
 {
-	const struct chi_welcome *welcome = &client->welcome;
-	uint32_t n = welcome->n_lanes * CHI_PRIOS;
-	int rc;
+	/* relaxed: only this thread changes it */
+	struct chi_attachment *before = hshm_load_relaxed(&client->now);
 
-	rc = hipc_multi_mpsc_queue_attach((char *)client->segment.map.base + chi_client_queue_offset(welcome->n_lanes),
-					  welcome->n_lanes, CHI_PRIOS, welcome->lane_depth,
-					  sizeof(struct chi_lane_header), &client->queue.queue);
-	if (rc < 0)
-		return chi_error_set(-EPROTO, "the runtime's numbers make no queue");
-	client->queue.bells = calloc(n, sizeof(*client->queue.bells));
-	client->lanes = aligned_alloc(_Alignof(struct client_lane), n * sizeof(*client->lanes));
-	if (!client->queue.bells || !client->lanes)
-		return chi_error_set(-ENOMEM, "no memory for %u lanes", n);
-	for (uint32_t i = 0; i < n; i++) {
-		client->queue.bells[i].fd = -1;
-		client->lanes[i] = (struct client_lane){ .opened = { 0 } };
-		chi_given_init(&client->lanes[i].given);
+	pthread_mutex_lock(&client->lock);
+	if (before) {
+		before->older = client->former;
+		client->former = before;
 	}
-	client->n_lanes_all = n;
-	return 0;
+	pthread_mutex_unlock(&client->lock);
+	/* release: P2. Behind the list: whoever finds memory not to be this one's finds it there. */
+	hshm_store_release(&client->now, attachment);
 }
 
-/* A slot that holds a reference has not been taken yet. Relaxed: only whether, not what. */
-static bool lane_is_empty(const struct hipc_mpsc_queue *ring)
+static bool has_blocks(struct chi_attachment *attachment)
 {
-	for (uint64_t i = 0; i < UINT64_C(1) << ring->depth_shift; i++) {
-		if ((uint32_t)hshm_load_relaxed(&ring->slots[i]))
-			return false;
+	struct hshm_heap_stats stats;
+
+	chi_attachment_drop_given(attachment);
+	hshm_heap_get_stats(attachment->heap, &stats);
+	return stats.n_blocks > 0;
+}
+
+static struct chi_attachment *take_unneeded(struct process_client *client)
+{
+	struct chi_attachment **link = &client->former->older, *unneeded = NULL;
+
+	while (*link) {
+		struct chi_attachment *at = *link;
+
+		if (has_blocks(at)) {
+			link = &at->older;
+			continue;
+		}
+		*link = at->older;
+		at->older = unneeded;
+		unneeded = at;
 	}
-	return true;
+	return unneeded;
 }
 
-static bool lanes_are_empty(const struct process_client *client)
+void process_client_release_former(struct process_client *client)
 {
-	for (uint32_t i = 0; i < client->n_lanes_all; i++) {
-		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&client->queue.queue, i / CHI_PRIOS,
-									 i % CHI_PRIOS);
+	struct chi_attachment *unneeded, *older;
 
-		/* acquire: as in client_submit() */
-		if (hshm_load_acquire(&client->lanes[i].opened) && !lane_is_empty(&ring))
-			return false;
+	pthread_mutex_lock(&client->lock);
+	unneeded = client->former ? take_unneeded(client) : NULL;
+	pthread_mutex_unlock(&client->lock);
+	for (; unneeded; unneeded = older) {
+		older = unneeded->older;
+		chi_attachment_destroy(unneeded);
 	}
-	return true;
-}
-
-void process_client_drain(struct process_client *client, uint64_t timeout_ns)
-{
-	uint64_t deadline_ns = hshm_deadline_ns(timeout_ns);
-
-	while (!lanes_are_empty(client) && client_alive(&client->base) == 0 && hshm_clock_ns() < deadline_ns)
-		HSHM_THREAD_MODEL->sleep_for_us(DRAIN_SLEEP_US);
-}
-
-static void close_fd(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
-/* In a child: its copies of the descriptors, and nothing else. The mappings are not there, other things may be in their
- * place; the locks may be held by threads that are not there either. A little memory is lost. */
-static void abandon(struct process_client *client)
-{
-	for (uint32_t i = 0; i < client->n_lanes_all; i++)
-		close_fd(client->queue.bells[i].fd);
-	if (client->main.map.base)
-		close_fd(client->main.fd);
-	if (client->segment.map.base)
-		close_fd(client->segment.fd);
-	close_fd(client->counters_fd);
-	close_fd(client->connection.pidfd);
-	close_fd(client->connection.socket);
-	chi_fork_guard_fini(&client->guard);
-	free(client);
 }
 
 void process_client_destroy(struct process_client *client)
 {
+	bool owner;
+	struct chi_attachment *at, *older;
+
 	if (!client)
 		return;
-	if (client->guard.word && !chi_fork_guard_is_owner(&client->guard)) {
-		abandon(client);
-		return;
+	owner = !client->guard.word || chi_fork_guard_is_owner(&client->guard);
+	at = process_client_now(client);
+	if (at)
+		at->older = client->former;
+	for (; at; at = older) {
+		older = at->older;
+		if (owner)
+			chi_attachment_destroy(at);
+		else
+			chi_attachment_abandon(at);
 	}
-	/* shutdown: a forked child may hold a copy of the socket, and the runtime shall see the end all the same */
-	if (client->connection.socket >= 0)
-		shutdown(client->connection.socket, SHUT_RDWR);
-	close_fd(client->connection.socket);
-	close_fd(client->connection.pidfd);
-	for (uint32_t i = 0; i < client->n_lanes_all; i++) {
-		close_fd(client->queue.bells[i].fd);
-		chi_given_fini(&client->lanes[i].given);
+	if (owner) {
+		pthread_mutex_destroy(&client->reconnecting);
+		pthread_mutex_destroy(&client->lock);
 	}
-	free(client->queue.bells);
-	free(client->lanes);
-	hshm_heap_destroy(client->heap);
-	hshm_segment_close(&client->segment);
-	hshm_segment_close(&client->main);
-	close_fd(client->counters_fd);
-	pthread_mutex_destroy(&client->lane_lock);
 	chi_fork_guard_fini(&client->guard);
 	client->base.magic = 0;
+	free(client->name);
 	free(client);
 }

@@ -2,8 +2,13 @@
 /*
  * process_client.h - a client: a process (or the embedding application) attached to a runtime
  *
- * Who writes what: everything but `dead`, `n_full`, the lanes and the segment's contents is written before the client is
- * handed out. A lane's bell is written once, under `lane_lock`, before `opened` is set with release.
+ * `now` is the attachment in use. chi_client_reconnect() puts another in its place; the one before goes to the list
+ * `former`, where a thread that has just loaded it still finds all of it. A former attachment stays while it holds a block
+ * that was not freed, and at any rate until the reconnect after the one that replaced it (rule in chimaera/client.h).
+ *
+ * P1  An attachment is replaced only when its runtime is gone: memory that is not `now`'s is a dead runtime's.
+ * P2  `now` is stored with release and loaded once a call with acquire; the call keeps to what it loaded.
+ * P3  `former` is walked and changed under `lock`; nothing in the way of a submit or a wait takes it.
  */
 #ifndef CLIENT_PROCESS_CLIENT_H
 #define CLIENT_PROCESS_CLIENT_H
@@ -12,47 +17,38 @@
 #include <stdint.h>
 
 #include <chimaera/client.h>
-#include <hshm/heap.h>
-#include <hshm/segment.h>
 
+#include "client/attachment.h"
 #include "client/fork_guard.h"
-#include "client/given.h"
-#include "client/messages.h"
 #include "task/submitter.h"
-#include "task/task_queue.h"
-
-struct client_lane {
-	hshm_au32 opened; /* its bell may be used */
-	struct chi_given_list given;
-} HSHM_ALIGNED(HSHM_FALSE_SHARING);
 
 struct process_client {
 	struct chi_client base;
 	struct chi_fork_guard guard;
-	struct chi_connection connection;
-	uint64_t timeout_ns; /* for the runtime's answers */
-	hshm_au32 dead;	     /* the runtime is gone: it does not come back */
-	hshm_au32 n_full;    /* full lanes found */
-
-	struct hshm_segment main;    /* read-only */
-	struct hshm_segment segment; /* ours */
-	int counters_fd;	     /* the runtime's counters file, to read; -1: none */
-	uint64_t heap_offset;	     /* tasks and buffers lie behind it */
-	struct hshm_heap *heap;
-	struct chi_welcome welcome; /* checked */
-
-	struct chi_task_queue queue;
-	struct client_lane *lanes; /* [lane * CHI_PRIOS + prio], like queue.bells */
-	uint32_t n_lanes_all;	   /* n_lanes * CHI_PRIOS */
-	pthread_mutex_t lane_lock; /* one conversation at a time on the socket */
+	hshm_aptr now;		       /* struct chi_attachment, never NULL once handed out */
+	pthread_mutex_t reconnecting;  /* held through a reconnect */
+	pthread_mutex_t lock;	       /* guards `former`; held for a moment */
+	struct chi_attachment *former; /* (lock) by `older`, the newest first */
+	bool named;		       /* reached by name or path: it can be again */
+	char *name;		       /* NULL: "default" */
+	uint64_t connect_timeout_ns;
 };
 
 extern const struct chi_client_ops chi_process_client_ops;
 
-/* Lanes, bells and the process queue, when main, segment and welcome are there. Returns 0 or -ENOMEM, -EPROTO. */
-int process_client_init_lanes(struct process_client *client);
-/* Wait for the runtime to have taken what was submitted, at most @timeout_ns. */
-void process_client_drain(struct process_client *client, uint64_t timeout_ns);
+static inline struct chi_attachment *process_client_now(const struct process_client *client)
+{
+	/* acquire: pairs with the release in process_client_attach(): the attachment is complete */
+	return hshm_load_acquire(&client->now);
+}
+
+/* The text and the code of every call in a child. */
+int process_client_forked(void);
+
+/* Use another attachment from here on. One thread at a time: who reconnects, or the only user. */
+void process_client_attach(struct process_client *client, struct chi_attachment *attachment);
+/* Release former attachments that nobody needs: all but the newest, and none with blocks that were not freed. */
+void process_client_release_former(struct process_client *client);
 /* Release all, in the owner or in a forked child. Accepts a half-made one. */
 void process_client_destroy(struct process_client *client);
 

@@ -78,6 +78,9 @@ int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager
 		return chi_error_set(-ENOMEM, "no memory for the pool manager");
 	manager->runtime = runtime;
 	manager->next_slot = FIRST_FREE_SLOT;
+	/* an id of the runtime before this one, which a client still has, shall find nothing here */
+	for (uint32_t i = FIRST_FREE_SLOT; i < CHI_POOL_SLOTS; i++)
+		manager->slots[i].reuse = (uint32_t)(runtime->generation >> 32) & (REUSE_MAX >> 1);
 	pthread_mutex_init(&manager->lock, NULL);
 	*ret_manager = manager;
 	return 0;

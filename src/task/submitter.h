@@ -27,6 +27,9 @@ struct chi_client_ops {
 	void (*ring)(struct chi_client *client);
 	/* 0, -EOWNERDEAD, -ENOTCONN; one system call */
 	int (*alive)(struct chi_client *client);
+	/* Will those of the tasks that are not done ever be? As alive(), but cheaper when it is asked again and again.
+	 * NULL: yes. */
+	int (*serves)(struct chi_client *client, void *const *tasks, uint32_t n_tasks, uint64_t now_ns);
 	/* the calling thread's parking word and its reference (offset / 4 in the segment); NULL for the inner client */
 	hshm_au32 *(*park)(struct chi_client *client, uint32_t *ret_ref);
 };
@@ -34,6 +37,7 @@ struct chi_client_ops {
 struct chi_client {
 	uint32_t magic;
 	uint32_t wait_policy; /* enum chi_wait_policy */
+	uint64_t spin_ns;     /* CHI_WAIT_HYBRID */
 	const struct chi_client_ops *ops;
 };
 

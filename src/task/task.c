@@ -45,6 +45,14 @@ static int check_usable(const struct chi_client *client)
 	return client->ops->usable ? client->ops->usable(client) : 0;
 }
 
+/* In flight; unless its runtime is gone. */
+static bool will_be_done(struct chi_client *client, struct chi_task *task)
+{
+	void *tasks[1] = { task };
+
+	return !client->ops->serves || client->ops->serves(client, tasks, 1, hshm_clock_ns()) == 0;
+}
+
 int chi_task_free(struct chi_client *client, void *memory)
 {
 	struct chi_task *task = memory;
@@ -55,7 +63,7 @@ int chi_task_free(struct chi_client *client, void *memory)
 	ret = check_usable(client);
 	if (ret < 0)
 		return ret;
-	if (task->submitter && !chi_task_done(task))
+	if (task->submitter && !chi_task_done(task) && will_be_done(client, task))
 		return chi_error_set(-EBUSY, "the task is in flight: wait for it first");
 	client->ops->free(client, task);
 	return 0;
@@ -100,10 +108,13 @@ static int submit_one(struct chi_client *client, struct chi_task *task, bool mor
 {
 	int ret;
 
-	if (task->submitter && !chi_task_done(task))
-		return chi_task_submitter(task) == client
-			       ? chi_error_set(-EBUSY, "the task is in flight already")
-			       : chi_error_set(-EINVAL, "the task is in flight through another client");
+	if (task->submitter && !chi_task_done(task)) {
+		if (chi_task_submitter(task) != client)
+			return chi_error_set(-EINVAL, "the task is in flight through another client");
+		if (will_be_done(client, task))
+			return chi_error_set(-EBUSY, "the task is in flight already");
+		return chi_error_set(-EOWNERDEAD, "the task was in flight in a runtime that is gone: allocate it anew");
+	}
 	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
 	hshm_store_relaxed(&task->completion, CHI_COMPLETION_PENDING);
 	/* a task that is handed in again as it is: its line stays where it was read */

@@ -25,7 +25,6 @@
 
 #define POLL_SLEEP_US	     10u
 #define ALIVE_CHECK_NS	     (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
-#define SPIN_BEFORE_SLEEP_NS (30 * HSHM_NSEC_PER_USEC)
 #define SPINS_BETWEEN_CLOCKS 64u
 
 /* The index of a task that is done (ANY), n_tasks - 1 when all are (ALL), or -1. */
@@ -102,7 +101,7 @@ static void pause_by_policy(struct chi_client *client, void *const *tasks, uint3
 		hshm_cpu_relax();
 		return;
 	case CHI_WAIT_HYBRID:
-		if (waited_ns < SPIN_BEFORE_SLEEP_NS) {
+		if (waited_ns < client->spin_ns) {
 			hshm_cpu_relax();
 			return;
 		}
@@ -121,13 +120,14 @@ static void pause_by_policy(struct chi_client *client, void *const *tasks, uint3
 static bool policy_spins(const struct chi_client *client, uint64_t waited_ns)
 {
 	return client->wait_policy == CHI_WAIT_BUSY ||
-	       (client->wait_policy == CHI_WAIT_HYBRID && waited_ns < SPIN_BEFORE_SLEEP_NS);
+	       (client->wait_policy == CHI_WAIT_HYBRID && waited_ns < client->spin_ns);
 }
 
 static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
 	struct chi_client *client = chi_task_submitter(tasks[0]);
 	uint64_t begin_ns = 0, alive_ns = 0, now_ns = 0;
+	bool timed_out;
 	int done;
 
 	for (uint32_t n_looks = 0; (done = find_done(tasks, n_tasks, mode)) < 0; n_looks++) {
@@ -136,16 +136,18 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 			now_ns = hshm_clock_ns();
 			if (begin_ns == 0)
 				begin_ns = alive_ns = now_ns;
-			if (now_ns - begin_ns >= timeout_ns)
-				return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
-			if (now_ns - alive_ns >= ALIVE_CHECK_NS) {
-				int ret = client->ops->alive(client);
+			timed_out = now_ns - begin_ns >= timeout_ns;
+			/* who waits for short times again and again shall find out, too */
+			if (timed_out || now_ns - alive_ns >= ALIVE_CHECK_NS) {
+				int ret = client->ops->serves ? client->ops->serves(client, tasks, n_tasks, now_ns) : 0;
 
 				if (ret < 0)
 					return find_done(tasks, n_tasks, mode) >= 0 ? find_done(tasks, n_tasks, mode)
 										    : ret;
 				alive_ns = now_ns;
 			}
+			if (timed_out)
+				return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
 		}
 		pause_by_policy(client, tasks, n_tasks, mode, now_ns - begin_ns, timeout_ns - (now_ns - begin_ns));
 	}

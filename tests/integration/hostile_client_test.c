@@ -1305,7 +1305,7 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 	assert_true(waiter.ended_ns < killed_ns + 100 * HSHM_NSEC_PER_MSEC);
 	/* from now on it is told at once */
 	assert_int_equal(chi_client_alive(waiter.client), -EOWNERDEAD);
-	assert_int_equal(chi_submit(waiter.client, waiter.task), -EBUSY);
+	assert_int_equal(chi_submit(waiter.client, waiter.task), -EOWNERDEAD);
 	assert_int_equal(chi_wait(waiter.task, HSHM_FOREVER), -EOWNERDEAD);
 	reap_process(&daemon);
 	chi_client_disconnect(waiter.client);

@@ -82,7 +82,7 @@ said "is gone: its process \(pid [0-9]+\) has ended out of order" err
 run 3 "$bin" status --json
 json /state ended
 run 3 "$bin" status --watch 0.1 methods
-said '^2 +[0-9]+ +put ' out
+said '^[0-9]+ +[0-9]+ +put ' out
 
 # ---- what is left is replaced, and goes in the end
 touch "$counters.new"

@@ -25,13 +25,15 @@ static void no_options_are_all_defaults(void **state)
 	assert_int_equal(chi_client_opts_read(NULL, &read), 0);
 	assert_int_equal(read.wait_policy, CHI_WAIT_SLEEP);
 	assert_int_equal(read.connect_timeout_ns, 5 * HSHM_NSEC_PER_SEC);
+	assert_int_equal(read.start_timeout_ns, 0);
+	assert_int_equal(read.spin_ns, 30 * HSHM_NSEC_PER_USEC);
 	assert_null(read.name);
 }
 
 static void set_options_are_kept(void **state)
 {
 	struct chi_client_opts opts = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_BUSY, .name = "x",
-						      .connect_timeout_ns = 7);
+						      .connect_timeout_ns = 7, .start_timeout_ns = 8, .spin_ns = 9);
 	struct chi_client_opts read;
 
 	(void)state;
@@ -39,6 +41,8 @@ static void set_options_are_kept(void **state)
 	assert_int_equal(read.wait_policy, CHI_WAIT_BUSY);
 	assert_string_equal(read.name, "x");
 	assert_int_equal(read.connect_timeout_ns, 7);
+	assert_int_equal(read.start_timeout_ns, 8);
+	assert_int_equal(read.spin_ns, 9);
 }
 
 static void shorter_options_are_filled_up(void **state)

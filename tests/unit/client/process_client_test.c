@@ -304,6 +304,49 @@ static void hang_up_is_found_and_stays(void **state)
 	assert_int_equal(task->submitter, 0);
 }
 
+static void waits_for_short_times_find_the_end_without_a_system_call_each(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chi_task *task = new_task(fixture->client, 0);
+	uint64_t begin_ns;
+	int rc;
+
+	assert_int_equal(chi_submit(fixture->client, task), 0);
+	assert_int_equal(chi_wait(task, 0), -ETIMEDOUT);
+	shutdown(fixture->fake.own_end, SHUT_RDWR);
+	begin_ns = hshm_clock_ns();
+	while ((rc = chi_wait(task, 0)) == -ETIMEDOUT)
+		;
+	assert_int_equal(rc, -EOWNERDEAD);
+	/* looked at once in ATTACHMENT_LOOK_NS: not at the first of those looks, but soon */
+	assert_true(hshm_clock_ns() - begin_ns < 100 * HSHM_NSEC_PER_MSEC);
+	assert_int_equal(chi_wait(task, 0), -EOWNERDEAD);
+	assert_int_equal(chi_wait(task, HSHM_FOREVER), -EOWNERDEAD);
+}
+
+static void memory_of_a_dead_runtime_is_freed_but_not_handed_out(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chi_task *task = new_task(fixture->client, 0);
+	void *memory;
+
+	assert_int_equal(chi_submit(fixture->client, task), 0);
+	assert_int_equal(chi_task_free(fixture->client, task), -EBUSY);
+	fake_hang_up(&fixture->fake);
+	assert_int_equal(chi_client_alive(fixture->client), -EOWNERDEAD);
+	assert_int_equal(chi_submit(fixture->client, task), -EOWNERDEAD);
+	assert_int_equal(chi_task_free(fixture->client, task), 0);
+	assert_int_equal(chi_alloc(fixture->client, 64, &memory), -EOWNERDEAD);
+}
+
+static void a_client_of_a_given_socket_cannot_reconnect(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fake_hang_up(&fixture->fake);
+	assert_int_equal(chi_client_reconnect(fixture->client, 0), -ENOTSUP);
+}
+
 static void full_lane_of_a_dead_runtime_returns_eownerdead(void **state)
 {
 	struct fixture *fixture = *state;
@@ -388,6 +431,7 @@ static void check_in_child(struct fixture *fixture, const void *memory)
 	CHECK(chi_submit(fixture->client, (void *)(uintptr_t)memory) == -ENOTCONN);
 	CHECK(chi_task_free(fixture->client, (void *)(uintptr_t)memory) == -ENOTCONN);
 	CHECK(chi_client_runtime_info(fixture->client, &info) == -ENOTCONN);
+	CHECK(chi_client_reconnect(fixture->client, 0) == -ENOTCONN);
 	chi_free(fixture->client, (void *)(uintptr_t)memory);
 	chi_client_disconnect(fixture->client);
 	_exit(0);
@@ -460,6 +504,9 @@ int main(void)
 		CASE(given_tasks_are_reclaimed_when_memory_is_short),
 		CASE(given_tasks_in_flight_are_not_reclaimed),
 		CASE(hang_up_is_found_and_stays),
+		CASE(waits_for_short_times_find_the_end_without_a_system_call_each),
+		CASE(memory_of_a_dead_runtime_is_freed_but_not_handed_out),
+		CASE(a_client_of_a_given_socket_cannot_reconnect),
 		CASE(full_lane_of_a_dead_runtime_returns_eownerdead),
 		CASE(lane_of_a_dead_runtime_returns_eownerdead),
 		CASE(disconnect_waits_until_the_runtime_has_taken_all),

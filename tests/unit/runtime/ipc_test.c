@@ -510,12 +510,14 @@ static void client_outlives_the_runtime(void **state)
 	assert_int_equal(chi_client_connect(&opts, &connected), 0);
 	assert_int_equal(chi_client_alive(embedded), 0);
 	assert_int_equal(chi_client_alive(connected), 0);
+	assert_int_equal(chi_alloc(embedded, 4096, &memory), 0);
 	assert_int_equal(chi_runtime_stop(runtime, 0, NULL), 0);
 	assert_int_equal(chi_client_alive(embedded), -EOWNERDEAD);
 	assert_int_equal(chi_client_alive(connected), -EOWNERDEAD);
-	/* its memory is its own */
-	assert_int_equal(chi_alloc(embedded, 4096, &memory), 0);
+	/* what it has is its own; there is nothing more to be had */
 	memset(memory, 1, 4096);
+	chi_free(embedded, memory);
+	assert_int_equal(chi_alloc(embedded, 4096, &memory), -EOWNERDEAD);
 	chi_client_disconnect(embedded);
 	chi_client_disconnect(connected);
 	assert_int_equal(chi_client_connect(&opts, &connected), -ENOENT);

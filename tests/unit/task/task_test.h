@@ -117,6 +117,12 @@ static inline int fake_alive(struct chi_client *client)
 	return fake_of(client)->alive_error;
 }
 
+static inline int fake_serves(struct chi_client *client, void *const *tasks, uint32_t n_tasks, uint64_t now_ns)
+{
+	(void)tasks, (void)n_tasks, (void)now_ns;
+	return fake_alive(client);
+}
+
 static inline hshm_au32 *fake_park(struct chi_client *client, uint32_t *ret_ref)
 {
 	*ret_ref = fake_of(client)->park_ref;
@@ -131,6 +137,7 @@ static const struct chi_client_ops fake_ops = {
 	.submit = fake_submit,
 	.ring = fake_ring,
 	.alive = fake_alive,
+	.serves = fake_serves,
 	.park = fake_park,
 };
 
@@ -139,6 +146,7 @@ static inline void fake_init(struct fake_client *fake, uint32_t wait_policy)
 	memset(fake, 0, sizeof(*fake));
 	fake->client.magic = CHI_CLIENT_MAGIC;
 	fake->client.wait_policy = wait_policy;
+	fake->client.spin_ns = 30 * HSHM_NSEC_PER_USEC;
 	fake->client.ops = &fake_ops;
 	fake->park_ref = 4711;
 }

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/support/daemon.h - a runtime in a process of its own: started, killed, started again
+ */
+#ifndef TESTS_SUPPORT_DAEMON_H
+#define TESTS_SUPPORT_DAEMON_H
+
+#include <sys/types.h>
+
+/* `chimaera start --foreground --name @name` with @config_text; returns its pid when it is ready, or -1. */
+pid_t daemon_start(const char *name, const char *config_text);
+/* The same, and does not wait until it is ready. */
+pid_t daemon_launch(const char *name, const char *config_text);
+/* Send a signal (0: none) and wait for its end. Returns the status of waitpid(). */
+int daemon_end(pid_t pid, int signal);
+
+#endif
