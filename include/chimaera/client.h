@@ -84,6 +84,44 @@ CHI_API void chi_client_disconnect(struct chi_client *client);
  */
 CHI_API CHI_NODISCARD int chi_client_reconnect(struct chi_client *client, uint64_t timeout_ns);
 
+typedef void (*chi_notify_fn)(void *task, int result, void *arg);
+
+/**
+ * chi_submit_notify - hand in a task whose end is told by a callback
+ * @task: as in chi_submit(); lent until the callback is called for it
+ * @fn:   called once, by a thread in chi_client_dispatch(): with the task, its result and @arg. The task is the caller's
+ *        again then: fn may read it, free it, hand it in again. -EOWNERDEAD as result: the runtime is gone, see
+ *        chi_client_reconnect() for what may be done with the task.
+ *
+ * chi_task_done() says so from the callback on; waiting for it by chi_wait() is -EINVAL. chi_client_disconnect() drops
+ * callbacks that were not called.
+ * Threads, fiber: as chi_submit(). For clients only.
+ * Returns: as chi_submit(), -EINVAL (fire-and-forget, no fn), -ENOMEM, -ENOTSUP (in a method).
+ */
+CHI_API CHI_NODISCARD int chi_submit_notify(struct chi_client *client, void *task, chi_notify_fn fn, void *arg);
+
+/**
+ * chi_client_event_fd - a descriptor for poll(), epoll, libuv, io_uring: readable when it is time to dispatch
+ *
+ * Level-triggered: readable as long as chi_client_dispatch() has something to do, or to tell (the runtime's end). Only
+ * poll it. It stays the same over chi_client_reconnect() and is closed by chi_client_disconnect(). While the loop is not
+ * about to sleep, an end costs the runtime no system call; else one.
+ * Threads: any; the first call talks to the runtime. May switch the fiber: no.
+ * Returns: the descriptor, which is borrowed; -EMFILE, -ENOMEM, -EAGAIN (no answer in time), -EOWNERDEAD, -ENOTCONN, -ENOTSUP.
+ */
+CHI_API CHI_NODISCARD int chi_client_event_fd(struct chi_client *client);
+
+/**
+ * chi_client_dispatch - call the callbacks of tasks that have ended
+ * @n_max: call no more than that; 0 = all
+ *
+ * When it returns less than @n_max, the descriptor is asleep until another task ends. Works without the descriptor, too. A
+ * callback may use the client as it likes, but not disconnect it.
+ * Threads: any, several at once; a callback runs in the thread that dispatches. May switch the fiber: no.
+ * Returns: how many were called; -EOWNERDEAD (the runtime is gone, and every callback was called), -ENOTCONN, -ENOTSUP.
+ */
+CHI_API CHI_NODISCARD int chi_client_dispatch(struct chi_client *client, uint32_t n_max);
+
 /** chi_client_alive - does the runtime live? One system call. Returns 0, -EOWNERDEAD, -ENOTCONN (child of a fork). */
 CHI_API int chi_client_alive(struct chi_client *client);
 

@@ -29,8 +29,9 @@ enum chi_task_flag {
 	CHI_TASK_FIRE_AND_FORGET = 1u << 0, /* given to the runtime; nobody waits; freed when done */
 	CHI_TASK_PERIODIC = 1u << 1,	    /* runs again period_ns after each start, until cancelled or it fails */
 	CHI_TASK_HIGH_LATENCY = 1u << 2,    /* may wait behind others: goes to the high-latency lanes */
+	CHI_TASK_NOTIFY = 1u << 3,	    /* set by chi_submit_notify() alone: its end is announced */
 };
-#define CHI_TASK_FLAGS_KNOWN (CHI_TASK_FIRE_AND_FORGET | CHI_TASK_PERIODIC | CHI_TASK_HIGH_LATENCY)
+#define CHI_TASK_FLAGS_KNOWN (CHI_TASK_FIRE_AND_FORGET | CHI_TASK_PERIODIC | CHI_TASK_HIGH_LATENCY | CHI_TASK_NOTIFY)
 
 /* Which container of the pool a task is for. */
 enum chi_domain_kind {
@@ -85,6 +86,9 @@ struct chi_buffer {
 #define CHI_COMPLETION_PENDING	0u
 #define CHI_COMPLETION_DONE	1u
 #define CHI_COMPLETION_SLEEPING 2u /* pending, and a client sleeps until woken: where stands in the upper half */
+#define CHI_COMPLETION_NOTIFY	3u /* pending, and its end will be announced */
+#define CHI_COMPLETION_LISTED \
+	4u /* ended and announced, not dispatched yet: upper half: the one before it in the list */
 
 struct chi_task {
 	/* line 0: the request, written by the submitter before chi_submit(); after it only cancel */
@@ -101,8 +105,8 @@ struct chi_task {
 	/* line 1: the answer, written by the runtime; and what the submitter keeps for itself */
 	hshm_au64 completion; /* see CHI_COMPLETION_* */
 	int32_t result;	      /* valid once done: 0 or more, or a negative errno */
-	uint32_t reserved1;
-	uint64_t submitter; /* the submitter's own handle; nothing to anyone else */
+	uint32_t notice;      /* the submitter's own: which callback */
+	uint64_t submitter;   /* the submitter's own handle; nothing to anyone else */
 	uint64_t reserved2[5];
 };
 

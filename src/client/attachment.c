@@ -222,6 +222,41 @@ int chi_attachment_open_lane(struct chi_attachment *attachment, uint32_t lane, u
 	return rc;
 }
 
+static int ask_for_events(struct chi_attachment *attachment, int *ret_socket)
+{
+	struct chi_events_open request = { .type = CHI_MESSAGE_EVENTS_OPEN };
+	uint64_t deadline_ns = hshm_deadline_ns(attachment->timeout_ns);
+	union chi_message answer;
+	int rc = chi_connection_send(&attachment->connection, &request, sizeof(request), deadline_ns);
+
+	if (rc == 0)
+		rc = chi_connection_receive(&attachment->connection, CHI_MESSAGE_EVENTS_OPENED, &answer, ret_socket, 1,
+					    deadline_ns);
+	if (rc == -EPIPE)
+		return chi_attachment_gone(attachment);
+	if (rc == -ETIMEDOUT)
+		return chi_error_set(-EAGAIN, "the runtime (pid %d) does not answer", attachment->welcome.runtime_pid);
+	return rc;
+}
+
+int chi_attachment_open_events(struct chi_attachment *attachment)
+{
+	int rc = 0, fd;
+
+	pthread_mutex_lock(&attachment->lane_lock);
+	/* it changes under both locks, so either is enough to read it */
+	if (attachment->events.socket < 0) {
+		rc = ask_for_events(attachment, &fd);
+		if (rc == 0) {
+			pthread_mutex_lock(&attachment->events.lock);
+			attachment->events.socket = fd;
+			pthread_mutex_unlock(&attachment->events.lock);
+		}
+	}
+	pthread_mutex_unlock(&attachment->lane_lock);
+	return rc;
+}
+
 /* ---- the tasks in it ---- */
 
 uint32_t chi_attachment_sweep_given(struct chi_attachment *attachment)
@@ -287,6 +322,7 @@ int chi_attachment_open(int socket, int pidfd, uint64_t timeout_ns, uint64_t dea
 	attachment->connection = (struct chi_connection){ .socket = socket, .pidfd = pidfd };
 	attachment->timeout_ns = timeout_ns;
 	attachment->counters_fd = -1;
+	chi_events_init(&attachment->events, &attachment->segment.map);
 	pthread_mutex_init(&attachment->lane_lock, NULL);
 
 	rc = shake_hands(attachment, deadline_ns);
@@ -327,6 +363,7 @@ void chi_attachment_abandon(struct chi_attachment *attachment)
 	if (attachment->segment.map.base)
 		close_fd(attachment->segment.fd);
 	close_fd(attachment->counters_fd);
+	close_fd(attachment->events.socket);
 	close_fd(attachment->connection.pidfd);
 	close_fd(attachment->connection.socket);
 	free(attachment);
@@ -351,6 +388,8 @@ void chi_attachment_destroy(struct chi_attachment *attachment)
 	hshm_segment_close(&attachment->segment);
 	hshm_segment_close(&attachment->main);
 	close_fd(attachment->counters_fd);
+	close_fd(attachment->events.socket);
+	chi_events_fini(&attachment->events);
 	pthread_mutex_destroy(&attachment->lane_lock);
 	free(attachment);
 }

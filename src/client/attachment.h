@@ -17,6 +17,7 @@
 #include <hshm/heap.h>
 #include <hshm/segment.h>
 
+#include "client/events.h"
 #include "client/given.h"
 #include "client/messages.h"
 #include "task/task_queue.h"
@@ -43,6 +44,8 @@ struct chi_attachment {
 	struct client_lane *lanes; /* [lane * CHI_PRIOS + prio], like queue.bells */
 	uint32_t n_lanes_all;	   /* n_lanes * CHI_PRIOS */
 	pthread_mutex_t lane_lock; /* one conversation at a time on the socket */
+
+	struct chi_events events;
 
 	struct chi_attachment *older; /* of the same client, replaced, not released yet */
 };
@@ -82,6 +85,9 @@ bool chi_attachment_has(const struct chi_attachment *attachment, const void *mem
 
 /* Ask for the lane's bell, unless it is there. Returns 0, -EAGAIN (no answer in time), -EOWNERDEAD, -EPROTO, a refusal. */
 int chi_attachment_open_lane(struct chi_attachment *attachment, uint32_t lane, uint32_t prio);
+
+/* Ask for the event channel, unless it is there. Returns as chi_attachment_open_lane(). */
+int chi_attachment_open_events(struct chi_attachment *attachment);
 
 /* Free fire-and-forget tasks that are done. Returns how many. */
 uint32_t chi_attachment_sweep_given(struct chi_attachment *attachment);

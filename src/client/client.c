@@ -126,6 +126,8 @@ static int client_create(const struct chi_client_opts *opts, struct process_clie
 	client->name = name ? strdup(name) : NULL;
 	pthread_mutex_init(&client->reconnecting, NULL);
 	pthread_mutex_init(&client->lock, NULL);
+	pthread_mutex_init(&client->event_lock, NULL);
+	client->event_epoll = -1;
 	if ((name && !client->name) || chi_fork_guard_init(&client->guard) < 0) {
 		process_client_destroy(client);
 		return chi_error_set(-ENOMEM, "no memory for a client");
@@ -259,9 +261,15 @@ static int reconnect(struct process_client *client, uint64_t deadline_ns)
 		return 0; /* another thread has been here before us */
 	process_client_release_former(client);
 	rc = attach_by(client, deadline_ns, &attachment);
-	if (rc == 0)
-		process_client_attach(client, attachment);
-	return rc;
+	if (rc < 0)
+		return rc;
+	rc = process_client_move_events(client, attachment);
+	if (rc < 0) {
+		chi_attachment_destroy(attachment);
+		return rc;
+	}
+	process_client_attach(client, attachment);
+	return 0;
 }
 
 int chi_client_reconnect(struct chi_client *base, uint64_t timeout_ns)

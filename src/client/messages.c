@@ -62,6 +62,8 @@ static uint32_t size_of_type(uint32_t type)
 		return sizeof(struct chi_welcome);
 	case CHI_MESSAGE_LANE_OPENED:
 		return sizeof(struct chi_lane_opened);
+	case CHI_MESSAGE_EVENTS_OPENED:
+		return sizeof(struct chi_events_opened);
 	case CHI_MESSAGE_REFUSAL:
 		return sizeof(struct chi_refusal);
 	default:

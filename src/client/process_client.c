@@ -171,12 +171,11 @@ static int lane_full(struct chi_attachment *attachment)
 	return -EAGAIN;
 }
 
-static int not_ours(struct process_client *client, const struct chi_task *task)
+int process_client_not_ours(struct process_client *client, const void *task)
 {
 	if (is_former(client, task))
 		return former_runtime_gone();
-	return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()",
-			     (const void *)task);
+	return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()", task);
 }
 
 static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref, bool more)
@@ -225,7 +224,7 @@ static int client_submit(struct chi_client *base, struct chi_task *task, bool mo
 	ref = hipc_ref_of(map, task);
 	if (ref < now->heap_offset / HIPC_REF_UNIT || !hipc_ref_translate(map, ref, sizeof(*task)) ||
 	    !hipc_ref_translate(map, ref, task->size_bytes))
-		return not_ours(client, task);
+		return process_client_not_ours(client, task);
 	/* without it a client would go on filling lanes that nobody empties */
 	if (chi_attachment_is_dead(now))
 		return chi_attachment_gone(now);
@@ -343,7 +342,9 @@ void process_client_destroy(struct process_client *client)
 		else
 			chi_attachment_abandon(at);
 	}
+	process_client_close_events(client);
 	if (owner) {
+		pthread_mutex_destroy(&client->event_lock);
 		pthread_mutex_destroy(&client->reconnecting);
 		pthread_mutex_destroy(&client->lock);
 	}

@@ -29,6 +29,9 @@ struct process_client {
 	pthread_mutex_t reconnecting;  /* held through a reconnect */
 	pthread_mutex_t lock;	       /* guards `former`; held for a moment */
 	struct chi_attachment *former; /* (lock) by `older`, the newest first */
+	pthread_mutex_t event_lock;    /* opening and moving the event descriptor */
+	int event_epoll;	       /* the event descriptor (dispatch.c); -1: not asked for */
+	hshm_au32 event_more;	       /* an eventfd in it, plus 1: there is more; 0: not asked for */
 	bool named;		       /* reached by name or path: it can be again */
 	char *name;		       /* NULL: "default" */
 	uint64_t connect_timeout_ns;
@@ -41,6 +44,12 @@ static inline struct chi_attachment *process_client_now(const struct process_cli
 	/* acquire: pairs with the release in process_client_attach(): the attachment is complete */
 	return hshm_load_acquire(&client->now);
 }
+
+/* Memory that is not the present attachment's: -EOWNERDEAD, or -EINVAL when it is no attachment's. */
+int process_client_not_ours(struct process_client *client, const void *task);
+/* Before another attachment is put in: let the event descriptor, if there is one, follow. Returns 0 or why not. */
+int process_client_move_events(struct process_client *client, struct chi_attachment *to);
+void process_client_close_events(struct process_client *client);
 
 /* The text and the code of every call in a child. */
 int process_client_forked(void);

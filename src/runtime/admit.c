@@ -181,7 +181,7 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		if (ret == 0)
 			ret = make_context(worker, session, &request, shared, &context);
 		if (ret < 0)
-			chi_client_task_done(session, ref, shared, ret);
+			chi_client_task_done(session, ref, shared, request.flags, ret);
 	}
 	if (!context) {
 		hshm_count_add(&worker->counters->tasks_refused, 1);

@@ -107,6 +107,8 @@ int chi_ipc_session_open(struct chi_ipc_manager *ipc, struct ipc_session **ret_s
 /* The lane, made and scheduled if it is not yet. Returns 0, -ENOMEM, -EMFILE, -ENOSPC. */
 int chi_ipc_session_open_lane(struct chi_ipc_manager *ipc, struct ipc_session *session, uint32_t lane, uint32_t prio,
 			      struct chi_lane **ret_lane);
+/* Its event channel. @ret_client_end: taken. Returns 0, -EALREADY, -EMFILE, -ENOMEM. */
+int chi_ipc_session_open_events(struct ipc_session *session, int *ret_client_end);
 /* Its client is gone: lanes out of the workers' reach, then drop the connection's reference. */
 void chi_ipc_session_end(struct chi_ipc_manager *ipc, struct ipc_session *session);
 /* Its lanes are out of reach. */

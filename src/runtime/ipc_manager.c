@@ -262,6 +262,22 @@ static void on_lane_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, con
 		end_peer(ipc, peer, "it does not read our answers");
 }
 
+/* ---- events ---- */
+
+static void on_events_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
+{
+	struct chi_events_opened answer = { .type = CHI_MESSAGE_EVENTS_OPENED };
+	int fd, rc = chi_ipc_session_open_events(peer->session, &fd);
+
+	if (rc < 0) {
+		refuse(ipc, peer, rc, "no event channel: %s", strerror(-rc));
+		return;
+	}
+	if (hshm_fds_send(peer->socket, &answer, sizeof(answer), &fd, 1) < 0)
+		end_peer(ipc, peer, "it does not read our answers");
+	close(fd);
+}
+
 /* ---- messages ---- */
 
 /*
@@ -298,6 +314,8 @@ static void on_message(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 		on_hello(ipc, peer, &message.hello);
 	} else if (peer->session && n == sizeof(message.lane_open) && message.type == CHI_MESSAGE_LANE_OPEN) {
 		on_lane_open(ipc, peer, &message.lane_open);
+	} else if (peer->session && n == sizeof(message.events_open) && message.type == CHI_MESSAGE_EVENTS_OPEN) {
+		on_events_open(ipc, peer);
 	} else {
 		if (n < 0)
 			refuse(ipc, peer, -EPROTO, "a message that cannot be read: %s", strerror((int)-n));

@@ -133,6 +133,27 @@ int chi_ipc_session_open_lane(struct chi_ipc_manager *ipc, struct ipc_session *s
 	return 0;
 }
 
+/* ---- events ---- */
+
+int chi_ipc_session_open_events(struct ipc_session *session, int *ret_client_end)
+{
+	static const int bytes_max = 1; /* the kernel makes its least of it: a byte for each sleep is sent */
+	int ends[2];
+
+	/* relaxed: only this thread sets it */
+	if (hshm_load_relaxed(&session->base.event_socket))
+		return -EALREADY;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+		return errno == ENOMEM || errno == ENOBUFS ? -ENOMEM : -EMFILE;
+	(void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &bytes_max, sizeof(bytes_max));
+	/* nothing can be sent to us, descriptors least of all */
+	shutdown(ends[0], SHUT_RD);
+	/* release: pairs with the acquire in chi_session_send_event() */
+	hshm_store_release(&session->base.event_socket, (uint32_t)ends[0] + 1);
+	*ret_client_end = ends[1];
+	return 0;
+}
+
 /* ---- life ---- */
 
 static int find_slot(struct chi_ipc_manager *ipc, uint32_t *ret_slot)
@@ -254,6 +275,9 @@ void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *sess
 	chi_work_orch_retire_fini(&session->retirement);
 	if (session->base.socket >= 0)
 		chi_fd_closer_close(ipc->closer, session->base.socket);
+	/* relaxed: nobody else has the session any more */
+	if (hshm_load_relaxed(&session->base.event_socket))
+		chi_fd_closer_close(ipc->closer, (int)hshm_load_relaxed(&session->base.event_socket) - 1);
 	ipc->slots[session->base.client_id - 1] = NULL;
 	free(session->open_lanes);
 	chi_session_fini(&session->base);

@@ -87,7 +87,27 @@ static void wake_client(struct chi_session *session, uint32_t park_ref)
 		hshm_count_add(&CHI_CUR_WORKER->counters->client_wakeups, 1);
 }
 
-void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, int result)
+/*
+ * A client with an event loop (verify/client_events.pml): the task goes to the head of the client's list, its completion word
+ * gets the link to the one before, and a byte is sent if the client is about to sleep. Until that word is stored the client
+ * cannot go on past this task in its list; it is told when it can.
+ */
+static void announce(struct chi_session *session, uint32_t ref, struct chi_task *shared)
+{
+	struct chi_client_events *events = chi_client_events_of(&session->segment.map);
+	/* acq_rel: one order for all who join the list. What it was is the client's business. */
+	uint32_t before = hshm_exchange_acq_rel(&events->ended, ref);
+
+	/* release: outputs and result before the word; pairs with the acquire in walk() of the client's events.c */
+	hshm_store_release(&shared->completion, chi_completion_listed(before));
+	hshm_fence_seq_cst(); /* the word before, the look at `armed` after (Dekker with the client's arm()) */
+	/* relaxed: ordered by the fence. The exchange, acq_rel: of those who end now one sends. */
+	if (hshm_load_relaxed(&events->armed) && hshm_exchange_acq_rel(&events->armed, 0))
+		chi_session_send_event(session);
+}
+
+void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
+			  int result)
 {
 	uint64_t before;
 
@@ -96,6 +116,10 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 	chi_session_release(session, ref);
 	shared->result = result;
 	chi_sanitizer_to_client(session);
+	if (flags & CHI_TASK_NOTIFY) {
+		announce(session, ref, shared);
+		return;
+	}
 	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; the parking word after the client's mark */
 	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
 	if (chi_completion_is_sleeping(before))
@@ -109,7 +133,7 @@ static void complete_client_task(struct chi_worker *worker, struct chi_run_conte
 	/* before the completion: who waited for the task finds it counted */
 	hshm_count_add(&worker->client_counters[context->session->counter_row].ended, 1);
 	write_outputs(context, shared);
-	chi_client_task_done(context->session, context->client_ref, shared, result);
+	chi_client_task_done(context->session, context->client_ref, shared, context->task->flags, result);
 }
 
 /* Parent and waiter live on the submitter's side: load what is needed of the context before it may be freed (C2). */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "runtime/ipc_internal.h"
 #include "runtime/ipc_manager.h"
@@ -133,6 +134,17 @@ void chi_session_release(struct chi_session *session, uint32_t ref)
 {
 	/* release: pairs with the acquire in chi_session_claim() */
 	hshm_store_release(&session->claims[ref], 0);
+}
+
+void chi_session_send_event(struct chi_session *session)
+{
+	/* acquire: pairs with the release in chi_ipc_session_open_events() */
+	uint32_t event_socket = hshm_load_acquire(&session->event_socket);
+
+	/* Full: then there is enough to read. Gone: the client's own doing. A socket of our own and flags of the call: nothing
+	 * that the client does to its end makes this one wait. */
+	if (event_socket)
+		(void)send((int)event_socket - 1, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* ---- who uses it ---- */

@@ -34,8 +34,9 @@ struct chi_session {
 	hshm_au8 *
 		claims; /* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
 	uint64_t n_claims;
-	hshm_au64 uses;	 /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
-	hshm_au32 ended; /* its lanes are dropped where they are found */
+	hshm_au64 uses; /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
+	hshm_au32 event_socket;		/* our end of its event channel, plus 1; 0: it has asked for none */
+	hshm_au32 ended;		/* its lanes are dropped where they are found */
 	uint32_t contexts_max;		/* at which its lanes are not popped */
 	struct chi_parking_lot parking; /* lanes that wait for run contexts to end */
 	struct chi_session *next_reclaim;
@@ -68,6 +69,9 @@ static inline struct chi_task *chi_session_task(const struct chi_session *sessio
 {
 	return (struct chi_task *)((char *)session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT);
 }
+
+/* Make the client's event descriptor readable, if it has one. Never blocks. The caller has a reference. */
+void chi_session_send_event(struct chi_session *session);
 
 void chi_session_get(struct chi_session *session);
 /* The last put hands the session to the ipc thread, which unmaps it. Any thread. */

@@ -133,7 +133,8 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 /* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was seen. */
 void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result);
 /* Answer in a client's segment: result, then the completion word; wakes a sleeping client. The claim on @ref ends. */
-void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, int result);
+void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
+			  int result);
 /* From inside the running fiber: switch to the worker until made ready. */
 void chi_context_block(struct chi_run_context *context);
 

@@ -7,6 +7,8 @@
  *                        <---   chi_welcome + fds {main segment, client segment, counters}     or chi_refusal
  *   chi_lane_open        --->                                    (a thread's first submit at a priority)
  *                        <---   chi_lane_opened + fd {the lane's eventfd}             or chi_refusal
+ *   chi_events_open      --->                                    (chi_client_event_fd(), once)
+ *                        <---   chi_events_opened + fd {a socket to read}             or chi_refusal
  *
  * Hang-up ends the session. Anything unexpected is answered with chi_refusal (-EPROTO) and a hang-up.
  */
@@ -25,6 +27,8 @@ enum chi_message_type {
 	CHI_MESSAGE_LANE_OPEN,
 	CHI_MESSAGE_LANE_OPENED,
 	CHI_MESSAGE_REFUSAL,
+	CHI_MESSAGE_EVENTS_OPEN,
+	CHI_MESSAGE_EVENTS_OPENED,
 };
 
 struct chi_hello {
@@ -68,6 +72,16 @@ struct chi_lane_opened {
 	uint32_t armed_index; /* of the lane's armed word in the main segment */
 };
 
+struct chi_events_open {
+	uint32_t type;
+	uint32_t reserved;
+};
+
+struct chi_events_opened {
+	uint32_t type;
+	uint32_t reserved;
+};
+
 struct chi_refusal {
 	uint32_t type;
 	int32_t error; /* negative errno */
@@ -82,10 +96,13 @@ union chi_message {
 	struct chi_lane_open lane_open;
 	struct chi_lane_opened lane_opened;
 	struct chi_refusal refusal;
+	struct chi_events_open events_open;
+	struct chi_events_opened events_opened;
 };
 
 CHI_STATIC_ASSERT(sizeof(struct chi_hello) == 16 && sizeof(struct chi_welcome) == 72, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_lane_open) == 16 && sizeof(struct chi_lane_opened) == 16, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_refusal) == 256, "fixed layout");
+CHI_STATIC_ASSERT(sizeof(struct chi_events_open) == 8 && sizeof(struct chi_events_opened) == 8, "fixed layout");
 
 #endif

@@ -8,6 +8,7 @@
  *
  * client segment:
  *      0   struct chi_client_header                  written by the runtime, for information
+ *   1024   struct chi_client_events                  for chi_client_dispatch(): see verify/client_events.pml
  *   4096   parking words, 128 bytes apart, one for each lane: written by the client's threads and, when it wakes one,
  *          by the runtime
  *   ...    the process queue: n_lanes x CHI_PRIOS mpsc queues of lane_depth slots, header struct chi_lane_header
@@ -22,6 +23,7 @@
 #include <chimaera/task.h>
 #include <hshm/atomic.h>
 #include <hshm/multi_mpsc_queue.h>
+#include <hshm/ptr.h>
 
 #define CHI_MAIN_MAGIC		 UINT64_C(0x4e49414d4d494843) /* "CHIMMAIN" */
 #define CHI_CLIENT_MAGIC_SEGMENT UINT64_C(0x544e4c434d494843) /* "CHIMCLNT" */
@@ -50,6 +52,16 @@ struct chi_client_header {
 	uint32_t lane_depth;
 };
 
+/* Tasks whose end is announced. Both words are the client's to break: the runtime exchanges each once, loops on neither,
+ * and stores what it found in `ended` only where it came from. */
+struct chi_client_events {
+	hshm_au32
+		ended; /* reference of the one that ended last, 0: none; its completion word leads to the one before */
+	uint8_t padding[HSHM_FALSE_SHARING - sizeof(hshm_au32)];
+	hshm_au32 armed; /* the client is about to sleep on its event descriptor; who takes it away sends a byte */
+	uint8_t padding2[HSHM_FALSE_SHARING - sizeof(hshm_au32)];
+};
+
 /* The custom header of each lane of a task queue. In a client's segment it is information; what the runtime goes by is
  * its own copy (struct chi_lane). Activation: see task_queue.c. */
 struct chi_lane_header {
@@ -64,11 +76,19 @@ struct chi_lane_header {
 
 CHI_STATIC_ASSERT(sizeof(struct chi_main_header) == 48, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_client_header) == 40, "fixed layout");
+CHI_STATIC_ASSERT(sizeof(struct chi_client_events) == 256, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_lane_header) == 32, "fixed layout");
 
 static inline uint64_t chi_main_armed_offset(uint32_t index)
 {
 	return CHI_PAGE + (uint64_t)index * HSHM_FALSE_SHARING;
+}
+
+#define CHI_CLIENT_EVENTS_OFFSET 1024u
+
+static inline struct chi_client_events *chi_client_events_of(const struct hipc_mapping *segment)
+{
+	return (struct chi_client_events *)((char *)segment->base + CHI_CLIENT_EVENTS_OFFSET);
 }
 
 static inline uint64_t chi_client_park_offset(uint32_t lane)

@@ -53,6 +53,30 @@ static inline bool chi_completion_is_sleeping(uint64_t word)
 	return (uint32_t)word == CHI_COMPLETION_SLEEPING;
 }
 
+static inline uint64_t chi_completion_listed(uint32_t before_ref)
+{
+	return (uint64_t)before_ref << 32 | CHI_COMPLETION_LISTED;
+}
+
+static inline bool chi_completion_is_listed(uint64_t word)
+{
+	return (uint32_t)word == CHI_COMPLETION_LISTED;
+}
+
+/* Is its end for chi_client_dispatch() to tell? */
+static inline bool chi_task_is_dispatched(const struct chi_task *task)
+{
+	/* relaxed: set by our own submit; whether it is done is looked at elsewhere */
+	uint64_t word = hshm_load_relaxed(&task->completion);
+
+	return word == CHI_COMPLETION_NOTIFY || chi_completion_is_listed(word);
+}
+
+/* chi_submit() with the completion word to begin with, CHI_COMPLETION_PENDING or _NOTIFY. */
+int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_t completion, bool more);
+/* May it be submitted? Not in flight, that is. Returns 0, -EBUSY, -EINVAL (through another client), -EOWNERDEAD. */
+int chi_task_check_idle(struct chi_client *client, const struct chi_task *task);
+
 /* task->submitter: 0 = not submitted; else the address of the struct chi_client it was submitted through */
 static inline struct chi_client *chi_task_submitter(const struct chi_task *task)
 {

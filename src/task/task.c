@@ -46,9 +46,9 @@ static int check_usable(const struct chi_client *client)
 }
 
 /* In flight; unless its runtime is gone. */
-static bool will_be_done(struct chi_client *client, struct chi_task *task)
+static bool will_be_done(struct chi_client *client, const struct chi_task *task)
 {
-	void *tasks[1] = { task };
+	void *const tasks[1] = { (void *)(uintptr_t)task };
 
 	return !client->ops->serves || client->ops->serves(client, tasks, 1, hshm_clock_ns()) == 0;
 }
@@ -63,8 +63,13 @@ int chi_task_free(struct chi_client *client, void *memory)
 	ret = check_usable(client);
 	if (ret < 0)
 		return ret;
-	if (task->submitter && !chi_task_done(task) && will_be_done(client, task))
-		return chi_error_set(-EBUSY, "the task is in flight: wait for it first");
+	if (task->submitter && !chi_task_done(task)) {
+		if (chi_task_is_dispatched(task))
+			return chi_error_set(-EBUSY,
+					     "the task's callback is still to be called: chi_client_dispatch()");
+		if (will_be_done(client, task))
+			return chi_error_set(-EBUSY, "the task is in flight: wait for it first");
+	}
 	client->ops->free(client, task);
 	return 0;
 }
@@ -104,27 +109,38 @@ int chi_buffer_set(struct chi_client *client, struct chi_buffer *buffer, void *m
 	return 0;
 }
 
-static int submit_one(struct chi_client *client, struct chi_task *task, bool more)
+int chi_task_check_idle(struct chi_client *client, const struct chi_task *task)
 {
-	int ret;
+	if (!task->submitter || chi_task_done(task))
+		return 0;
+	if (chi_task_submitter(task) != client)
+		return chi_error_set(-EINVAL, "the task is in flight through another client");
+	if (will_be_done(client, task))
+		return chi_error_set(-EBUSY, "the task is in flight already");
+	return chi_error_set(-EOWNERDEAD, "the task was in flight in a runtime that is gone: allocate it anew");
+}
 
-	if (task->submitter && !chi_task_done(task)) {
-		if (chi_task_submitter(task) != client)
-			return chi_error_set(-EINVAL, "the task is in flight through another client");
-		if (will_be_done(client, task))
-			return chi_error_set(-EBUSY, "the task is in flight already");
-		return chi_error_set(-EOWNERDEAD, "the task was in flight in a runtime that is gone: allocate it anew");
-	}
+int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_t completion, bool more)
+{
+	int ret = chi_task_check_idle(client, task);
+
+	if (ret < 0)
+		return ret;
 	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
-	hshm_store_relaxed(&task->completion, CHI_COMPLETION_PENDING);
-	/* a task that is handed in again as it is: its line stays where it was read */
-	if (hshm_load_relaxed(&task->cancel))
-		hshm_store_relaxed(&task->cancel, 0);
+	hshm_store_relaxed(&task->completion, completion);
+	hshm_store_relaxed(&task->cancel, 0);
 	task->submitter = (uint64_t)(uintptr_t)client;
 	ret = client->ops->submit(client, task, more);
 	if (ret < 0)
 		task->submitter = 0;
 	return ret;
+}
+
+static int submit_one(struct chi_client *client, struct chi_task *task, bool more)
+{
+	if (task->flags & CHI_TASK_NOTIFY)
+		return chi_error_set(-EINVAL, "a callback is set by chi_submit_notify(), not by a flag");
+	return chi_task_submit_as(client, task, CHI_COMPLETION_PENDING, more);
 }
 
 int chi_submit(struct chi_client *client, void *memory)

@@ -123,6 +123,15 @@ static bool policy_spins(const struct chi_client *client, uint64_t waited_ns)
 	       (client->wait_policy == CHI_WAIT_HYBRID && waited_ns < client->spin_ns);
 }
 
+static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
+{
+	for (uint32_t i = 0; i < n_tasks; i++) {
+		if (chi_task_is_dispatched(tasks[i]))
+			return true;
+	}
+	return false;
+}
+
 static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
 	struct chi_client *client = chi_task_submitter(tasks[0]);
@@ -134,8 +143,12 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 		/* while spinning, the clock (25 ns) is read now and then only */
 		if (n_looks % SPINS_BETWEEN_CLOCKS == 0 || !policy_spins(client, now_ns - begin_ns)) {
 			now_ns = hshm_clock_ns();
-			if (begin_ns == 0)
+			if (begin_ns == 0) {
 				begin_ns = alive_ns = now_ns;
+				if (any_is_dispatched(tasks, n_tasks))
+					return chi_error_set(-EINVAL,
+							     "a task with a callback is dispatched, not waited for");
+			}
 			timed_out = now_ns - begin_ns >= timeout_ns;
 			/* who waits for short times again and again shall find out, too */
 			if (timed_out || now_ns - alive_ns >= ALIVE_CHECK_NS) {

@@ -53,6 +53,7 @@ static void print_shared_memory(FILE *out)
 	FIELD(chi_task, result);
 	FIELD(chi_task, cancel);
 	FIELD(chi_task, deadline_us);
+	FIELD(chi_task, notice);
 	FIELD(chi_task, submitter);
 	STRUCT(chi_main_header);
 	FIELD(chi_main_header, magic);
@@ -71,6 +72,10 @@ static void print_shared_memory(FILE *out)
 	FIELD(chi_client_header, size_bytes);
 	FIELD(chi_client_header, n_lanes);
 	FIELD(chi_client_header, lane_depth);
+	STRUCT(chi_client_events);
+	FIELD(chi_client_events, ended);
+	FIELD(chi_client_events, armed);
+	NUMBER(CHI_CLIENT_EVENTS_OFFSET);
 	STRUCT(chi_lane_header);
 	FIELD(chi_lane_header, activation);
 	FIELD(chi_lane_header, pool_id);
@@ -138,6 +143,8 @@ static void print_socket(FILE *out)
 	FIELD(chi_lane_opened, lane);
 	FIELD(chi_lane_opened, prio);
 	FIELD(chi_lane_opened, armed_index);
+	STRUCT(chi_events_open);
+	STRUCT(chi_events_opened);
 	STRUCT(chi_refusal);
 	FIELD(chi_refusal, error);
 	FIELD(chi_refusal, text);

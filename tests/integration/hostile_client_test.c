@@ -593,7 +593,7 @@ static void headers_with_rubbish_get_their_errno(void **state)
 	attach(&raw);
 	EXPECT(-EPROTO, task->task.version = 0);
 	EXPECT(-EPROTO, task->task.version = UINT16_MAX);
-	EXPECT(-EINVAL, task->task.flags = UINT16_MAX);
+	EXPECT(-EINVAL, task->task.flags = UINT16_MAX & ~CHI_TASK_NOTIFY);
 	EXPECT(-EINVAL, task->task.flags = 0x8000);
 	EXPECT(-EINVAL, task->task.query.kind = 0);
 	EXPECT(-EINVAL, task->task.query.kind = UINT32_MAX);
@@ -737,6 +737,54 @@ static void a_parking_word_anywhere_wakes_nobody_else(void **state)
 	hshm_store_relaxed(&task->task.completion, (uint64_t)(uintptr_t)&stage);
 	assert_int_equal(call(&raw, task), 0);
 	expect_service(&raw);
+	detach(&raw);
+	check_the_runtime_is_well();
+}
+
+/* Always about to sleep, by what it writes, and it never reads: each end sends a byte until no more fits. */
+static void an_event_channel_that_is_never_read_holds_no_worker(void **state)
+{
+	const struct chi_events_open request = { .type = CHI_MESSAGE_EVENTS_OPEN };
+	struct chi_client_events *events;
+	union chi_message answer;
+	int fds[HSHM_FDS_MAX];
+	uint32_t n_fds;
+	struct raw raw;
+
+	(void)state;
+	attach(&raw);
+	events = (struct chi_client_events *)(raw.segment + CHI_CLIENT_EVENTS_OFFSET);
+	/* before there is a channel */
+	hshm_store_relaxed(&events->armed, 1);
+	for (int round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < 3000; i++) {
+			struct probe_task *task = make_task(&raw, 0, PROBE_ADD, 0);
+			uint32_t rubbish = i * UINT32_C(0x9e3779b9);
+
+			task->task.flags = CHI_TASK_NOTIFY;
+			hshm_store_relaxed(&events->ended, rubbish);
+			hshm_store_relaxed(&events->armed, i % 2 ? 1 : UINT32_MAX);
+			push(&raw, ref_of(&raw, task));
+			/* what it found is handed back, and followed by nobody */
+			await(hshm_load_acquire(&task->task.completion) ==
+			      ((uint64_t)rubbish << 32 | CHI_COMPLETION_LISTED));
+			assert_int_equal(hshm_load_relaxed(&events->ended), ref_of(&raw, task));
+		}
+		assert_int_equal(send(raw.socket, &request, sizeof(request), MSG_NOSIGNAL), sizeof(request));
+		n_fds = 0;
+		assert_true(receive(raw.socket, &answer, fds, &n_fds) > 0);
+		if (round == 0) {
+			assert_int_equal(answer.type, CHI_MESSAGE_EVENTS_OPENED);
+			assert_int_equal(n_fds, 1);
+			/* nothing can be sent the other way, descriptors least of all */
+			assert_int_equal(send(fds[0], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT), -1);
+		} else {
+			assert_int_equal(answer.type, CHI_MESSAGE_REFUSAL);
+			assert_int_equal(answer.refusal.error, -EALREADY);
+		}
+	}
+	expect_service(&raw);
+	close(fds[0]);
 	detach(&raw);
 	check_the_runtime_is_well();
 }
@@ -1349,6 +1397,7 @@ int main(int argc, char **argv)
 		CASE(a_ring_that_is_refilled_all_the_time_starves_nobody),
 		CASE(sizes_that_cannot_be_are_refused),
 		CASE(headers_with_rubbish_get_their_errno),
+		CASE(an_event_channel_that_is_never_read_holds_no_worker),
 		CASE(a_period_of_a_nanosecond_or_of_centuries_harms_nobody),
 		CASE(buffers_outside_the_segment_are_refused),
 		CASE(buffers_over_its_own_queue_harm_only_the_client),

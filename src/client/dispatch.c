@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dispatch.c - callbacks for programs with an event loop of their own
+ *
+ * The descriptor is an epoll set, so that it stays the same over a reconnect. In it: the attachment's event socket, its
+ * connection and the runtime's process (either's end makes it readable), and an eventfd by which we make it readable
+ * ourselves, when there is more than a dispatch may do.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "client/process_client.h"
+#include "task/error.h"
+
+/* ---- the descriptor; under event_lock ---- */
+
+static int watch(int epoll, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events };
+
+	if (fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST)
+		return 0;
+	return chi_error_set(-errno, "no room in an epoll set");
+}
+
+static int watch_attachment(struct process_client *client, struct chi_attachment *attachment)
+{
+	int rc = chi_attachment_open_events(attachment);
+
+	if (rc == 0)
+		rc = watch(client->event_epoll, attachment->events.socket, EPOLLIN);
+	if (rc == 0)
+		rc = watch(client->event_epoll, attachment->connection.socket, EPOLLRDHUP);
+	if (rc == 0)
+		rc = watch(client->event_epoll, attachment->connection.pidfd, EPOLLIN);
+	return rc;
+}
+
+/* Its end has been told: it shall not be told for ever. */
+static void unwatch_attachment(struct process_client *client, struct chi_attachment *attachment)
+{
+	const int fds[] = { attachment->events.socket, attachment->connection.socket, attachment->connection.pidfd };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (fds[i] >= 0)
+			epoll_ctl(client->event_epoll, EPOLL_CTL_DEL, fds[i], NULL);
+	}
+}
+
+static int more_fd(const struct process_client *client)
+{
+	/* acquire: pairs with the release in open_descriptor() */
+	return (int)hshm_load_acquire(&client->event_more) - 1;
+}
+
+static void close_descriptor(struct process_client *client)
+{
+	if (client->event_epoll >= 0)
+		close(client->event_epoll);
+	if (more_fd(client) >= 0)
+		close(more_fd(client));
+	client->event_epoll = -1;
+	/* relaxed: nobody dispatches while it ends, or it was never there */
+	hshm_store_relaxed(&client->event_more, 0);
+}
+
+static int open_descriptor(struct process_client *client)
+{
+	int more = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC); /* 1: the first dispatch arms */
+	int rc;
+
+	client->event_epoll = epoll_create1(EPOLL_CLOEXEC);
+	/* release: pairs with the acquire in more_fd() */
+	hshm_store_release(&client->event_more, (uint32_t)(more + 1));
+	if (client->event_epoll < 0 || more < 0)
+		rc = chi_error_set(-EMFILE, "no descriptor for events");
+	else
+		rc = watch(client->event_epoll, more, EPOLLIN);
+	if (rc == 0)
+		rc = watch_attachment(client, process_client_now(client));
+	if (rc < 0)
+		close_descriptor(client);
+	return rc;
+}
+
+static int check_client(const struct process_client *client)
+{
+	if (client->base.ops != &chi_process_client_ops)
+		return chi_error_set(-ENOTSUP, "a method waits for its subtasks, it has no event loop");
+	return chi_fork_guard_is_owner(&client->guard) ? 0 : process_client_forked();
+}
+
+int chi_client_event_fd(struct chi_client *base)
+{
+	struct process_client *client = (struct process_client *)base;
+	int rc = check_client(client);
+
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&client->event_lock);
+	if (client->event_epoll < 0)
+		rc = open_descriptor(client);
+	if (rc == 0)
+		rc = client->event_epoll;
+	pthread_mutex_unlock(&client->event_lock);
+	return rc;
+}
+
+int process_client_move_events(struct process_client *client, struct chi_attachment *to)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&client->event_lock);
+	if (client->event_epoll >= 0) {
+		rc = watch_attachment(client, to);
+		if (rc == 0) {
+			unwatch_attachment(client, process_client_now(client));
+			/* the lost ones of the old are still to be told, and the new one is to be armed */
+			(void)eventfd_write(more_fd(client), 1);
+		}
+	}
+	pthread_mutex_unlock(&client->event_lock);
+	return rc;
+}
+
+void process_client_close_events(struct process_client *client)
+{
+	close_descriptor(client);
+}
+
+/* ---- submit ---- */
+
+int chi_submit_notify(struct chi_client *base, void *memory, chi_notify_fn fn, void *arg)
+{
+	struct process_client *client = (struct process_client *)base;
+	struct chi_task *task = memory;
+	struct chi_attachment *now;
+	int rc = check_client(client);
+
+	if (rc < 0)
+		return rc;
+	now = process_client_now(client);
+	if (!chi_attachment_has(now, task))
+		return process_client_not_ours(client, task);
+	rc = chi_task_check_idle(base, task);
+	if (rc < 0)
+		return rc;
+	if (!fn || (task->flags & CHI_TASK_FIRE_AND_FORGET))
+		return chi_error_set(-EINVAL, "a callback is missing, or nobody waits for the task");
+	rc = chi_events_add(&now->events, task, fn, arg);
+	if (rc < 0)
+		return rc;
+	rc = chi_task_submit_as(base, task, CHI_COMPLETION_NOTIFY, false);
+	if (rc < 0)
+		chi_events_remove(&now->events, task);
+	return rc;
+}
+
+/* ---- dispatch ---- */
+
+static bool take_from(struct chi_attachment *attachment, struct chi_event *ret_event)
+{
+	return chi_events_take(&attachment->events, ret_event) ||
+	       (chi_attachment_is_dead(attachment) && chi_events_take_lost(&attachment->events, ret_event));
+}
+
+static bool take_next(struct process_client *client, struct chi_event *ret_event)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&client->lock);
+	for (struct chi_attachment *at = client->former; at && !found; at = at->older)
+		found = take_from(at, ret_event);
+	pthread_mutex_unlock(&client->lock);
+	return found || take_from(process_client_now(client), ret_event);
+}
+
+static uint32_t run(struct process_client *client, uint32_t n_max)
+{
+	struct chi_event event;
+	uint32_t n = 0;
+
+	while (n < n_max && take_next(client, &event)) {
+		event.fn(event.task, event.result, event.arg);
+		n++;
+	}
+	return n;
+}
+
+/* Once: what is left in the descriptor is another attachment's. */
+static int tell_end(struct process_client *client, struct chi_attachment *attachment)
+{
+	pthread_mutex_lock(&client->event_lock);
+	if (client->event_epoll >= 0)
+		unwatch_attachment(client, attachment);
+	pthread_mutex_unlock(&client->event_lock);
+	return chi_attachment_gone(attachment);
+}
+
+int chi_client_dispatch(struct chi_client *base, uint32_t n_max)
+{
+	struct process_client *client = (struct process_client *)base;
+	uint32_t limit = n_max && n_max < INT32_MAX ? n_max : INT32_MAX, n = 0;
+	struct chi_attachment *now;
+	eventfd_t written;
+	int rc = check_client(client), more;
+
+	if (rc < 0)
+		return rc;
+	now = process_client_now(client);
+	more = more_fd(client);
+	if (more >= 0)
+		(void)eventfd_read(more, &written);
+	chi_events_drain(&now->events);
+	do {
+		n += run(client, limit - n);
+	} while (n < limit && !chi_events_arm(&now->events));
+	if (n == 0 && chi_attachment_alive(now) < 0) {
+		n = run(client, limit);
+		if (n == 0 && now == process_client_now(client))
+			return tell_end(client, now);
+	}
+	if (n == limit && more >= 0)
+		(void)eventfd_write(more, 1);
+	return (int)n;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * events.h - the callbacks of one attachment: who is to be told of which task, and which tasks have ended
+ *
+ * A task with a callback has a notice, in private memory; its number stands in the task. The runtime puts a task that ended in
+ * front of the list in the client's segment (struct chi_client_events), and stores the link to the one before in the task's
+ * completion word. Taking turns the list round into `ready`, oldest first, linked by the same words; a task whose link
+ * is not stored yet stays as `rest`, and nothing behind it is seen before it is.
+ *
+ * E1  What ended is seen, or the client is woken: the worker stores the word, fences, looks at `armed`; arm() stores `armed`,
+ *     fences, looks at the list and at `rest` (Dekker). verify/client_events.pml
+ * E2  A task leaves the list once, by the exchange of the head; a notice is taken once, under `lock`.
+ * E3  What stands in the segment is checked before it is followed: it can lose callbacks, not call what was never set.
+ */
+#ifndef CLIENT_EVENTS_H
+#define CLIENT_EVENTS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <chimaera/client.h>
+#include <hshm/ptr.h>
+
+struct chi_notice {
+	struct chi_task *task; /* NULL: free */
+	chi_notify_fn fn;
+	void *arg;
+	uint32_t next_free;
+};
+
+struct chi_events {
+	const struct hipc_mapping *segment;
+	pthread_mutex_t lock; /* all below */
+	int socket;	      /* readable when it is time to dispatch; -1: not asked for */
+	struct chi_notice *notices;
+	uint32_t n_notices;
+	uint32_t first_free; /* n_notices: none */
+	uint32_t rest;	     /* found in the list without its link; 0: none */
+	uint32_t ready;	     /* the oldest that ended; 0: none */
+};
+
+/* What is to be called. */
+struct chi_event {
+	struct chi_task *task;
+	chi_notify_fn fn;
+	void *arg;
+	int result;
+};
+
+void chi_events_init(struct chi_events *events, const struct hipc_mapping *segment);
+/* Forgets all. The socket is the caller's. */
+void chi_events_fini(struct chi_events *events);
+
+/* A notice for a task that is about to be submitted. Returns 0 or -ENOMEM. Threads: any. */
+int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_fn fn, void *arg);
+/* It was not submitted. */
+void chi_events_remove(struct chi_events *events, struct chi_task *task);
+
+/* The next that ended; from here on it is the caller's, and done. Returns false: none. Threads: any. */
+bool chi_events_take(struct chi_events *events, struct chi_event *ret_event);
+/* Any one that has not ended: the runtime is gone, and it never will. */
+bool chi_events_take_lost(struct chi_events *events, struct chi_event *ret_event);
+
+/* Take out what is in the socket. Before chi_events_take(). */
+void chi_events_drain(struct chi_events *events);
+/* Have the socket made readable by the next that ends. Returns false when one has ended meanwhile: take it. */
+bool chi_events_arm(struct chi_events *events);
+
+#endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * events_test.c - callbacks through an event descriptor: all are called once, a sleeping loop is woken, ends are told
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off */
+#include <cmocka.h>
+/* clang-format on */
+
+#include <chimaera/chimaera.h>
+#include <chimaera/runtime.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "../modules/probe.h"
+#include "support/daemon.h"
+
+#define N_TASKS	  200u
+#define N_EACH	  50u
+#define N_THREADS 3u
+#define POLL_MS	  20000
+
+static const char config[] = "log_level: error\nworkers: { count: 3 }\nmemory: { private_mib: 256 }\n"
+			     "clients: { memory_mib: 64 }\nstop_timeout_ms: 100\n";
+
+struct fixture {
+	struct chi_runtime *runtime;
+	struct chi_client *client;
+	uint32_t pool;
+	uint32_t n_called;
+	uint32_t n_left; /* of all that are still to be handed in */
+};
+
+static uint32_t open_pool(struct chi_client *client)
+{
+	struct chi_pool_spec spec = { .module = "probe", .n_containers = 3 };
+	uint32_t pool = 0;
+
+	if (chi_pool_create(client, &spec, &pool) < 0)
+		fail_msg("%s", chi_error_text());
+	return pool;
+}
+
+static int setup(void **state)
+{
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.config_text = config);
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	if (chi_runtime_start(&opts, &f->runtime) < 0 || chi_runtime_client(f->runtime, NULL, &f->client) < 0)
+		return -1;
+	f->pool = open_pool(f->client);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	int rc;
+
+	chi_client_disconnect(f->client);
+	rc = chi_runtime_stop(f->runtime, 5 * HSHM_NSEC_PER_SEC, NULL);
+	free(f);
+	return rc;
+}
+
+static struct probe_task *new_task(struct fixture *f, enum probe_method method, uint64_t i)
+{
+	struct probe_task *task = NULL;
+
+	if (chi_task_alloc(f->client, sizeof(*task), f->pool, CHI_QUERY_LOCAL_HASH(i), method, &task) < 0)
+		fail_msg("%s", chi_error_text());
+	return task;
+}
+
+static bool is_readable(int fd, int timeout_ms)
+{
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
+
+	return poll(&readable, 1, timeout_ms) == 1;
+}
+
+/* Hands its task in again, until all were. */
+static void count_and_go_on(void *memory, int result, void *arg)
+{
+	struct probe_task *task = memory;
+	struct fixture *f = arg;
+
+	assert_int_equal(result, 0);
+	assert_int_equal(task->out, task->in + 1);
+	f->n_called++;
+	if (f->n_left == 0) {
+		assert_int_equal(chi_task_free(f->client, task), 0);
+		return;
+	}
+	f->n_left--;
+	while (chi_submit_notify(f->client, task, count_and_go_on, f) == -EAGAIN)
+		;
+}
+
+static void count_and_free(void *task, int result, void *arg)
+{
+	struct fixture *f = arg;
+
+	(void)result;
+	f->n_called++;
+	assert_int_equal(chi_task_free(f->client, task), 0);
+}
+
+static void each_callback_is_called_once_and_a_sleeping_loop_is_woken(void **state)
+{
+	struct fixture *f = *state;
+	int fd = chi_client_event_fd(f->client);
+
+	assert_true(fd >= 0);
+	assert_int_equal(chi_client_event_fd(f->client), fd);
+	f->n_called = 0;
+	f->n_left = N_TASKS * N_EACH - N_TASKS;
+	for (uint32_t i = 0; i < N_TASKS; i++) {
+		struct probe_task *task = new_task(f, PROBE_ADD, i);
+
+		task->in = i;
+		assert_int_equal(chi_submit_notify(f->client, task, count_and_go_on, f), 0);
+	}
+	while (f->n_called < N_TASKS * N_EACH) {
+		/* a wake-up that is lost ends the test here */
+		assert_true(is_readable(fd, POLL_MS));
+		assert_true(chi_client_dispatch(f->client, 0) >= 0);
+	}
+	assert_int_equal(chi_client_dispatch(f->client, 0), 0);
+	assert_false(is_readable(fd, 0));
+}
+
+/* One at a time: the loop sleeps before nearly each end. */
+static void one_task_at_a_time_wakes_each_time(void **state)
+{
+	struct fixture *f = *state;
+	int fd = chi_client_event_fd(f->client);
+
+	f->n_called = 0;
+	f->n_left = 3000 - 1;
+	assert_int_equal(chi_submit_notify(f->client, new_task(f, PROBE_ADD, 0), count_and_go_on, f), 0);
+	while (f->n_called < 3000) {
+		assert_true(is_readable(fd, POLL_MS));
+		assert_true(chi_client_dispatch(f->client, 0) >= 0);
+	}
+}
+
+static void what_is_left_of_a_limited_dispatch_stays_readable(void **state)
+{
+	struct fixture *f = *state;
+	int fd = chi_client_event_fd(f->client), n;
+
+	f->n_called = 0;
+	assert_int_equal(chi_client_dispatch(f->client, 0), 0);
+	for (uint32_t i = 0; i < 10; i++)
+		assert_int_equal(chi_submit_notify(f->client, new_task(f, PROBE_ADD, i), count_and_free, f), 0);
+	assert_int_equal(chi_flush(f->client), 0);
+	for (uint32_t i = 0; i < 10; i += (uint32_t)n) {
+		assert_true(is_readable(fd, POLL_MS));
+		n = chi_client_dispatch(f->client, 3);
+		assert_in_range(n, 0, 3);
+	}
+	assert_int_equal(f->n_called, 10);
+}
+
+static void a_task_with_a_callback_is_not_waited_for_nor_freed(void **state)
+{
+	struct fixture *f = *state;
+	struct probe_task *gate = new_task(f, PROBE_GATE_WAIT, 0), *plain = new_task(f, PROBE_ADD, 0);
+	void *both[2] = { plain, gate };
+
+	f->n_called = 0;
+	assert_int_equal(chi_submit_notify(f->client, gate, NULL, NULL), -EINVAL);
+	plain->task.flags = CHI_TASK_FIRE_AND_FORGET;
+	assert_int_equal(chi_submit_notify(f->client, plain, count_and_free, f), -EINVAL);
+	plain->task.flags = CHI_TASK_NOTIFY;
+	assert_int_equal(chi_submit(f->client, plain), -EINVAL);
+	plain->task.flags = 0;
+	assert_int_equal(chi_submit_notify(f->client, gate, count_and_free, f), 0);
+	assert_int_equal(chi_submit_notify(f->client, gate, count_and_free, f), -EBUSY);
+	assert_int_equal(chi_wait(gate, HSHM_FOREVER), -EINVAL);
+	assert_int_equal(chi_task_free(f->client, gate), -EBUSY);
+	assert_int_equal(chi_submit(f->client, plain), 0);
+	assert_int_equal(chi_wait_all(both, 2, HSHM_FOREVER), -EINVAL);
+	chi_cancel(gate);
+	/* without the descriptor's help, too */
+	while (f->n_called == 0)
+		assert_true(chi_client_dispatch(f->client, 0) >= 0);
+	assert_int_equal(chi_wait(plain, HSHM_FOREVER), 0);
+	/* the flag went with the callback: an ordinary task again */
+	assert_int_equal(chi_call(f->client, plain), 0);
+	assert_int_equal(chi_task_free(f->client, plain), 0);
+}
+
+static void a_refused_task_is_told_like_any_other(void **state)
+{
+	struct fixture *f = *state;
+	struct probe_task *task = new_task(f, PROBE_ADD, 0);
+
+	f->n_called = 0;
+	task->task.pool_id ^= 1u << 31;
+	assert_int_equal(chi_submit_notify(f->client, task, count_and_free, f), 0);
+	while (f->n_called == 0) {
+		assert_true(is_readable(chi_client_event_fd(f->client), POLL_MS));
+		assert_true(chi_client_dispatch(f->client, 0) >= 0);
+	}
+}
+
+/* ---- several threads ---- */
+
+struct shared {
+	struct fixture *f;
+	hshm_au32 n_called;
+	uint32_t n_wanted;
+};
+
+static void count_shared(void *task, int result, void *arg)
+{
+	struct shared *shared = arg;
+
+	assert_int_equal(result, 0);
+	assert_int_equal(chi_task_free(shared->f->client, task), 0);
+	/* relaxed: a count, read when the threads have ended */
+	hshm_fetch_add_relaxed(&shared->n_called, 1);
+}
+
+static void *submit_and_dispatch(void *arg)
+{
+	struct shared *shared = arg;
+	int fd = chi_client_event_fd(shared->f->client);
+
+	for (uint32_t i = 0; i < N_TASKS * 4; i++) {
+		struct probe_task *task = new_task(shared->f, PROBE_ADD, i);
+
+		while (chi_submit_notify(shared->f->client, task, count_shared, shared) == -EAGAIN)
+			;
+		if (i % 16 == 0)
+			assert_true(chi_client_dispatch(shared->f->client, 8) >= 0);
+	}
+	while (hshm_load_relaxed(&shared->n_called) < shared->n_wanted) {
+		/* another thread may have taken what woke us, and be the last */
+		is_readable(fd, 10);
+		assert_true(chi_client_dispatch(shared->f->client, 0) >= 0);
+	}
+	return NULL;
+}
+
+static void several_threads_share_the_dispatching(void **state)
+{
+	struct shared shared = { .f = *state, .n_wanted = N_THREADS * N_TASKS * 4 };
+	pthread_t threads[N_THREADS];
+
+	for (uint32_t i = 0; i < N_THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, submit_and_dispatch, &shared), 0);
+	for (uint32_t i = 0; i < N_THREADS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(hshm_load_relaxed(&shared.n_called), shared.n_wanted);
+}
+
+/* ---- the runtime's end ---- */
+
+static void count_lost(void *task, int result, void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(result, -EOWNERDEAD);
+	f->n_called++;
+	assert_int_equal(chi_submit_notify(f->client, task, count_lost, f), -EOWNERDEAD);
+	assert_int_equal(chi_task_free(f->client, task), 0);
+}
+
+static void a_death_wakes_the_loop_and_calls_every_callback(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop");
+	pid_t daemon = daemon_start("loop", config);
+	struct fixture f = { 0 };
+	int fd = -1;
+
+	(void)state;
+	assert_true(daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &f.client), 0);
+	for (int round = 0; round < 5; round++) {
+		f.pool = open_pool(f.client);
+		f.n_called = 0;
+		fd = chi_client_event_fd(f.client);
+		assert_true(fd >= 0);
+		for (uint32_t i = 0; i < 20; i++)
+			assert_int_equal(chi_submit_notify(f.client, new_task(&f, PROBE_GATE_WAIT, i), count_lost, &f),
+					 0);
+		while (is_readable(fd, 0))
+			assert_int_equal(chi_client_dispatch(f.client, 0), 0);
+		daemon_end(daemon, SIGKILL);
+		assert_true(is_readable(fd, POLL_MS));
+		if (round % 2) {
+			/* told before the reconnect, or after it */
+			assert_int_equal(chi_client_dispatch(f.client, 7), 7);
+			assert_true(is_readable(fd, POLL_MS));
+			assert_int_equal(chi_client_dispatch(f.client, 0), 13);
+			assert_true(is_readable(fd, POLL_MS));
+			assert_int_equal(chi_client_dispatch(f.client, 0), -EOWNERDEAD);
+			/* and then no more */
+			assert_false(is_readable(fd, 0));
+		}
+		daemon = daemon_start("loop", config);
+		assert_int_equal(chi_client_reconnect(f.client, 0), 0);
+		assert_int_equal(chi_client_event_fd(f.client), fd);
+		while (is_readable(fd, 0))
+			assert_true(chi_client_dispatch(f.client, 0) >= 0);
+		assert_int_equal(f.n_called, 20);
+		/* the same descriptor tells of the new runtime's tasks */
+		f.pool = open_pool(f.client);
+		assert_int_equal(chi_submit_notify(f.client, new_task(&f, PROBE_ADD, 0), count_and_free, &f), 0);
+		while (f.n_called < 21) {
+			assert_true(is_readable(fd, POLL_MS));
+			assert_true(chi_client_dispatch(f.client, 0) >= 0);
+		}
+	}
+	chi_client_disconnect(f.client);
+	assert_int_equal(daemon_end(daemon, SIGTERM), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_callback_is_called_once_and_a_sleeping_loop_is_woken),
+		cmocka_unit_test(one_task_at_a_time_wakes_each_time),
+		cmocka_unit_test(what_is_left_of_a_limited_dispatch_stays_readable),
+		cmocka_unit_test(a_task_with_a_callback_is_not_waited_for_nor_freed),
+		cmocka_unit_test(a_refused_task_is_told_like_any_other),
+		cmocka_unit_test(several_threads_share_the_dispatching),
+		cmocka_unit_test(a_death_wakes_the_loop_and_calls_every_callback),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
