@@ -1,0 +1,1 @@
+set(pkgs libuv)
