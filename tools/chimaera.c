@@ -5,9 +5,12 @@
 #include "chimaera.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <chimaera/task.h>
 
@@ -52,15 +55,28 @@ int connect_to(const char *name, struct chi_client **ret_client)
 		*chi_error_text() ? chi_error_text() : strerror(-error));
 	if (error != -ENOENT && error != -ECONNREFUSED)
 		return EXIT_FAILED;
-	fprintf(stderr, "chimaera: start one with: chimaera start --foreground%s%s\n", name ? " --name " : "",
-		name ? name : "");
+	fprintf(stderr, "chimaera: start one with: chimaera start%s%s\n", name ? " --name " : "", name ? name : "");
 	return EXIT_NO_RUNTIME;
+}
+
+/* A closed one would be the number of the next socket, and what is printed would go there. */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	open_standard_descriptors();
+	signal(SIGPIPE, SIG_IGN); /* what cannot be written is told, or is nobody's */
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0) {
 		print_usage(stdout);
 		return EXIT_OK;

@@ -7,7 +7,7 @@ _chimaera_help() {
 
 	text=$("${COMP_WORDS[0]}" "$@" --help 2>/dev/null)
 	sed -nE 's/^  ([a-z][a-z-]*) .*/\1/p' <<<"$text"
-	grep -oE -- '--[a-z][a-z-]*' <<<"$text"
+	grep -oE -- '--[a-z][a-z-]*' <<<"$text" | sort -u
 }
 
 _chimaera() {

@@ -148,6 +148,6 @@ int command_config(int argc, char **argv)
 	error = arguments.json ? print_as_json(&opts) : print_lines(&opts, arguments.keys);
 	if (error && *chi_error_text())
 		fprintf(stderr, "chimaera: %s\n", chi_error_text());
-	free(arguments.config.settings);
+	free_config_options(&arguments.config);
 	return error;
 }

@@ -4,6 +4,7 @@
  */
 #include "options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "chimaera.h"
@@ -37,22 +38,33 @@ const struct argp name_argp = {
 	.parser = parse_name,
 };
 
+void add_setting(struct argp_state *state, struct config_options *options, const char *key, const char *value)
+{
+	char **settings = realloc(options->settings, (options->n_settings + 2) * sizeof(*settings));
+
+	if (!settings || asprintf(&settings[options->n_settings], "%s%s%s", key, *key ? "=" : "", value) < 0)
+		argp_failure(state, EXIT_FAILED, 0, "no memory for the options");
+	options->settings = settings;
+	settings[++options->n_settings] = NULL;
+}
+
+void free_config_options(struct config_options *options)
+{
+	for (size_t i = 0; i < options->n_settings; i++)
+		free(options->settings[i]);
+	free(options->settings);
+}
+
 static error_t parse_config(int key, char *value, struct argp_state *state)
 {
 	struct config_options *options = state->input;
-	const char **settings;
 
 	switch (key) {
 	case 'c':
 		options->file = value;
 		return 0;
 	case 's':
-		settings = realloc(options->settings, (options->n_settings + 2) * sizeof(*settings));
-		if (!settings)
-			argp_failure(state, EXIT_FAILED, 0, "no memory for the options");
-		options->settings = settings;
-		settings[options->n_settings++] = value;
-		settings[options->n_settings] = NULL;
+		add_setting(state, options, "", value);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -73,5 +85,5 @@ const struct argp config_argp = {
 struct chi_runtime_opts runtime_opts(const struct config_options *options, const char *name)
 {
 	return CHI_RUNTIME_OPTS(.listen = true, .config_file = options->file, .name = name, .environment = true,
-				.settings = options->settings);
+				.settings = (const char *const *)options->settings);
 }

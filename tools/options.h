@@ -22,10 +22,13 @@ extern const struct argp name_argp;
 /* --config and --set */
 struct config_options {
 	const char *file;
-	const char **settings; /* the last one NULL; or NULL */
+	char **settings; /* the last one NULL; or NULL */
 	size_t n_settings;
 };
 extern const struct argp config_argp;
+/* As if --set KEY=VALUE stood there; with "" for @key: --set VALUE. */
+void add_setting(struct argp_state *state, struct config_options *options, const char *key, const char *value);
+void free_config_options(struct config_options *options);
 
 #define NAME_CHILD ((const struct argp_child[]){ { &name_argp, 0, NULL, 0 }, { 0 } })
 #define NAME_CONFIG_CHILDREN \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * start.c - chimaera start --foreground: the daemon
+ * start.c - chimaera start: the daemon, in the background or, for a supervisor, in the foreground
  */
 #include "chimaera.h"
 
@@ -17,6 +17,8 @@
 #include <chimaera/runtime.h>
 #include <hshm/clock.h>
 
+#include "background.h"
+#include "notify.h"
 #include "options.h"
 
 struct arguments {
@@ -28,7 +30,8 @@ struct arguments {
 enum { OPTION_FOREGROUND = 0x100 };
 
 static const struct argp_option options[] = {
-	{ "foreground", OPTION_FOREGROUND, NULL, 0, "Stay in the foreground: the only way so far", 0 },
+	{ "foreground", OPTION_FOREGROUND, NULL, 0, "Do not go to the background: for a supervisor", 0 },
+	{ "log", 'l', "FILE", 0, "Log to FILE: the same as --set log_file=FILE", 0 },
 	{ 0 },
 };
 
@@ -36,8 +39,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 
-	(void)value;
 	switch (key) {
+	case 'l':
+		add_setting(state, &arguments->config, "log_file", value);
+		return 0;
 	case OPTION_FOREGROUND:
 		arguments->foreground = true;
 		return 0;
@@ -55,8 +60,15 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.children = NAME_CONFIG_CHILDREN,
 	.doc = "Run a runtime that other processes can use.\v"
-	       "It is ready when it says so on its standard output. SIGTERM, SIGINT and `chimaera stop' let tasks in "
-	       "flight end, up to stop_timeout_ms of the configuration.",
+	       "It returns when tasks can be served; the daemon goes on in the background. Its log is then NAME.log beside "
+	       "its socket (in $XDG_RUNTIME_DIR/chimaera, /run/chimaera-UID or $TMPDIR/chimaera-UID), or log_file of the "
+	       "configuration. With --foreground it says on its standard output when it is ready, tells systemd, too, and "
+	       "logs to its standard error.\n\n"
+	       "SIGTERM, SIGINT and `chimaera stop' let tasks in flight end, up to stop_timeout_ms of the configuration; a "
+	       "second signal ends it at once. SIGHUP reads the configuration again and opens the log file anew; what "
+	       "cannot change while it runs is named in the log.\n\n"
+	       "Exit codes: 0 it serves (--foreground: it has ended, with all tasks done), 1 it could not start (or tasks "
+	       "were given up), 2 wrong usage.",
 };
 
 /* Signals, or chi_stop() by a client: whichever comes first. A thread waits for each, since neither can wait for both. */
@@ -69,14 +81,12 @@ static void *wait_for_stop(void *arg)
 
 static void block_signals(sigset_t *set)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
-
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
 	/* before any thread is made: all inherit it */
 	pthread_sigmask(SIG_BLOCK, set, NULL);
-	sigaction(SIGPIPE, &ignore, NULL);
 }
 
 /* A method that never returns cannot be stopped, only left: whoever asks a second time wants that. */
@@ -89,31 +99,43 @@ static void *wait_for_second_signal(void *arg)
 	do {
 		if (sigwaitinfo(arg, &info) < 0)
 			info.si_pid = getpid();
-	} while (info.si_pid == getpid()); /* the waiter's */
+	} while (info.si_pid == getpid() || info.si_signo == SIGHUP); /* the waiter's; nothing to reload any more */
 	n = write(STDERR_FILENO, text, sizeof(text) - 1);
 	(void)n;
 	_exit(EXIT_FAILED);
 }
 
-static int serve(struct chi_runtime *runtime, const sigset_t *signals)
+static void reload(struct chi_runtime *runtime, bool foreground)
+{
+	const char *log_file;
+
+	notify_reloading();
+	chi_runtime_reload(runtime); /* it logs what is wrong, and goes on as before */
+	log_file = chi_runtime_log_file(runtime);
+	if (!foreground && log_file)
+		redirect_output(log_file);
+	notify_supervisor("READY=1");
+}
+
+/* Until somebody wants it to end. */
+static void serve(struct chi_runtime *runtime, const sigset_t *signals, bool foreground)
+{
+	int signal_number = SIGHUP;
+
+	while (sigwait(signals, &signal_number) != 0 || signal_number == SIGHUP)
+		reload(runtime, foreground);
+}
+
+static int end(struct chi_runtime *runtime, const sigset_t *signals, pthread_t stop_waiter)
 {
 	uint64_t n_given_up = 0;
 	pthread_t waiter;
-	int signal_number, error;
+	int error;
 
-	error = pthread_create(&waiter, NULL, wait_for_stop, runtime);
-	if (error) {
-		fprintf(stderr, "chimaera: %s\n", strerror(error));
-		chi_runtime_stop(runtime, 0, NULL);
-		return EXIT_FAILED;
-	}
-	printf("chimaera: ready (%s, pid %d, %s)\n", chi_runtime_name(runtime), (int)getpid(),
-	       chi_runtime_socket(runtime));
-	fflush(stdout);
-	sigwait(signals, &signal_number);
+	notify_supervisor("STOPPING=1");
 	/* when it was a signal from outside, the waiter waits still; its own signal stays pending and harms nobody */
 	chi_runtime_request_stop(runtime);
-	pthread_join(waiter, NULL);
+	pthread_join(stop_waiter, NULL);
 	if (pthread_create(&waiter, NULL, wait_for_second_signal, (void *)(uintptr_t)signals) == 0)
 		pthread_detach(waiter);
 	error = chi_runtime_stop(runtime, 0, &n_given_up);
@@ -133,30 +155,71 @@ static void raise_descriptor_limit(void)
 	}
 }
 
+static void say_ready(const struct chi_runtime *runtime, int report_fd)
+{
+	const char *log_file = chi_runtime_log_file(runtime);
+	char text[512];
+
+	snprintf(text, sizeof(text), "chimaera: ready (%s, pid %d, %s)", chi_runtime_name(runtime), (int)getpid(),
+		 chi_runtime_socket(runtime));
+	notify_supervisor("READY=1");
+	if (report_fd < 0) {
+		puts(text);
+		fflush(stdout);
+		return;
+	}
+	if (log_file)
+		redirect_output(log_file);
+	report(report_fd, EXIT_OK, "%s\nchimaera: its log is %s\n", text, log_file ? log_file : "lost");
+}
+
+static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
+{
+	bool foreground = report_fd < 0;
+	struct chi_runtime *runtime;
+	pthread_t stop_waiter;
+	sigset_t signals;
+	int error;
+
+	block_signals(&signals);
+	raise_descriptor_limit();
+	error = chi_runtime_start(opts, &runtime);
+	if (!error) {
+		error = -pthread_create(&stop_waiter, NULL, wait_for_stop, runtime);
+		if (error)
+			chi_runtime_stop(runtime, 0, NULL);
+	}
+	if (error) {
+		const char *why = *chi_error_text() ? chi_error_text() : strerror(-error);
+
+		if (foreground)
+			fprintf(stderr, "chimaera: cannot start: %s\n", why);
+		else
+			report(report_fd, EXIT_FAILED, "chimaera: cannot start: %s\n", why);
+		return EXIT_FAILED;
+	}
+	say_ready(runtime, report_fd);
+	serve(runtime, &signals, foreground);
+	return end(runtime, &signals, stop_waiter);
+}
+
 int command_start(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
 	struct chi_runtime_opts opts;
-	struct chi_runtime *runtime;
-	sigset_t signals;
 	int error = parse_arguments(&argp, argc, argv, &arguments);
+	int report_fd = -1;
 
 	if (error)
 		return error;
-	if (!arguments.foreground) {
-		fprintf(stderr, "chimaera: start needs --foreground; to run it in the background, give it to a "
-				"supervisor (systemd) or to the shell (&)\n");
-		return EXIT_USAGE;
-	}
-	block_signals(&signals);
-	raise_descriptor_limit();
 	opts = runtime_opts(&arguments.config, arguments.name);
-	error = chi_runtime_start(&opts, &runtime);
-	free(arguments.config.settings);
-	if (error) {
-		fprintf(stderr, "chimaera: cannot start: %s\n",
-			*chi_error_text() ? chi_error_text() : strerror(-error));
-		return EXIT_FAILED;
+	opts.log_beside_socket = !arguments.foreground;
+	if (!arguments.foreground) {
+		report_fd = go_to_background();
+		if (report_fd < 0)
+			return EXIT_FAILED;
 	}
-	return serve(runtime, &signals);
+	error = start_and_serve(&opts, report_fd);
+	free_config_options(&arguments.config);
+	return error;
 }

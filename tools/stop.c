@@ -5,6 +5,7 @@
 #include "chimaera.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <hshm/thread_model.h>
 
 #include "options.h"
+#include "output.h"
 
 #define LOOK_EVERY_US 10000u
 #define DOT_EVERY_NS  HSHM_NSEC_PER_SEC
@@ -57,7 +59,9 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.children = NAME_CHILD,
 	.doc = "Ask a runtime to end and wait until it has: tasks in flight end first.\v"
-	       "Exit codes: 0 it has ended, 1 it has not in that time, 3 there is none.",
+	       "Tasks that have not ended within stop_timeout_ms of its configuration are given up.\n\n"
+	       "Exit codes: 0 it has ended, and all tasks with it; 1 it has not ended in that time, or gave tasks up, or died "
+	       "meanwhile; 2 wrong usage; 3 there is none.",
 };
 
 /* Until it hangs up: 0, or -ETIMEDOUT. */
@@ -81,6 +85,33 @@ static int wait_for_end(struct chi_client *client, uint64_t timeout_ns)
 	return error;
 }
 
+static int has_not_ended(const char *name, int error)
+{
+	fprintf(stderr, "chimaera: runtime '%s' has not ended: %s\n", shown_name(name), strerror(-error));
+	return EXIT_FAILED;
+}
+
+static int say_end(struct chi_client *client, const char *name)
+{
+	uint64_t n_given_up = 0;
+	int error = chi_client_runtime_end(client, &n_given_up);
+
+	if (error) {
+		fprintf(stderr, "chimaera: runtime '%s' has ended, but not in order: %s\n", shown_name(name),
+			chi_error_text());
+		return EXIT_FAILED;
+	}
+	if (n_given_up) {
+		fprintf(stderr,
+			"chimaera: runtime '%s' has ended, but gave up %" PRIu64
+			" tasks that had not ended in time: its log names their pools and methods\n",
+			shown_name(name), n_given_up);
+		return EXIT_FAILED;
+	}
+	printf("chimaera: runtime '%s' has ended\n", shown_name(name));
+	return end_output();
+}
+
 int command_stop(int argc, char **argv)
 {
 	struct arguments arguments = { .timeout_ns = 60 * HSHM_NSEC_PER_SEC };
@@ -95,12 +126,7 @@ int command_stop(int argc, char **argv)
 	/* it may have gone before it could answer, or be on its way already */
 	if (error == 0 || error == -EOWNERDEAD || error == -ESHUTDOWN)
 		error = wait_for_end(client, arguments.timeout_ns);
+	error = error ? has_not_ended(arguments.name, error) : say_end(client, arguments.name);
 	chi_client_disconnect(client);
-	if (error) {
-		fprintf(stderr, "chimaera: runtime '%s' has not ended: %s\n", shown_name(arguments.name),
-			strerror(-error));
-		return EXIT_FAILED;
-	}
-	printf("chimaera: runtime '%s' has ended\n", shown_name(arguments.name));
-	return EXIT_OK;
+	return error;
 }

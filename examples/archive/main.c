@@ -34,7 +34,7 @@ static enum exit_code connect_runtime(const struct opts *opts, struct chi_client
 	int rc = chi_client_connect(&CHI_CLIENT_OPTS(.name = opts->name), ret_client);
 
 	if (rc == -ENOENT || rc == -ECONNREFUSED) {
-		fprintf(stderr, "archive: no daemon%s%s is running; start one: chimaera start --foreground%s%s\n",
+		fprintf(stderr, "archive: no daemon%s%s is running; start one: chimaera start%s%s\n",
 			opts->name ? " " : "", opts->name ? opts->name : "", opts->name ? " --name " : "",
 			opts->name ? opts->name : "");
 		return EXIT_NO_DAEMON;

@@ -125,6 +125,15 @@ CHI_API CHI_NODISCARD int chi_client_dispatch(struct chi_client *client, uint32_
 /** chi_client_alive - does the runtime live? One system call. Returns 0, -EOWNERDEAD, -ENOTCONN (child of a fork). */
 CHI_API int chi_client_alive(struct chi_client *client);
 
+/**
+ * chi_client_runtime_end - how the runtime has ended
+ * @ret_n_given_up: out; tasks, of all clients, that had not ended when its stop did
+ *
+ * Threads: any. May switch the fiber: no.
+ * Returns: 0; -EAGAIN: it lives; -EOWNERDEAD: it died (was killed, or crashed) before it had stopped; -ENOTCONN (child of a fork).
+ */
+CHI_API CHI_NODISCARD int chi_client_runtime_end(struct chi_client *client, uint64_t *ret_n_given_up);
+
 struct chi_runtime_info {
 	int32_t pid;
 	uint32_t n_workers;

@@ -24,6 +24,7 @@ struct chi_runtime_opts {
 	const char *name;	     /* overrides the configuration's name */
 	bool environment;	     /* let variables such as CHIMAERA_WORKERS_COUNT override the file */
 	const char *const *settings; /* "KEY=VALUE" ..., the last one NULL: override file and environment */
+	bool log_beside_socket;	     /* without a log_file the log goes to NAME.log beside the socket, not to stderr */
 };
 #define CHI_RUNTIME_OPTS(...) ((struct chi_runtime_opts){ .size = sizeof(struct chi_runtime_opts), __VA_ARGS__ })
 
@@ -64,6 +65,19 @@ CHI_API const char *chi_runtime_name(const struct chi_runtime *runtime);
 
 /** chi_runtime_socket - the path where other processes reach it, or NULL: it does not listen. Lent until chi_runtime_stop(). */
 CHI_API const char *chi_runtime_socket(const struct chi_runtime *runtime);
+
+/** chi_runtime_log_file - where its log goes, or NULL: standard error. Lent until the next reload or stop. Threads: as reload. */
+CHI_API const char *chi_runtime_log_file(const struct chi_runtime *runtime);
+
+/**
+ * chi_runtime_reload - read file and environment again, and take what can change while it runs
+ *
+ * Keys marked live in docs/configuration.md are taken, and the log's file is opened anew. Another key that has changed is
+ * named in the log and keeps its value.
+ * Threads: one at a time, not while another stops it. May switch the fiber: no.
+ * Returns: 0, or as chi_runtime_start() for a configuration that is refused: then nothing is changed.
+ */
+CHI_API int chi_runtime_reload(struct chi_runtime *runtime);
 
 /** chi_runtime_request_stop - what chi_stop() does, from this process: wakes chi_runtime_wait_stop(). Threads: any. */
 CHI_API void chi_runtime_request_stop(struct chi_runtime *runtime);

@@ -325,6 +325,27 @@ static int read_workers(int fd, uint32_t n_workers, struct chi_worker_counters *
 			     n < 0 ? strerror(errno) : "somebody has cut the file");
 }
 
+int chi_client_runtime_end(struct chi_client *base, uint64_t *ret_n_given_up)
+{
+	struct process_client *client = (struct process_client *)base;
+	const struct chi_main_header *header;
+	struct chi_attachment *now;
+	uint64_t n_given_up;
+
+	if (base->ops != &chi_process_client_ops || !chi_fork_guard_is_owner(&client->guard))
+		return chi_error_set(-ENOTCONN, "not a client of this process");
+	now = process_client_now(client);
+	if (chi_attachment_alive(now) == 0)
+		return -EAGAIN;
+	header = now->main.map.base;
+	n_given_up = hshm_load_relaxed(&header->n_given_up); /* relaxed: stored before the hang-up that we have seen */
+	if (n_given_up == CHI_NOT_ENDED)
+		return chi_error_set(-EOWNERDEAD, "the runtime (pid %d) died before it had stopped",
+				     (int)now->welcome.runtime_pid);
+	*ret_n_given_up = n_given_up;
+	return 0;
+}
+
 int chi_client_runtime_info(struct chi_client *base, struct chi_runtime_info *ret_info)
 {
 	struct process_client *client = (struct process_client *)base;

@@ -141,6 +141,50 @@ static int apply_layers(struct chi_config_load *load, const struct chi_config_la
 	return error;
 }
 
+static char *copy_string(const char *string, int *error)
+{
+	char *copy = string ? strdup(string) : NULL;
+
+	if (string && !copy)
+		*error = chi_error_set(-ENOMEM, "no memory for the configuration");
+	return copy;
+}
+
+int chi_config_layers_copy(const struct chi_config_layers *layers, struct chi_config_layers *ret_copy)
+{
+	size_t n_settings = 0;
+	const char **settings;
+	int error = 0;
+
+	while (layers->settings && layers->settings[n_settings])
+		n_settings++;
+	settings = calloc(n_settings + 1, sizeof(*settings));
+	if (!settings)
+		return chi_error_set(-ENOMEM, "no memory for the configuration");
+	for (size_t i = 0; i < n_settings; i++)
+		settings[i] = copy_string(layers->settings[i], &error);
+	*ret_copy = (struct chi_config_layers){
+		.file = copy_string(layers->file, &error),
+		.text = copy_string(layers->text, &error),
+		.environment = layers->environment,
+		.settings = settings,
+		.n_settings = n_settings,
+		.name = copy_string(layers->name, &error),
+	};
+	return error;
+}
+
+void chi_config_layers_free(struct chi_config_layers *copy)
+{
+	for (size_t i = 0; i < copy->n_settings; i++)
+		free((char *)copy->settings[i]);
+	free((void *)copy->settings);
+	free((char *)copy->file);
+	free((char *)copy->text);
+	free((char *)copy->name);
+	*copy = (struct chi_config_layers){ 0 };
+}
+
 /* ---- what keys have to be together ---- */
 
 static int bad_key(const struct chi_config_load *load, const struct chi_config_layers *layers, const char *path,

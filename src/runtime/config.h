@@ -33,6 +33,8 @@ struct chi_config {
 	char group[CHI_NAME_MAX]; /* group: whose members may connect; "" = the same user only */
 	uint32_t log_level;	  /* log_level: error|warn|info|debug */
 
+	char log_file[CHI_CONFIG_PATH_MAX]; /* log_file: "" = standard error */
+
 	struct chi_config_pool *compose; /* compose: pools made at the start; owned, chi_config_free() */
 	uint32_t n_compose;
 
@@ -88,8 +90,13 @@ struct chi_config_layers {
 	const char *text;	     /* YAML, when there is no file */
 	bool environment;	     /* look at CHIMAERA_... */
 	const char *const *settings; /* "KEY=VALUE", the last one NULL */
+	size_t n_settings;	     /* of a copy */
 	const char *name;	     /* over all others' */
 };
+
+/* Copies of all strings, for a later look at the same layers. Returns 0, -ENOMEM. */
+int chi_config_layers_copy(const struct chi_config_layers *layers, struct chi_config_layers *ret_copy);
+void chi_config_layers_free(struct chi_config_layers *copy);
 
 /* Which layer gave a key its value; the place of the key in a file. */
 struct chi_config_origin {

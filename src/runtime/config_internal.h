@@ -96,7 +96,11 @@ bool chi_config_name_is_allowed(const char *value, size_t size);
 /* Set a key that is no list. */
 int chi_config_set_text(struct chi_config *config, const struct chi_config_place *place,
 			const struct chi_config_key *key, const char *value, size_t size);
+/* Take over one key's value, which is no list, from another configuration. */
+void chi_config_copy_field(struct chi_config *config, const struct chi_config *from, const struct chi_config_key *key);
 /* The key's value as YAML on one line; it can be read again. */
+char *chi_config_value_text(const struct chi_config *config,
+			    const struct chi_config_key *key); /* free(); NULL: no memory */
 void chi_config_write_value(FILE *out, const struct chi_config *config, const struct chi_config_key *key);
 
 /* ---- config_yaml.c ---- */

@@ -12,19 +12,6 @@
 #include "runtime/runtime.h"
 #include "task/error.h"
 
-static char *value_text(const struct chi_config *config, const struct chi_config_key *key)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-
-	if (!out)
-		return NULL;
-	chi_config_write_value(out, config, key);
-	fclose(out);
-	return text;
-}
-
 static int show_key(const struct chi_config_layers *layers, const struct chi_config *config,
 		    const struct chi_config *defaults, size_t i, const struct chi_config_origin *origin,
 		    chi_runtime_config_fn *fn, void *arg)
@@ -32,7 +19,7 @@ static int show_key(const struct chi_config_layers *layers, const struct chi_con
 	const struct chi_config_key *key = &chi_config_keys[i];
 	char source[CHI_CONFIG_PATH_MAX + 32], variable[CHI_CONFIG_VARIABLE_MAX], allowed[CHI_CONFIG_ALLOWED_MAX];
 	const char *limits;
-	char *value = value_text(config, key), *default_value = value_text(defaults, key);
+	char *value = chi_config_value_text(config, key), *default_value = chi_config_value_text(defaults, key);
 	int error = value && default_value ? 0 : chi_error_set(-ENOMEM, "no memory to show the configuration");
 
 	chi_config_origin_text(layers, i, origin, source, sizeof(source));

@@ -55,6 +55,10 @@ const struct chi_config_key chi_config_keys[] = {
 	NAME("name", name, "default", "of the runtime, and so of its socket"),
 	NAME("group", group, "", "whose members may connect; empty: the same user only"),
 	CHOICE("log_level", log_level, CHI_LOG_INFO, CHI_LOG_ERROR, log_levels, "how much the log says", .live = true),
+	PATH("log_file", log_file,
+	     "where the log goes; empty: standard error, of a daemon in the background NAME.log beside "
+	     "its socket",
+	     .live = true),
 	BIG("stop_timeout_ms", "ms", HSHM_NSEC_PER_MSEC, stop_timeout_ns, 10000, 0, 86400000,
 	    "how long a stop waits for tasks in flight", .live = true),
 	KEY("compose", KEY_POOLS, "pools", "made at the start, in this order; if one cannot be made the start fails",

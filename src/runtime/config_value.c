@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "task/error.h"
@@ -170,6 +171,17 @@ int chi_config_set_text(struct chi_config *config, const struct chi_config_place
 	return error;
 }
 
+void chi_config_copy_field(struct chi_config *config, const struct chi_config *from, const struct chi_config_key *key)
+{
+	static const size_t sizes[] = {
+		[KEY_NAME] = CHI_NAME_MAX,	     [KEY_PATH] = CHI_CONFIG_PATH_MAX, [KEY_NUMBER] = sizeof(uint32_t),
+		[KEY_POWER_OF_2] = sizeof(uint32_t), [KEY_BIG] = sizeof(uint64_t),     [KEY_BOOL] = sizeof(bool),
+		[KEY_CHOICE] = sizeof(uint32_t),
+	};
+
+	memcpy(chi_config_field(config, key), chi_config_field(from, key), sizes[key->type]);
+}
+
 /* ---- field to text ---- */
 
 static void write_quoted(FILE *out, const char *text)
@@ -239,4 +251,17 @@ void chi_config_write_value(FILE *out, const struct chi_config *config, const st
 		fputc(']', out);
 		break;
 	}
+}
+
+char *chi_config_value_text(const struct chi_config *config, const struct chi_config_key *key)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	chi_config_write_value(out, config, key);
+	fclose(out);
+	return text;
 }

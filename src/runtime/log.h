@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.h - the runtime's log: one line a record on stderr (or where the daemon points it)
+ * log.h - the runtime's log: one line a record, on standard error or in a file
+ *
+ * "chimaera: error: text"; in a file with time and pid before it; on the journal of systemd with its level's number.
  */
 #ifndef RUNTIME_LOG_H
 #define RUNTIME_LOG_H
@@ -10,7 +12,12 @@
 /* Set once at start, from configuration; embedded runtimes of one process share it. */
 void chi_log_set_level(enum chi_log_level level);
 
-/* "chimaera: error: text"; any thread; one write(2) a line. */
+/* Where records go from here on: a file, made if need be and written at its end, or "" for standard error. The same file
+ * again: it is opened anew, as after its rotation. One for the process. Returns 0, or why it cannot be opened: then all stays
+ * as it was. Threads: one at a time. */
+int chi_log_open(const char *path);
+
+/* Any thread; one write(2) a line. */
 void chi_log(enum chi_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define chi_log_error(...) chi_log(CHI_LOG_ERROR, __VA_ARGS__)

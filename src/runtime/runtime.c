@@ -22,6 +22,7 @@
 #include "runtime/log.h"
 #include "runtime/module_manager.h"
 #include "runtime/pool_manager.h"
+#include "runtime/reload.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
 #include "task/error.h"
@@ -94,6 +95,7 @@ static int make_segments(struct chi_runtime *runtime)
 	header->n_armed = (uint32_t)n_armed;
 	header->started_ns = hshm_clock_ns();
 	header->size_bytes = runtime->main.map.size_bytes;
+	hshm_store_relaxed(&header->n_given_up, CHI_NOT_ENDED); /* relaxed: published with the layout version */
 	ret = hshm_segment_create_private(config->private_bytes, CHI_SEGMENT_PRIVATE, &runtime->private_mem);
 	if (ret < 0)
 		return ret;
@@ -126,6 +128,7 @@ static void free_runtime(struct chi_runtime *runtime)
 	hshm_heap_destroy(runtime->heap);
 	hshm_segment_close(&runtime->private_mem);
 	hshm_segment_close(&runtime->main);
+	chi_config_layers_free(&runtime->layers);
 	chi_config_free(&runtime->config);
 	chi_counter_page_destroy(runtime->counters);
 	pthread_cond_destroy(&runtime->stop_asked);
@@ -185,11 +188,16 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	runtime->generation = make_generation();
 	runtime->spinning_max = spinning_max();
 	runtime->inner = (struct chi_client){ .magic = CHI_CLIENT_MAGIC, .ops = &chi_inner_client_ops };
+	runtime->log_beside_socket = opts.log_beside_socket;
 	layers = chi_runtime_layers(&opts);
 	ret = chi_config_load(&layers, &runtime->config, NULL);
 	if (ret < 0)
 		goto free_runtime;
-	chi_log_set_level(runtime->config.log_level);
+	ret = chi_config_layers_copy(&layers, &runtime->layers);
+	if (ret == 0)
+		ret = chi_runtime_open_log(runtime);
+	if (ret < 0)
+		goto free_runtime;
 	ret = make_segments(runtime);
 	if (ret == 0)
 		ret = chi_ipc_create(runtime, opts.listen, &runtime->ipc); /* first of all that others see: the name */
@@ -218,6 +226,9 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 		ret = chi_ipc_let_in(runtime->ipc);
 	if (ret < 0)
 		return take_back(runtime, ret);
+	if (opts.listen)
+		chi_log_info("runtime '%s' serves at %s: %u workers", runtime->config.name, chi_runtime_socket(runtime),
+			     chi_work_orch_n_workers(runtime->orch));
 	*ret_runtime = runtime;
 	return 0;
 
@@ -269,6 +280,8 @@ int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t 
 	if (n_given_up == 0)
 		chi_pool_end_all(runtime->pools); /* the modules' destroy() */
 	chi_work_orch_stop(runtime->orch);
+	/* relaxed: who reads it has seen our hang-up, a system call later */
+	hshm_store_relaxed(&chi_runtime_main_header(runtime)->n_given_up, n_given_up);
 	free_runtime(runtime);
 	chi_fault_uninstall();
 	if (ret_n_given_up)

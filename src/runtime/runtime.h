@@ -21,6 +21,9 @@
 
 struct chi_runtime {
 	struct chi_config config;
+	struct chi_config_layers layers; /* what it was made from: copies */
+	bool log_beside_socket;
+	char log_path[CHI_CONFIG_PATH_MAX]; /* "" = standard error */
 	uint64_t generation;
 	struct hshm_segment main;	 /* header, armed words: clients map it read-only */
 	struct hshm_segment private_mem; /* run contexts, container lanes: references are offsets in it */

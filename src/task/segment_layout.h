@@ -40,7 +40,10 @@ struct chi_main_header {
 	uint32_t n_armed;
 	uint64_t started_ns;
 	uint64_t size_bytes;
+	hshm_au64
+		n_given_up; /* stored at the end of a stop; CHI_NOT_ENDED before: who finds that in a dead runtime's knows it died */
 };
+#define CHI_NOT_ENDED UINT64_MAX
 
 struct chi_client_header {
 	uint64_t magic;
@@ -74,7 +77,7 @@ struct chi_lane_header {
 	hshm_au64 n_taken; /* by its worker */
 };
 
-CHI_STATIC_ASSERT(sizeof(struct chi_main_header) == 48, "fixed layout");
+CHI_STATIC_ASSERT(sizeof(struct chi_main_header) == 56, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_client_header) == 40, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_client_events) == 256, "fixed layout");
 CHI_STATIC_ASSERT(sizeof(struct chi_lane_header) == 32, "fixed layout");

@@ -45,7 +45,7 @@ expect 0 "$archive" --help
 for command in "put $0" "get" "ls"; do
 	# shellcheck disable=SC2086
 	expect 3 "$archive" $command
-	grep -q "chimaera start --foreground" "$work/err" || die "exit 3 does not say how to start a daemon"
+	grep -q "chimaera start" "$work/err" || die "exit 3 does not say how to start a daemon"
 done
 
 # ---- the demonstration ----

@@ -620,8 +620,13 @@ static int give_up(void)
 	if (chi_task_alloc(f->client, sizeof(*after), f->pool, CHI_QUERY_LOCAL_ID(0), PROBE_ADD, &after) < 0 ||
 	    chi_call(f->client, after) < 0)
 		return 3;
+	if (chi_client_runtime_end(f->client, &n_given_up) != -EAGAIN)
+		return 6;
 	if (chi_runtime_stop(f->runtime, 50 * HSHM_NSEC_PER_MSEC, &n_given_up) != -ETIMEDOUT || n_given_up != 1)
 		return 4;
+	n_given_up = 0;
+	if (chi_client_runtime_end(f->client, &n_given_up) != 0 || n_given_up != 1)
+		return 7;
 	if (chi_wait(task, HSHM_FOREVER) != -EOWNERDEAD)
 		return 5;
 	chi_client_disconnect(f->client);

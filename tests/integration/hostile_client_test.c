@@ -1330,7 +1330,7 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 	struct chi_pool_spec spec = { .module = "probe" };
 	struct waiter waiter = { .any = any };
 	struct process daemon;
-	uint64_t killed_ns;
+	uint64_t killed_ns, n_given_up;
 	pthread_t thread;
 	uint32_t pool;
 
@@ -1353,6 +1353,7 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 	assert_true(waiter.ended_ns < killed_ns + 100 * HSHM_NSEC_PER_MSEC);
 	/* from now on it is told at once */
 	assert_int_equal(chi_client_alive(waiter.client), -EOWNERDEAD);
+	assert_int_equal(chi_client_runtime_end(waiter.client, &n_given_up), -EOWNERDEAD);
 	assert_int_equal(chi_submit(waiter.client, waiter.task), -EOWNERDEAD);
 	assert_int_equal(chi_wait(waiter.task, HSHM_FOREVER), -EOWNERDEAD);
 	reap_process(&daemon);

@@ -23,9 +23,7 @@ run 2 "$bin"
 said '^Usage: chimaera' err
 run 2 "$bin" frobnicate
 said "no command 'frobnicate'" err
-run 2 "$bin" start
-said 'needs --foreground' err
-run 2 "$bin" start --foreground superfluous
+run 2 "$bin" start superfluous
 said "'superfluous' is too much" err
 run 2 "$bin" status --no-such-option
 run 2 "$bin" status superfluous
@@ -36,9 +34,9 @@ said "'1s' is no number of milliseconds" err
 
 # ---- there is no runtime
 run 3 "$bin" status
-said "chimaera start --foreground$" err
+said "chimaera start$" err
 run 3 "$bin" stop --name other
-said "chimaera start --foreground --name other$" err
+said "chimaera start --name other$" err
 run 3 "${ARCHIVE_BIN:?}" ls
 said 'chimaera start' err
 

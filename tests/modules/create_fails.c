@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A module whose create() fails when the parameters say so: the container with that number returns that error. Counts what
+ * A module whose create() fails when the parameters say so: the container with that number returns that error; with "die" it
+ * takes the process with it. Counts what
  * was made and not destroyed in a file-wide number, which the method `alive` returns.
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #include <chimaera/module.h>
@@ -27,6 +29,8 @@ static int create(struct chi_container *container, const void *params, uint64_t 
 		memcpy(&fail, params, sizeof(fail));
 		if (chi_container_id(container) == fail.container)
 			return fail.error;
+	} else if (params_size == 3 && memcmp(params, "die", 3) == 0) {
+		raise(SIGKILL);
 	} else if (params_size) {
 		return -EINVAL;
 	}

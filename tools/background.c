@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "background.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "chimaera.h"
+
+#define REPORT_MAX 2048 /* less than PIPE_BUF: written at once */
+
+/* The first byte is the exit code. */
+static size_t read_report(int fd, char text[REPORT_MAX])
+{
+	size_t size = 0;
+	ssize_t n;
+
+	do {
+		n = read(fd, text + size, REPORT_MAX - 1 - size);
+		if (n > 0)
+			size += (size_t)n;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	text[size] = 0;
+	return size;
+}
+
+static void wait_for_report(int fd, pid_t daemon)
+{
+	char text[REPORT_MAX];
+	int status = 0;
+
+	if (read_report(fd, text) > 1) {
+		fputs(text + 1, text[0] == EXIT_OK ? stdout : stderr);
+		exit(text[0]);
+	}
+	/* it has closed the pipe without a word: it is about to be a corpse */
+	if (waitpid(daemon, &status, 0) == daemon && WIFSIGNALED(status))
+		fprintf(stderr, "chimaera: the daemon was killed before it was ready: %s\n",
+			strsignal(WTERMSIG(status)));
+	else
+		fprintf(stderr, "chimaera: the daemon ended before it was ready\n");
+	exit(EXIT_FAILED);
+}
+
+int go_to_background(void)
+{
+	int ends[2], null;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		fprintf(stderr, "chimaera: pipe: %s\n", strerror(errno));
+		return -1;
+	}
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		fprintf(stderr, "chimaera: fork: %s\n", strerror(errno));
+		return -1;
+	}
+	if (pid > 0) {
+		close(ends[1]);
+		wait_for_report(ends[0], pid);
+	}
+	close(ends[0]);
+	setsid();
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		close(null);
+	}
+	return ends[1];
+}
+
+void report(int report_fd, int exit_code, const char *format, ...)
+{
+	char text[REPORT_MAX];
+	va_list args;
+	ssize_t n;
+
+	text[0] = (char)exit_code;
+	va_start(args, format);
+	vsnprintf(text + 1, sizeof(text) - 1, format, args);
+	va_end(args);
+	n = write(report_fd, text, strlen(text + 1) + 1);
+	(void)n; /* when nobody waits any more, nobody is to be told */
+	close(report_fd);
+}
+
+void redirect_output(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+
+	if (fd < 0)
+		return; /* the runtime has it open: only what modules print is lost */
+	fflush(NULL);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+}
