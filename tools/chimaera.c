@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * chimaera.c - one command with subcommands: start, stop, status
+ * chimaera.c - one command with subcommands
  */
 #include "chimaera.h"
 
+#include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,26 +15,55 @@
 
 #include <chimaera/task.h>
 
-static const struct command {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *help;
-} commands[] = {
+#include "output.h"
+
+static const struct command commands[] = {
 	{ "start", command_start, "run a runtime that other processes can use" },
 	{ "stop", command_stop, "ask a runtime to end, and wait until it has" },
-	{ "config", command_config, "show the configuration that a start would have, and where each value is from" },
-	{ "new-module", command_new_module, "write a module that builds and passes its test, to begin with" },
 	{ "status", command_status, "show who runs and what it has counted, also when it hangs or was killed" },
+	{ "config", command_config, "show the configuration that a start would have, and where each value is from" },
+	{ "pool", command_pool, "make, list and destroy pools" },
+	{ "module", command_module, "list modules; check one as the runtime would" },
+	{ "new-module", command_new_module, "write a module that builds and passes its test, to begin with" },
+	{ 0 },
 };
-#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static void print_usage(FILE *out)
+static void print_usage(FILE *out, const struct command *table, const char *program, const char *what)
 {
-	fprintf(out, "Usage: chimaera COMMAND [OPTION...]\n\n");
-	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
-	fprintf(out, "\n`chimaera COMMAND --help' tells a command's options. Also: --help, --version.\n"
-		     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n");
+	fprintf(out, "Usage: %s COMMAND [OPTION...]\n%s\n\n", program, what);
+	for (; table->name; table++)
+		fprintf(out, "  %-10s %s\n", table->name, table->help);
+	fprintf(out,
+		"\n`%s COMMAND --help' tells a command's options. Also: --help, --version.\n"
+		"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n",
+		program);
+}
+
+int run_command(const struct command *table, const char *what, int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0) {
+		print_usage(stdout, table, argv[0], what);
+		return end_output();
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+		puts(argp_program_version);
+		return end_output();
+	}
+	for (const struct command *command = table; command->name; command++) {
+		if (strcmp(command->name, name) == 0) {
+			char shown[64];
+
+			snprintf(shown, sizeof(shown), "%s %s", argv[0], name);
+			argv[1] = shown;
+			return command->run(argc - 1, argv + 1);
+		}
+	}
+	if (argc > 1)
+		fprintf(stderr, "%s: there is no command '%s'\n", argv[0], name);
+	print_usage(stderr, table, argv[0], what);
+	return EXIT_USAGE;
 }
 
 const char *shown_name(const char *name)
@@ -45,14 +75,20 @@ const char *shown_name(const char *name)
 	return from_environment && *from_environment ? from_environment : "default";
 }
 
+int say_failed(const char *name, int error)
+{
+	fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(name),
+		*chi_error_text() ? chi_error_text() : strerror(-error));
+	return EXIT_FAILED;
+}
+
 int connect_to(const char *name, struct chi_client **ret_client)
 {
 	int error = chi_client_connect(&CHI_CLIENT_OPTS(.name = name), ret_client);
 
 	if (!error)
 		return EXIT_OK;
-	fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(name),
-		*chi_error_text() ? chi_error_text() : strerror(-error));
+	say_failed(name, error);
 	if (error != -ENOENT && error != -ECONNREFUSED)
 		return EXIT_FAILED;
 	fprintf(stderr, "chimaera: start one with: chimaera start%s%s\n", name ? " --name " : "", name ? name : "");
@@ -73,29 +109,13 @@ static void open_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "";
+	static char program[] = "chimaera";
 
 	open_standard_descriptors();
 	signal(SIGPIPE, SIG_IGN); /* what cannot be written is told, or is nobody's */
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0) {
-		print_usage(stdout);
-		return EXIT_OK;
-	}
-	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
-		printf("chimaera %s\n", CHIMAERA_VERSION);
-		return EXIT_OK;
-	}
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		if (strcmp(commands[i].name, name) == 0) {
-			char shown[32];
-
-			snprintf(shown, sizeof(shown), "chimaera %s", name);
-			argv[1] = shown;
-			return commands[i].run(argc - 1, argv + 1);
-		}
-	}
-	if (argc > 1)
-		fprintf(stderr, "chimaera: there is no command '%s'\n", name);
-	print_usage(stderr);
-	return EXIT_USAGE;
+	argp_program_version = "chimaera " CHIMAERA_VERSION;
+	argp_program_bug_address = NULL;
+	if (argc > 0)
+		argv[0] = program;
+	return run_command(commands, "Run a Chimaera runtime, look at it, and end it.", argc, argv);
 }

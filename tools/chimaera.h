@@ -15,14 +15,28 @@ enum exit_code {
 	EXIT_NO_RUNTIME = 3, /* none runs under that name */
 };
 
+struct command {
+	const char *name; /* NULL ends a table */
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+/* Run the command that argv[1] names; argv[0] is shown as the program's name, in front of the command's. */
+int run_command(const struct command *commands, const char *what, int argc, char **argv);
+
 int command_config(int argc, char **argv);
+int command_module(int argc, char **argv);
 int command_new_module(int argc, char **argv);
+int command_pool(int argc, char **argv);
 int command_start(int argc, char **argv);
 int command_stop(int argc, char **argv);
 int command_status(int argc, char **argv);
 
 /* The name that was asked for, or that is meant without one. */
 const char *shown_name(const char *name);
+
+/* "chimaera: runtime 'NAME': WHY", with the thread's error text or the errno's. Returns EXIT_FAILED. */
+int say_failed(const char *name, int error);
 
 /* Connect, or say why not on stderr: EXIT_OK, EXIT_NO_RUNTIME or EXIT_FAILED. */
 int connect_to(const char *name, struct chi_client **ret_client);

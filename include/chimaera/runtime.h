@@ -11,6 +11,7 @@
 #include <chimaera/admin.h>
 #include <chimaera/cdefs.h>
 #include <chimaera/client.h>
+#include <chimaera/module.h>
 
 CHI_BEGIN_DECLS
 
@@ -112,6 +113,39 @@ typedef void chi_runtime_config_fn(const struct chi_config_value *value, void *a
  * Returns: 0, or as chi_runtime_start() for a configuration that is refused.
  */
 CHI_API CHI_NODISCARD int chi_runtime_config(const struct chi_runtime_opts *opts, chi_runtime_config_fn *fn, void *arg);
+
+/* What a module's file holds. All of it is lent until the function that got it returns. */
+struct chi_module_description {
+	const char *file;
+	const char *name;
+	uint32_t version; /* the module's own */
+	uint32_t abi_version;
+	uint64_t interface_hash; /* 0 = none */
+	uint32_t n_methods;
+	const struct chi_method *methods[CHI_METHODS_MAX]; /* the first n_methods, by id */
+};
+typedef void chi_module_describe_fn(const struct chi_module_description *description, void *arg);
+
+/**
+ * chi_module_describe - would a runtime take this file, and what is in it?
+ * @path: borrowed; chimaera_NAME.so
+ * @fn:   called once, before this returns 0
+ *
+ * The checks are those of a runtime, and so is the risk: when the file's note is right, it is loaded, and its constructors run.
+ * Threads: any. May switch the fiber: no.
+ * Returns: 0, -EINVAL (no name of a module), -ELIBBAD (refused: chi_error_text() says why), -ENOMEM.
+ */
+CHI_API CHI_NODISCARD int chi_module_describe(const char *path, chi_module_describe_fn *fn, void *arg);
+
+typedef void chi_module_found_fn(const char *path, void *arg);
+
+/**
+ * chi_module_find_all - the files in the folders where a runtime of this process would look for modules
+ * @fn: called for each, in the order of the search: of several files of one name the first is the one that is taken
+ *
+ * Threads: any, but while another changes the environment. May switch the fiber: no.
+ */
+CHI_API void chi_module_find_all(chi_module_found_fn *fn, void *arg);
 
 CHI_END_DECLS
 #endif

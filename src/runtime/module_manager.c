@@ -35,7 +35,7 @@ struct chi_module_manager {
 };
 
 /* Asked of the loader and not fixed when built, so that an installed tree may be moved. */
-static void find_installed(char folder[PATH_MAX])
+void chi_module_installed_folder(char folder[PATH_MAX])
 {
 	char library[PATH_MAX];
 	Dl_info info;
@@ -54,12 +54,12 @@ int chi_module_manager_create(struct chi_module_manager **ret_manager)
 	if (!manager)
 		return chi_error_set(-ENOMEM, "no memory for the module manager");
 	pthread_mutex_init(&manager->lock, NULL);
-	find_installed(manager->installed);
+	chi_module_installed_folder(manager->installed);
 	*ret_manager = manager;
 	return 0;
 }
 
-static void unload(struct chi_loaded_module *module)
+void chi_module_unload(struct chi_loaded_module *module)
 {
 	if (module->dl)
 		dlclose(module->dl);
@@ -74,7 +74,7 @@ void chi_module_manager_destroy(struct chi_module_manager *manager)
 		struct chi_loaded_module *module = manager->modules;
 
 		manager->modules = module->next;
-		unload(module);
+		chi_module_unload(module);
 	}
 	pthread_mutex_destroy(&manager->lock);
 	free(manager);
@@ -170,7 +170,7 @@ static int adopt_table(struct chi_loaded_module *module, const struct chi_module
 
 /* ---- files ---- */
 
-static int load_file(const char *path, const char *name, struct chi_loaded_module *module)
+int chi_module_load_file(const char *path, const char *name, struct chi_loaded_module *module)
 {
 	uint32_t abi_version = 0;
 	const struct chi_module *const *symbol;
@@ -227,12 +227,12 @@ static int load_module(struct chi_module_manager *manager, const char *name, str
 	module = calloc(1, sizeof(*module));
 	if (!module)
 		return chi_error_set(-ENOMEM, "no memory for module '%s'", name);
-	error = load_file(path, name, module);
+	error = chi_module_load_file(path, name, module);
 	if (error) {
 		/* a client may ask again and again */
 		if (chi_log_allowed(&manager->log_limit, 4))
 			chi_log_error("module '%s' refused: %s", name, chi_error_text());
-		unload(module);
+		chi_module_unload(module);
 		return error;
 	}
 	chi_log_debug("module '%s' version %u loaded from %s", name, module->table->version, path);
@@ -308,7 +308,7 @@ void chi_module_put(struct chi_module_manager *manager, const struct chi_loaded_
 
 		*link = gone->next;
 		chi_log_debug("module '%s' unloaded", gone->name);
-		unload(gone);
+		chi_module_unload(gone);
 	}
 	pthread_mutex_unlock(&manager->lock);
 }

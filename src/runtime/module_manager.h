@@ -9,6 +9,8 @@
 #ifndef RUNTIME_MODULE_MANAGER_H
 #define RUNTIME_MODULE_MANAGER_H
 
+#include <limits.h>
+
 #include <chimaera/module.h>
 
 struct chi_module_manager;
@@ -37,5 +39,13 @@ void chi_module_put(struct chi_module_manager *manager, const struct chi_loaded_
 
 /* Read and check the note alone: 0, or why not in chi_error_text(). For `chimaera module check` and the loader itself. */
 int chi_module_check_file(const char *path, uint32_t *ret_abi_version);
+
+/* The folder of modules beside the library, searched after CHI_REPO_PATH; "" when its path is not known. */
+void chi_module_installed_folder(char folder[PATH_MAX]);
+
+/* Check the file, load it, check its table as that of a module called @name: -ELIBBAD, and why in chi_error_text(). @module: zeroed, from the
+ * heap; given to chi_module_unload(), also after a failure. */
+int chi_module_load_file(const char *path, const char *name, struct chi_loaded_module *module);
+void chi_module_unload(struct chi_loaded_module *module);
 
 #endif

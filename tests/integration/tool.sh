@@ -7,7 +7,7 @@
 # ---- what there is
 run 0 "$bin" --help
 said '^Usage: chimaera COMMAND' out
-for command in start stop status config; do
+for command in start stop status config pool module new-module; do
 	run 0 "$bin" --help
 	said "^  $command " out
 	run 0 "$bin" $command --help
@@ -15,6 +15,30 @@ for command in start stop status config; do
 done
 run 0 "$bin" stop --help
 said 'milliseconds' out
+
+# ---- chimaera(1) has every command and option that --help lists
+page=$CHI_TEST_SOURCE_DIR/docs/man/chimaera.1
+commands_of() {
+	"$bin" "$@" --help | sed -nE '/^Tables:/q; s/^  ([a-z][a-z-]*)  .*/\1/p'
+}
+documented() {
+	local option words=$*
+	grep -qE "^\.Cm $words( |$)" "$page" || fail "chimaera(1) has no '$words'"
+	while read -r option; do
+		grep -qE "Fl -$option( |$)" "$page" || fail "chimaera(1) has no --$option ($words)"
+	done < <("$bin" "$@" --help | sed -nE 's/^  (-[a-zA-Z], |    )--([a-z-]+).*/\2/p' | grep -vxE 'help|usage|version')
+}
+n=0
+for command in $(commands_of); do
+	below=$(commands_of "$command")
+	[ -n "$below" ] || below=-
+	for word in $below; do
+		documented "$command" ${word#-}
+		n=$((n + 1))
+	done
+done
+[ $n -ge 10 ] || fail "only $n commands were compared with chimaera(1)"
+run 0 "$bin" --help
 run 0 "$bin" --version
 said '^chimaera [0-9]+\.[0-9]+\.[0-9]+$' out
 

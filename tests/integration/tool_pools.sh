@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# tool_pools.sh - chimaera pool, with a daemon; chimaera module, without one
+. "${CHI_TEST_SOURCE_DIR:?}/tests/support/tool.bash"
+
+modules=${CHI_TEST_BUILD_DIR:?}/modules
+bad_modules=$CHI_TEST_BUILD_DIR/tests/modules
+
+# ---- wrong usage; no daemon
+for command in pool module; do
+	run 2 "$bin" $command
+	said "^Usage: chimaera $command COMMAND" err
+	run 2 "$bin" $command fly
+	said "^chimaera $command: there is no command 'fly'" err
+	run 0 "$bin" $command --help
+	run 0 "$bin" $command --version
+	said '^chimaera [0-9]' out
+done
+for command in "pool create" "pool destroy" "module check"; do
+	# the two words of a command
+	# shellcheck disable=SC2086
+	run 2 "$bin" $command
+	said "Usage: chimaera $command" err
+done
+run 2 "$bin" pool create blob cache more
+said "'more' is too much" err
+run 2 "$bin" pool create blob --containers 0
+said "'0' is no number from 1 to 1024" err
+run 2 "$bin" pool create blob --containers 2x
+run 2 "$bin" pool list superfluous
+run 3 "$bin" pool list
+run 3 "$bin" pool create blob
+run 3 "$bin" pool destroy blob
+
+# ---- modules: what a runtime would take, and why it would not
+run 0 "$bin" module check "$modules/chimaera_blob.so"
+said "^$modules/chimaera_blob\.so: module 'blob', version [0-9]+, ABI [0-9]+: a runtime would take it" out
+said '^put +0 ' out
+run 0 "$bin" module check "$modules/chimaera_blob.so" --json
+said '^\{"name":"blob",.*"usable":true\}$' out
+refused() {
+	run 1 "$bin" module check "$1"
+	said "^chimaera: refused: .*$2" err
+	[ ! -s out ] || fail "refused, and yet it is shown"
+}
+refused "$bad_modules/chimaera_bad_abi.so" 'built for module ABI 9999, this runtime has [0-9]+'
+refused "$bad_modules/chimaera_bad_no_note.so" 'no module: it has no note'
+refused "$bad_modules/chimaera_bad_table.so" "methods 'first' and 'second' have the same id 3"
+refused "$bad_modules/chimaera_bad_undefined.so" 'undefined symbol'
+refused "$dir/chimaera_nowhere.so" 'No such file'
+echo "no ELF" >chimaera_text.so
+refused chimaera_text.so 'no ELF file'
+cp "$modules/chimaera_blob.so" chimaera_other.so
+refused chimaera_other.so "the module in it is called 'blob'"
+cp "$modules/chimaera_blob.so" blob.so
+refused blob.so 'is called chimaera_NAME\.so'
+run 1 "$bin" module check --json chimaera_text.so
+said '"usable":false,"why":"./chimaera_text.so: no ELF file"' out
+
+mkdir first
+cp "$modules/chimaera_compress.so" first/
+CHI_REPO_PATH=$dir/first:$modules:$bad_modules run 0 "$bin" module list
+said "^compress +1 +[0-9]+ methods +$dir/first/chimaera_compress\.so$" out
+said "^compress +hidden +$modules/chimaera_compress\.so$" out
+said "^blob +1 +[0-9]+ methods +$modules/chimaera_blob\.so$" out
+said "^bad_abi +refused +$bad_modules/chimaera_bad_abi\.so: built for module ABI 9999" out
+CHI_REPO_PATH=$dir/first:$modules run 0 "$bin" module list --json
+said "\"file\":\"$modules/chimaera_compress\.so\",\"usable\":true,\"hidden\":true\}" out
+
+# ---- pools
+start_daemon --set memory.private_mib=256 --set workers.count=2
+run 0 "$bin" pool create compress
+said "^pool 'compress' made: id 2$" out
+run 1 "$bin" pool create compress
+said "^chimaera: runtime 'default': pool 'compress' is there already" err
+run 0 "$bin" pool create compress --open --json
+said '^\{"pool":2,"name":"compress","module":"compress","created":false\}$' out
+run 0 "$bin" pool create blob cache --containers 4 --json
+said '^\{"pool":3,"name":"cache","module":"blob","created":true\}$' out
+run 1 "$bin" pool create nowhere
+said "no chimaera_nowhere\.so in" err
+run 1 "$bin" pool create create_fails bad --params x
+said "^chimaera: runtime 'default': " err
+run 0 "$bin" pool list
+said '^3 +cache +blob +4 +0 +0$' out
+[ "$(wc -l <out)" -eq 4 ] || fail "a pool that was not made is listed"
+run 0 "$bin" pool list --json
+said '\{"pool":2,"name":"compress","module":"compress","containers":1,"tasks":0,"in_flight":0\}' out
+run 0 "$bin" pool destroy cache
+said "^pool 'cache' destroyed$" out
+run 1 "$bin" pool destroy cache
+said "there is no pool 'cache'" err
+run 0 "$bin" pool destroy 2
+run 1 "$bin" pool destroy admin
+said 'admin cannot be destroyed' err
+# more than fit into the first look
+for i in {1..70}; do
+	"$bin" pool create compress "pool$i" >/dev/null || fail "pool$i was not made"
+done
+run 0 "$bin" pool list
+[ "$(wc -l <out)" -eq 72 ] || fail "not all pools are listed"
+run 0 "$bin" pool destroy pool70
+run 0 "$bin" stop
+await_end 0
