@@ -41,11 +41,16 @@ const struct argp name_argp = {
 void add_setting(struct argp_state *state, struct config_options *options, const char *key, const char *value)
 {
 	char **settings = realloc(options->settings, (options->n_settings + 2) * sizeof(*settings));
+	char *setting;
 
-	if (!settings || asprintf(&settings[options->n_settings], "%s%s%s", key, *key ? "=" : "", value) < 0)
+	if (settings)
+		options->settings = settings;
+	if (!settings || asprintf(&setting, "%s%s%s", key, *key ? "=" : "", value) < 0) {
 		argp_failure(state, EXIT_FAILED, 0, "no memory for the options");
-	options->settings = settings;
-	settings[++options->n_settings] = NULL;
+		return;
+	}
+	settings[options->n_settings++] = setting;
+	settings[options->n_settings] = NULL;
 }
 
 void free_config_options(struct config_options *options)

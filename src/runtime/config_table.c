@@ -32,7 +32,7 @@ static const char *const bools[] = { "false", "true", NULL };
 	{                                                                           \
 		.path = p, .type = t, .unit = u, .help = h, .scale = 1, __VA_ARGS__ \
 	}
-#define NAME(p, f, d, h) KEY(p, KEY_NAME, "", h, .def_text = d, .max = CHI_NAME_MAX - 1, .offset = FIELD(f))
+#define NAME(p, f, d, h) KEY(p, KEY_NAME, "", h, .def_text = (d), .max = CHI_NAME_MAX - 1, .offset = FIELD(f))
 #define PATH(p, f, h, ...) \
 	KEY(p, KEY_PATH, "", h, .def_text = "", .max = CHI_CONFIG_PATH_MAX - 1, .offset = FIELD(f), __VA_ARGS__)
 #define NUMBER(p, u, f, d, lo, hi, h, ...) \

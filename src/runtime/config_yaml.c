@@ -289,10 +289,13 @@ static struct fy_diag_error *first_error(struct fy_diag *diag)
 static int syntax_error(const char *label, struct fy_diag *diag)
 {
 	struct fy_diag_error *error = first_error(diag);
+	struct chi_config_place place = { .label = label };
 
 	if (!error)
 		return chi_error_set(-EINVAL, "%s: no YAML", label);
-	return chi_config_bad(&(struct chi_config_place){ label, error->line, error->column }, NULL, "%s", error->msg);
+	place.line = error->line;
+	place.column = error->column;
+	return chi_config_bad(&place, NULL, "%s", error->msg);
 }
 
 static int read_document(struct reader *reader, struct fy_parser *parser, struct fy_diag *diag)

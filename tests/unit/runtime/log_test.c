@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include <chimaera/task.h>
 #include <hshm/clock.h>
 
 #include "runtime/log.h"
@@ -56,6 +61,93 @@ static void records_above_the_level_are_left_out(void **state)
 	assert_string_equal(captured(), "chimaera: warning: but this\nchimaera: debug: and this\n");
 }
 
+static char *read_file(const char *path)
+{
+	FILE *in = fopen(path, "r");
+	size_t n;
+
+	assert_non_null(in);
+	n = fread(seen, 1, sizeof(seen) - 1, in);
+	seen[n] = 0;
+	fclose(in);
+	return seen;
+}
+
+/* "2026-11-25T00:30:13.123Z chimaera[123]: " */
+static const char *after_time_and_pid(const char *line)
+{
+	char head[32];
+
+	snprintf(head, sizeof(head), "Z chimaera[%d]: ", (int)getpid());
+	assert_true(strlen(line) > 23);
+	assert_memory_equal(line + 23, head, strlen(head));
+	return line + 23 + strlen(head);
+}
+
+static void a_file_is_opened_anew_and_then_left(void **state)
+{
+	(void)state;
+	assert_int_equal(chi_log_open("own.log"), 0);
+	chi_log_error("first");
+	assert_int_equal(rename("own.log", "moved.log"), 0);
+	chi_log_error("still first");
+	assert_int_equal(chi_log_open("own.log"), 0);
+	chi_log_error("second");
+	assert_string_equal(after_time_and_pid(read_file("own.log")), "error: second\n");
+	assert_string_equal(after_time_and_pid(strchr(read_file("moved.log"), '\n') + 1), "error: still first\n");
+
+	/* what cannot be opened changes nothing */
+	assert_int_equal(chi_log_open("no/such/folder"), -ENOENT);
+	assert_string_equal(chi_error_text(), "log file no/such/folder: No such file or directory");
+	chi_log_error("third");
+	assert_string_equal(after_time_and_pid(strchr(read_file("own.log"), '\n') + 1), "error: third\n");
+
+	assert_int_equal(chi_log_open(""), 0);
+	capture();
+	chi_log_error("here");
+	assert_string_equal(captured(), "chimaera: error: here\n");
+	unlink("own.log");
+	unlink("moved.log");
+}
+
+/* Without a reader it cannot be opened, and a full one loses lines: no worker waits for somebody else. */
+static void a_pipe_holds_nobody(void **state)
+{
+	int fd;
+
+	(void)state;
+	assert_int_equal(mkfifo("pipe.log", 0600), 0);
+	assert_int_equal(chi_log_open("pipe.log"), -ENXIO);
+	fd = open("pipe.log", O_RDONLY | O_NONBLOCK);
+	assert_int_equal(chi_log_open("pipe.log"), 0);
+	for (int i = 0; i < 10000; i++)
+		chi_log_error("line %d", i);
+	assert_int_equal(chi_log_open(""), 0);
+	close(fd);
+	unlink("pipe.log");
+}
+
+static void the_journal_gets_the_levels(void **state)
+{
+	char stream[64];
+	struct stat st;
+
+	(void)state;
+	capture();
+	fstat(STDERR_FILENO, &st);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	assert_int_equal(chi_log_open(""), 0);
+	chi_log_error("a");
+	chi_log_warn("b");
+	chi_log_info("c");
+	unsetenv("JOURNAL_STREAM");
+	assert_int_equal(chi_log_open(""), 0);
+	chi_log_info("d");
+	assert_string_equal(captured(), "<3>chimaera: error: a\n<4>chimaera: warning: b\n<6>chimaera: info: c\n"
+					"chimaera: info: d\n");
+}
+
 static void a_long_record_is_cut_and_still_a_line(void **state)
 {
 	char text[5000];
@@ -93,9 +185,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_record_is_one_line_without_control_bytes),
 		cmocka_unit_test(records_above_the_level_are_left_out),
+		cmocka_unit_test(a_file_is_opened_anew_and_then_left),
+		cmocka_unit_test(a_pipe_holds_nobody),
+		cmocka_unit_test(the_journal_gets_the_levels),
 		cmocka_unit_test(a_long_record_is_cut_and_still_a_line),
 		cmocka_unit_test(a_limit_lets_a_burst_through_and_tells_the_rest),
 	};
 
+	if (chdir(getenv("XDG_RUNTIME_DIR") ? getenv("XDG_RUNTIME_DIR") : "/tmp"))
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
