@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,14 @@ static void wait_for_report(int fd, pid_t daemon)
 	exit(EXIT_FAILED);
 }
 
+/* What the caller had open (a lock, the end of a pipe that somebody waits for) is not the daemon's. */
+static void close_inherited(int keep)
+{
+	if (keep > STDERR_FILENO + 1)
+		close_range(STDERR_FILENO + 1, (unsigned int)keep - 1, 0);
+	close_range((unsigned int)keep + 1, UINT_MAX, 0);
+}
+
 int go_to_background(void)
 {
 	int ends[2], null;
@@ -66,7 +75,7 @@ int go_to_background(void)
 		close(ends[1]);
 		wait_for_report(ends[0], pid);
 	}
-	close(ends[0]);
+	close_inherited(ends[1]);
 	setsid();
 	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (null >= 0) {

@@ -32,7 +32,7 @@ static void print_usage(FILE *out, const struct command *table, const char *prog
 {
 	fprintf(out, "Usage: %s COMMAND [OPTION...]\n%s\n\n", program, what);
 	for (; table->name; table++)
-		fprintf(out, "  %-10s %s\n", table->name, table->help);
+		fprintf(out, "  %-11s %s\n", table->name, table->help);
 	fprintf(out,
 		"\n`%s COMMAND --help' tells a command's options. Also: --help, --version.\n"
 		"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n",

@@ -43,6 +43,14 @@ said "^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9:]{8}\.[0-9]{3}Z chimaera\[$daemon_pi
 read -r _ _ _ _ _ session terminal _ <"/proc/$daemon_pid/stat"
 [ "$session $terminal" = "$daemon_pid 0" ] || fail "it is in its caller's session, or has kept the terminal"
 
+# ---- of what the caller had open it holds nothing
+"$bin" stop >/dev/null
+mkfifo held
+exec {held}<>held
+start
+exec {held}>&-
+! find "/proc/$daemon_pid/fd" -lname "*/held" | grep -q . || fail "it holds a descriptor of its caller"
+
 # ---- a second one is refused, with name and pid; the first goes on
 run 1 "$bin" start "${memory[@]}"
 said "^chimaera: cannot start: a runtime lives at $dir/chimaera/default\.sock already \(pid $daemon_pid\)" err

@@ -8,6 +8,17 @@ dir=${XDG_RUNTIME_DIR:?}
 cd "$dir" || exit 1
 unset CHIMAERA_NAME
 
+# A daemon in the background is nobody's child. When this script has ended, however it did, what it left is killed: the fifo has
+# no writer then.
+mkfifo lease
+setsid -f env -u XDG_RUNTIME_DIR bash -c '
+	cat lease >/dev/null
+	sleep 3 # run_case.sh tells who is left, before
+	for environ in $(grep -lzxF "XDG_RUNTIME_DIR=$1" /proc/[0-9]*/environ 2>/dev/null); do
+		kill -KILL "$(cut -d/ -f3 <<<"$environ")"
+	done' lease "$dir" >/dev/null 2>&1
+exec {lease}>lease
+
 fail() {
 	echo "$(basename "$0"):${BASH_LINENO[-2]}: $*" >&2
 	[ ! -s err ] || sed 's/^/    stderr: /' err >&2
