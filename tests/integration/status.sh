@@ -120,7 +120,7 @@ said "runtime 'default' runs, but somebody has removed its counters file" err
 run 0 "$bin" stop
 await_end 0
 run 3 "$bin" status
-said "chimaera start --foreground$" err
+said "chimaera start$" err
 
 # ---- no room for it
 if unshare -rm true 2>/dev/null; then
