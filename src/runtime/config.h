@@ -28,6 +28,12 @@ struct chi_config_pool {
 	char where[CHI_CONFIG_LABEL_MAX]; /* "chimaera.yaml:12:3" */
 };
 
+enum chi_lane_policy {
+	CHI_LANES_ROUND_ROBIN = 0,
+	CHI_LANES_LEAST_LOAD,
+	CHI_LANES_FIXED,
+};
+
 struct chi_config {
 	char name[CHI_NAME_MAX];  /* name: of the runtime, and so of its socket; "default" */
 	char group[CHI_NAME_MAX]; /* group: whose members may connect; "" = the same user only */
@@ -48,6 +54,9 @@ struct chi_config {
 	uint32_t active_depth;	 /* workers.active_depth: slots of each active queue, 1024, a power of two */
 	bool completion_posting; /* workers.completion_posting: true; false = the wait heap alone */
 	bool run_in_place;	 /* workers.run_in_place: true; skip the second hop when the lane is ours and empty */
+
+	enum chi_lane_policy lane_policy; /* lanes.policy: round_robin|least_load|fixed */
+	uint64_t balance_ns;		  /* lanes.balance_ms: how often lanes are moved off busy workers; 0 = never */
 
 	uint64_t stack_bytes;		  /* fibers.stack_kib: 64 */
 	uint32_t fibers_max;		  /* fibers.max: per worker, 16384 */

@@ -24,6 +24,7 @@
 
 static const char *const log_levels[] = { "error", "warn", "info", "debug", NULL };
 static const char *const guards[] = { "auto", "madvise", "mprotect", NULL };
+static const char *const lane_policies[] = { "round_robin", "least_load", "fixed", NULL };
 static const char *const bools[] = { "false", "true", NULL };
 
 /* A key's last argument may be `.live = true`. */
@@ -49,6 +50,7 @@ static const char *const bools[] = { "false", "true", NULL };
 #define CHOICE(p, f, d, first, c, h, ...) \
 	KEY(p, KEY_CHOICE, "", h, .def = d, .min = first, .choices = c, .offset = FIELD(f), __VA_ARGS__)
 
+_Static_assert(sizeof(enum chi_lane_policy) == sizeof(uint32_t), "KEY_CHOICE writes 32 bits");
 _Static_assert(sizeof(enum chi_fiber_guard) == sizeof(uint32_t), "KEY_CHOICE writes 32 bits");
 
 const struct chi_config_key chi_config_keys[] = {
@@ -78,6 +80,11 @@ const struct chi_config_key chi_config_keys[] = {
 	     "completions wake who waits; false: the wait heap alone finds them"),
 	BOOL("workers.run_in_place", run_in_place, 1,
 	     "run a task at once when its container lane is the worker's own and empty"),
+
+	CHOICE("lanes.policy", lane_policy, CHI_LANES_ROUND_ROBIN, CHI_LANES_ROUND_ROBIN, lane_policies,
+	       "which worker a new lane goes to"),
+	BIG("lanes.balance_ms", "ms", HSHM_NSEC_PER_MSEC, balance_ns, 0, 0, 60000,
+	    "how often lanes may be moved from busy workers to others; 0: never"),
 
 	BIG("fibers.stack_kib", "KiB", 1024, stack_bytes, 64, 16, 65536, "stack of a task, whole pages"),
 	NUMBER("fibers.max", "fibers", fibers_max, 16384, 1, 1u << 20, "of one worker: tasks that have begun"),

@@ -78,6 +78,8 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 	}
 	if (can_run_in_place(worker, lane)) {
 		hshm_count_add(&worker->counters->tasks_in_place, 1);
+		hshm_count_add(&lane->n_in_place, 1);
+		chi_lane_note_task(worker, lane, context);
 		chi_context_start(worker, context);
 		return 0;
 	}

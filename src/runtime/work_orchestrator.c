@@ -9,7 +9,7 @@
  * R1  `retired` is set first. After round one no worker is inside an enqueue that had not seen it: an enqueue never spans
  *     two looks at the inbox.
  * R2  In round two each worker empties its active queues, dropping retired lanes, and takes its own out of its lists.
- *     Nothing can put them back (R1), so after it no worker knows them.
+ *     Nothing can put them back (R1), so after it no worker knows them. After round one no retired lane changes its worker.
  */
 #include "runtime/work_orchestrator.h"
 
@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/balancer.h"
 #include "runtime/counter_page.h"
 #include "runtime/log.h"
 #include "runtime/worker.h"
@@ -28,6 +29,7 @@ struct chi_work_orch {
 	struct chi_worker *workers;
 	uint32_t n_workers;
 	uint32_t n_started;
+	struct chi_balancer *balancer;	 /* NULL: none */
 	struct chi_active_queue *active; /* [worker * CHI_PRIOS + prio] */
 	hshm_au32 next[CHI_PRIOS];	 /* round-robin */
 };
@@ -108,11 +110,15 @@ int chi_work_orch_start(struct chi_work_orch *orch)
 		if (ret < 0)
 			return ret;
 	}
+	if (orch->runtime->config.balance_ns && orch->n_workers > 1)
+		return chi_balancer_start(orch, orch->runtime->config.balance_ns, &orch->balancer);
 	return 0;
 }
 
 void chi_work_orch_stop(struct chi_work_orch *orch)
 {
+	chi_balancer_stop(orch->balancer);
+	orch->balancer = NULL;
 	for (uint32_t i = 0; i < orch->n_started; i++)
 		chi_worker_ask_stop(&orch->workers[i]);
 	for (uint32_t i = 0; i < orch->n_started; i++)
@@ -152,25 +158,68 @@ struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch)
 
 /* ---- scheduling ---- */
 
-static uint32_t round_robin(struct chi_work_orch *orch, uint32_t prio)
+/* The workers that serve lanes of that kind. */
+static void workers_of(const struct chi_work_orch *orch, uint32_t prio, uint32_t *ret_first, uint32_t *ret_n)
 {
 	uint32_t n_high = orch->runtime->config.n_high_latency;
-	uint32_t first = 0, n = orch->n_workers;
 
-	if (n_high && prio == CHI_PRIO_HIGH_LATENCY) {
-		first = orch->n_workers - n_high;
-		n = n_high;
-	} else if (n_high) {
-		n = orch->n_workers - n_high;
-	}
-	/* relaxed: any order of turns is as good */
-	return first + hshm_fetch_add_relaxed(&orch->next[prio], 1) % n;
+	*ret_first = n_high && prio == CHI_PRIO_HIGH_LATENCY ? orch->n_workers - n_high : 0;
+	*ret_n = !n_high ? orch->n_workers : prio == CHI_PRIO_HIGH_LATENCY ? n_high : orch->n_workers - n_high;
 }
+
+bool chi_work_orch_serves(const struct chi_work_orch *orch, uint32_t worker_id, enum chi_prio prio)
+{
+	uint32_t first, n;
+
+	workers_of(orch, prio, &first, &n);
+	return worker_id >= first && worker_id < first + n;
+}
+
+static uint32_t round_robin(struct chi_work_orch *orch, const struct chi_lane *lane, uint32_t n)
+{
+	/* relaxed: any order of turns is as good */
+	return hshm_fetch_add_relaxed(&orch->next[lane->header->priority], 1) % n;
+}
+
+static uint32_t fixed(struct chi_work_orch *orch, const struct chi_lane *lane, uint32_t n)
+{
+	(void)orch;
+	return lane->header->lane_id % n;
+}
+
+/* The worker with the least estimated time of work in its lanes; among equals the one with the fewest lanes. */
+static uint32_t least_load(struct chi_work_orch *orch, const struct chi_lane *lane, uint32_t n)
+{
+	uint64_t least_ns = UINT64_MAX;
+	uint32_t first, best = 0, fewest = UINT32_MAX;
+
+	workers_of(orch, lane->header->priority, &first, &n);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t n_lanes;
+		uint64_t load_ns = chi_worker_load_ns(&orch->workers[first + i], &n_lanes);
+
+		if (load_ns > least_ns || (load_ns == least_ns && n_lanes >= fewest))
+			continue;
+		least_ns = load_ns;
+		fewest = n_lanes;
+		best = i;
+	}
+	return best;
+}
+
+/* Which of the n workers of its kind gets a new lane; in the order of enum chi_lane_policy. */
+static uint32_t (*const policies[])(struct chi_work_orch *orch, const struct chi_lane *lane, uint32_t n) = {
+	[CHI_LANES_ROUND_ROBIN] = round_robin,
+	[CHI_LANES_LEAST_LOAD] = least_load,
+	[CHI_LANES_FIXED] = fixed,
+};
 
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane)
 {
-	uint32_t worker = round_robin(orch, lane->header->priority);
+	uint32_t worker, n;
 
+	workers_of(orch, lane->header->priority, &worker, &n);
+	worker += policies[orch->runtime->config.lane_policy](orch, lane, n);
 	/* relaxed: nobody else knows the lane yet */
 	hshm_store_relaxed(&lane->header->activation, worker);
 	lane->counter_row = chi_counter_page_add_lane(orch->runtime->counters, lane);
@@ -203,12 +252,7 @@ static bool drop_own_lanes(struct chi_worker *worker, struct chi_retirement *ret
 	for (uint32_t i = 0; i < retirement->n_lanes; i++)
 		if (chi_lane_worker(retirement->lanes[i]) == worker->id)
 			all_out &= chi_worker_drop_lane(worker, retirement->lanes[i]);
-	if (!all_out)
-		return false;
-	for (uint32_t i = 0; i < retirement->n_lanes; i++)
-		if (chi_lane_worker(retirement->lanes[i]) == worker->id)
-			chi_worker_forget_lane(worker, retirement->lanes[i]);
-	return true;
+	return all_out;
 }
 
 static void retire_step(struct chi_worker *worker, struct chi_work *work)
@@ -216,7 +260,9 @@ static void retire_step(struct chi_worker *worker, struct chi_work *work)
 	struct chi_retirement *retirement = ((struct chi_retire_work *)work)->retirement;
 
 	if (retirement->phase == 2 && !drop_own_lanes(worker, retirement)) {
-		chi_worker_post(worker, work); /* a parked lane is on its way out of its lot */
+		chi_worker_post(
+			worker,
+			work); /* a lane is on its way out of its lot, or the request to move it on its way here */
 		return;
 	}
 	/* acq_rel: all that the workers did to the lanes happens before the next round, or `done` */

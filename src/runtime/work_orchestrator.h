@@ -30,11 +30,25 @@ struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch)
 /**
  * chi_work_orch_schedule_lane - assign a lane to a worker
  *
- * Each lane on its own, round-robin over the workers that serve its priority. The lane stores the worker. A process
- * lane's eventfd is added to the worker's epoll set.
+ * Each lane on its own, over the workers that serve its priority, by the policy configured (lanes.policy). The lane stores the
+ * worker. A process lane's eventfd is added to the worker's epoll set.
  * Threads: any but inside a lane's turn. Returns 0, -ENOMEM, -ENOSPC (epoll limit).
  */
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane);
+
+/* Does the worker take lanes of that kind? False: it does not, or there is no such worker. */
+bool chi_work_orch_serves(const struct chi_work_orch *orch, uint32_t worker_id, enum chi_prio prio);
+
+/**
+ * chi_work_orch_remap_lane - give a lane to another worker, while tasks flow
+ * @lane: kept from its end meanwhile by the caller: he has the pool or session, or found the lane in its worker's list of
+ *        lanes and holds that list's lock
+ *
+ * A request: the owner hands it over between two turns; of several requests the last counts. No task is lost, run twice, or
+ * started before one that was enqueued earlier. The lane stays if the new worker cannot take it (logged).
+ * Threads: any. Returns 0, -EINVAL (no such worker, or it does not serve the lane's latency kind).
+ */
+int chi_work_orch_remap_lane(struct chi_work_orch *orch, struct chi_lane *lane, uint32_t worker_id);
 
 /* Have all workers end the periodic tasks that wait for their next start and have a reason to end: pool closing, client
  * gone, runtime stopping. Set the reason first. Any thread. */

@@ -62,6 +62,7 @@ struct chi_worker {
 	struct hshm_min_heap waiting; /* the waiting queue: blocked tasks by the time they may be done */
 	uint64_t n_roots;
 	uint32_t n_sampled;
+	uint32_t n_noted; /* tasks started from lanes, for the lanes' estimates */
 
 	/* time */
 	uint64_t now_ns; /* as of this iteration, or a little older */
@@ -106,10 +107,24 @@ bool chi_worker_sweep(struct chi_worker *worker);
 bool chi_worker_has_lanes(struct chi_worker *worker);
 /* an eventfd fired */
 void chi_worker_lane_rung(struct chi_worker *worker, struct chi_lane *lane);
-/* Take a retired lane out of all lists. False: it is parked, try again after the inbox was drained. */
+/* Take a lane out of run list and hot list. */
+void chi_worker_take_out_lane(struct chi_worker *worker, struct chi_lane *lane);
+/* Take a retired lane out of all lists, the list of lanes too. False: it is parked, or about to be moved: try again after the
+ * inbox was drained. */
 bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane);
 /* Pull everything out of the active queues, so that no retired lane is left in them. */
 void chi_worker_empty_active(struct chi_worker *worker);
+
+/* lane_load.c */
+/* A task of the lane is about to start: some are asked for their estimate. The lane's worker. */
+void chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context);
+/* What one of its tasks takes, by estimate. Threads: any. */
+uint64_t chi_lane_task_ns(const struct chi_lane *lane);
+/* Estimated time of what waits in the worker's lanes, and how many those are. Threads: any but inside a lane's turn. */
+uint64_t chi_worker_load_ns(struct chi_worker *worker, uint32_t *ret_n_lanes);
+
+/* lane_move.c: what chi_work_orch_remap_lane() asked for; the owner, between two turns */
+void chi_worker_move_lane(struct chi_worker *worker, struct chi_lane *lane);
 
 /* admit.c: a client's reference becomes a run context */
 struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_session *session, uint32_t ref);

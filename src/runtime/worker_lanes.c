@@ -155,6 +155,10 @@ static void lane_unparked(struct chi_worker *worker, struct chi_work *work)
 	lane->parked = false;
 	if (!hshm_load_relaxed(&lane->retired)) /* relaxed: set long before; who sets it comes by himself */
 		append_run_list(worker, lane);
+	if (lane->moves_unparked) {
+		lane->moves_unparked = false;
+		chi_worker_move_lane(worker, lane);
+	}
 }
 
 static void prepare_park(struct chi_worker *worker, struct chi_lane *lane)
@@ -307,10 +311,13 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 
 	for (; n < worker->runtime->config.lane_batch; n++) {
 		uint32_t ref = chi_task_queue_dequeue(lane);
+		struct chi_run_context *context;
 
 		if (!ref)
 			break;
-		chi_context_start(worker, hipc_ref_translate(arena, ref, sizeof(struct chi_run_context)));
+		context = hipc_ref_translate(arena, ref, sizeof(*context));
+		chi_lane_note_task(worker, lane, context);
+		chi_context_start(worker, context);
 	}
 	chi_task_queue_release(lane);
 	if (n && chi_parking_check(&lane->parking, n))
@@ -486,6 +493,16 @@ bool chi_worker_has_lanes(struct chi_worker *worker)
 	return false;
 }
 
+/* Was the lane to be listed, be there work in it or not (it was moved here)? Nobody will do it again: its producers go by the
+ * mark, or by the armed word. */
+static bool should_be_listed(const struct chi_lane *lane)
+{
+	/* relaxed, both: written before the lane was to be listed, and so before `sweep` */
+	if (lane->session)
+		return !hshm_load_relaxed(lane->armed);
+	return hshm_load_relaxed(&lane->header->activation) & CHI_ACTIVATION_QUEUED;
+}
+
 bool chi_worker_sweep(struct chi_worker *worker)
 {
 	/* acquire: pairs with the release in chi_active_queue_push(): the pushes announced are seen below. Taken before the
@@ -497,7 +514,11 @@ bool chi_worker_sweep(struct chi_worker *worker)
 	for (uint32_t i = 0; i < worker->n_lanes; i++) {
 		struct chi_lane *lane = worker->lanes[i];
 
-		if (!is_duplicate(lane) && !is_ended(lane) && hipc_mpsc_peek(&lane->consumer))
+		/* on its way to us or away from us: it is, or will be, in an active queue */
+		if (chi_lane_worker(lane) != worker->id)
+			continue;
+		if (!is_duplicate(lane) && !is_ended(lane) &&
+		    (hipc_mpsc_peek(&lane->consumer) || should_be_listed(lane)))
 			append_run_list(worker, lane);
 	}
 	pthread_mutex_unlock(&worker->lanes_lock);
@@ -516,23 +537,29 @@ void chi_worker_empty_active(struct chi_worker *worker)
 	}
 }
 
+void chi_worker_take_out_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	if (lane->in_run_list)
+		remove_run_list(worker, lane);
+	lane->in_run_list = false;
+	for (uint32_t i = 0; lane->hot && i < worker->n_hot; i++)
+		if (worker->hot[i] == lane)
+			remove_hot(worker, i);
+}
+
 bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
+	chi_worker_forget_lane(worker, lane); /* whoever looks for lanes to move does not find it any more */
 	if (lane->parked) {
 		/* its entry may be in the lot still: it must come out first, and nobody knows its place */
 		chi_parking_wake(lane->park.lot, CHI_PARKING_ALL);
 		return false;
 	}
+	/* acquire: pairs with the exchange of whoever asked, before the lane was out of his reach */
+	if (hshm_load_acquire(&lane->move_to))
+		return false; /* its node is in an inbox, or will be in a moment */
 	chi_parking_pass_on(&lane->park, NULL);
-	if (lane->in_run_list)
-		remove_run_list(worker, lane);
-	lane->in_run_list = false;
-	for (uint32_t i = 0; i < worker->n_hot; i++) {
-		if (worker->hot[i] == lane) {
-			remove_hot(worker, i);
-			break;
-		}
-	}
+	chi_worker_take_out_lane(worker, lane);
 	if (lane->stalled) {
 		chi_context_complete(worker, lane->stalled, -ECANCELED);
 		lane->stalled = NULL;

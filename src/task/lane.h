@@ -32,6 +32,12 @@ struct chi_active_queue {
 	hshm_au32 *sweep;		    /* the worker's: set when a ring was full */
 };
 
+struct chi_lane_balance {
+	uint64_t n_tasks;   /* it had run at the last look */
+	uint64_t weight;    /* estimated ns of what it ran since the look before */
+	uint32_t n_resting; /* looks until it may be moved again */
+};
+
 struct chi_lane {
 	struct hipc_mpsc_queue ring;
 	struct chi_lane_header *header;
@@ -42,9 +48,15 @@ struct chi_lane {
 	bool hot;			    /* (owner) process lane: polled */
 	bool parked;			    /* (owner) waits for room elsewhere: not popped */
 	hshm_au32 retired;		    /* set once: drop it wherever it is found */
+	hshm_au32 move_to;		    /* asked for (lane_move.c): a worker's id + 1; 0: nothing */
+	struct chi_work move_work;	    /* under way to the owner while move_to is set */
+	bool moves_unparked;		    /* (owner) asked for while parked */
 	uint64_t idle_since_ns;		    /* (owner) hot lanes */
 	struct chi_parking_lot parking;	    /* container lane: who waits for room here */
 	struct chi_container *container;    /* container lane, else NULL */
+	hshm_au64 estimate_ns;		    /* (owner writes) of one of its tasks, a running mean; lane_load.c */
+	hshm_au64 n_in_place;		    /* (owner writes) tasks run at once, that never stood in it */
+	struct chi_lane_balance balance;    /* (balancer) */
 	uint32_t counter_row;		    /* of its counters; 0: among the others of its worker */
 	/* process lane */
 	struct chi_session *session; /* counted */
@@ -64,10 +76,11 @@ static inline uint32_t chi_activation_worker(uint64_t word)
 	return (uint32_t)(word & CHI_ACTIVATION_WORKER_MASK);
 }
 
-/* The worker a lane is assigned to. Relaxed: only its owner changes it; others use it as an address to post to. */
+/* The worker a lane is assigned to. Only its owner changes it; others use it as an address to post to. Acquire: who finds
+ * himself the owner sees what the last one left in the lane (lane_move.c, V1). */
 static inline uint32_t chi_lane_worker(const struct chi_lane *lane)
 {
-	return chi_activation_worker(hshm_load_relaxed(&lane->header->activation));
+	return chi_activation_worker(hshm_load_acquire(&lane->header->activation));
 }
 
 /* The rest exists in the runtime's library only. */

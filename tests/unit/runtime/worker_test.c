@@ -18,6 +18,7 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../../modules/probe.h"
 #include "runtime/container.h"
@@ -131,6 +132,235 @@ static void high_latency_lanes_go_to_the_high_latency_workers(void **state)
 	assert_int_equal(chi_lane_worker(chi_container_lane(container, 1, 0)), 3);
 }
 
+/* ---- policies ---- */
+
+static void lanes_on(uint32_t n_lanes, uint32_t *ret_n_of)
+{
+	struct chi_container *container = container_of_pool();
+
+	for (uint32_t i = 0; i < n_lanes; i++)
+		ret_n_of[chi_lane_worker(chi_container_lane(container, 0, i))]++;
+}
+
+static int start_fixed(void **state)
+{
+	(void)state;
+	return start("workers: { count: 4, high_latency: 1 }\nlanes: { policy: fixed }\nmemory: { private_mib: 256 }\n",
+		     16);
+}
+
+static void a_fixed_lane_goes_by_its_number(void **state)
+{
+	struct chi_container *container = container_of_pool();
+
+	(void)state;
+	for (uint32_t i = 0; i < 16; i++)
+		assert_int_equal(chi_lane_worker(chi_container_lane(container, 0, i)), i % 3);
+}
+
+static int start_least_load(void **state)
+{
+	(void)state;
+	return start("workers: { count: 3 }\nlanes: { policy: least_load }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+static void without_load_the_worker_with_the_fewest_lanes_is_chosen(void **state)
+{
+	uint32_t n_of[3] = { 0 };
+
+	(void)state;
+	/* the admin pool has two lanes and the client one, on three workers */
+	lanes_on(16, n_of);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(n_of[i] == 5 || n_of[i] == 6);
+}
+
+struct hold {
+	struct chi_work work;
+	sem_t held, release;
+};
+
+static void hold_worker(struct chi_worker *worker, struct chi_work *work)
+{
+	struct hold *hold = (struct hold *)work; /* its first member */
+
+	(void)worker;
+	sem_post(&hold->held);
+	while (sem_wait(&hold->release) < 0)
+		;
+}
+
+static void hold(struct hold *hold, uint32_t worker)
+{
+	hold->work.fn = hold_worker;
+	sem_init(&hold->held, 0, 0);
+	sem_init(&hold->release, 0, 0);
+	chi_worker_post(chi_work_orch_worker(fixture.runtime->orch, worker), &hold->work);
+	while (sem_wait(&hold->held) < 0)
+		;
+}
+
+static struct chi_lane *client_lane(void)
+{
+	for (uint32_t w = 0; w < chi_work_orch_n_workers(fixture.runtime->orch); w++) {
+		struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, w);
+		struct chi_lane *found = NULL;
+
+		pthread_mutex_lock(&worker->lanes_lock);
+		for (uint32_t i = 0; i < worker->n_lanes; i++)
+			if (worker->lanes[i]->session)
+				found = worker->lanes[i];
+		pthread_mutex_unlock(&worker->lanes_lock);
+		if (found)
+			return found;
+	}
+	fail_msg("no client's lane");
+	return NULL;
+}
+
+/* Work waits in a lane of a held worker: the next lane goes elsewhere, though its worker has fewer lanes. */
+static void the_worker_with_the_least_work_is_chosen(void **state)
+{
+	struct chi_container *container = container_of_pool();
+	uint32_t busy = (chi_lane_worker(client_lane()) + 1) % 3, n_of[3] = { 0 };
+	struct probe_task *tasks[32];
+	struct hold held;
+	struct chi_lane lanes[6];
+
+	(void)state;
+	/* lanes with nothing in them, so that the busy one has the fewest by far */
+	memset(lanes, 0, sizeof(lanes));
+	hold(&held, busy);
+	for (uint32_t i = 0; i < 32; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct probe_task), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(i), PROBE_ADD, &tasks[i]),
+				 0);
+		assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
+	}
+	for (;;) {
+		uint32_t n_lanes;
+
+		if (chi_worker_load_ns(chi_work_orch_worker(fixture.runtime->orch, busy), &n_lanes) > 0)
+			break;
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+	}
+	lanes_on(16, n_of);
+	for (uint32_t i = 0; i < 6; i++) {
+		struct chi_lane *like = chi_container_lane(container, 0, 0);
+
+		lanes[i].header = &lanes[i].own;
+		lanes[i].ring = like->ring;
+		hshm_store_relaxed(&lanes[i].own.n_taken, hshm_load_relaxed(like->ring.tail)); /* empty */
+		hipc_mpsc_consumer_init(&lanes[i].consumer, &lanes[i].ring);
+		assert_int_equal(chi_work_orch_schedule_lane(fixture.runtime->orch, &lanes[i]), 0);
+		assert_int_not_equal(chi_lane_worker(&lanes[i]), busy);
+	}
+	for (uint32_t i = 0; i < 6; i++)
+		chi_worker_forget_lane(chi_work_orch_worker(fixture.runtime->orch, chi_lane_worker(&lanes[i])),
+				       &lanes[i]);
+	sem_post(&held.release);
+	assert_int_equal(chi_wait_all((void **)tasks, 32, HSHM_FOREVER), 0);
+	for (uint32_t i = 0; i < 32; i++)
+		chi_task_free(fixture.client, tasks[i]);
+}
+
+/* ---- lanes that move (with threads: tests/stress/lane_move_test.c) ---- */
+
+static void wait_for_owner(const struct chi_lane *lane, uint32_t worker)
+{
+	while (chi_lane_worker(lane) != worker)
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+}
+
+static uint64_t call(uint32_t method, uint64_t in, uint64_t count);
+
+static void a_lane_moves_and_its_tasks_run_there(void **state)
+{
+	struct chi_container *container = container_of_pool();
+
+	(void)state;
+	for (uint32_t round = 0; round < 12; round++) {
+		uint32_t to = round % 3;
+
+		for (uint32_t i = 0; i < 16; i++)
+			assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch,
+								  chi_container_lane(container, 0, i), to),
+					 0);
+		assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, client_lane(), (to + 1) % 3), 0);
+		for (uint32_t i = 0; i < 16; i++)
+			wait_for_owner(chi_container_lane(container, 0, i), to);
+		wait_for_owner(client_lane(), (to + 1) % 3);
+		assert_int_equal(call(PROBE_ADD, round, 0), round + 1);
+	}
+	assert_true(count_of(&chi_work_orch_worker(fixture.runtime->orch, 0)->counters->lanes_moved) > 0);
+}
+
+static void of_several_requests_the_last_counts(void **state)
+{
+	struct chi_lane *lane = chi_container_lane(container_of_pool(), 0, 0);
+	uint32_t from = chi_lane_worker(lane);
+	struct hold held;
+
+	(void)state;
+	hold(&held, from);
+	for (uint32_t i = 1; i <= 4; i++)
+		assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, lane, (from + i) % 3), 0);
+	assert_int_equal(chi_lane_worker(lane), from);
+	sem_post(&held.release);
+	wait_for_owner(lane, (from + 1) % 3);
+	assert_int_equal(call(PROBE_ADD, 1, 0), 2);
+}
+
+static void a_lane_moves_to_a_worker_of_its_kind_only(void **state)
+{
+	struct chi_container *container = container_of_pool();
+	struct chi_lane *low = chi_container_lane(container, 0, 0), *high = chi_container_lane(container, 1, 0);
+
+	(void)state;
+	assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, low, 3), -EINVAL);
+	assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, high, 0), -EINVAL);
+	assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, low, 4), -EINVAL);
+	assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, high, 3), 0);
+}
+
+/* ---- the balancer ---- */
+
+static int start_balanced(void **state)
+{
+	(void)state;
+	return start("workers: { count: 2 }\nlanes: { balance_ms: 20 }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+/* All lanes that work stand on one worker: some go to the other, while the tasks run. */
+static void the_balancer_moves_lanes_off_a_busy_worker(void **state)
+{
+	struct chi_container *container = container_of_pool();
+	struct probe_task *tasks[64];
+	uint32_t n_of[2];
+
+	(void)state;
+	for (uint32_t i = 0; i < 16; i++)
+		assert_int_equal(
+			chi_work_orch_remap_lane(fixture.runtime->orch, chi_container_lane(container, 0, i), 0), 0);
+	for (uint32_t i = 0; i < 16; i++)
+		wait_for_owner(chi_container_lane(container, 0, i), 0);
+	for (uint32_t i = 0; i < 64; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(struct probe_task), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(i), PROBE_SPIN, &tasks[i]),
+				 0);
+		tasks[i]->in = 50 * HSHM_NSEC_PER_USEC;
+	}
+	do {
+		for (uint32_t i = 0; i < 64; i++)
+			assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
+		assert_int_equal(chi_wait_all((void **)tasks, 64, HSHM_FOREVER), 0);
+		n_of[0] = n_of[1] = 0;
+		lanes_on(16, n_of);
+	} while (n_of[1] < 4); /* or the test's time is over */
+	for (uint32_t i = 0; i < 64; i++)
+		chi_task_free(fixture.client, tasks[i]);
+}
+
 static int start_one_worker(void **state)
 {
 	(void)state;
@@ -234,6 +464,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(sixteen_lanes_on_three_workers_get_6_5_5, start_three_workers, stop),
 		cmocka_unit_test_setup_teardown(high_latency_lanes_go_to_the_high_latency_workers, start_split, stop),
+		cmocka_unit_test_setup_teardown(a_fixed_lane_goes_by_its_number, start_fixed, stop),
+		cmocka_unit_test_setup_teardown(without_load_the_worker_with_the_fewest_lanes_is_chosen,
+						start_least_load, stop),
+		cmocka_unit_test_setup_teardown(the_worker_with_the_least_work_is_chosen, start_least_load, stop),
+		cmocka_unit_test_setup_teardown(a_lane_moves_and_its_tasks_run_there, start_three_workers, stop),
+		cmocka_unit_test_setup_teardown(of_several_requests_the_last_counts, start_three_workers, stop),
+		cmocka_unit_test_setup_teardown(a_lane_moves_to_a_worker_of_its_kind_only, start_split, stop),
+		cmocka_unit_test_setup_teardown(the_balancer_moves_lanes_off_a_busy_worker, start_balanced, stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
