@@ -295,6 +295,8 @@ static void each_wait_ended_once(struct stage *stage, bool posting)
 	assert_true(n_waits > 0);
 	if (posting) {
 		assert_true(n_posted > 0);
+		/* the heap finds only those whose post is on its way: 0.4 % on a busy machine, 4 % in the worst of 50 runs */
+		assert_true(n_waits < 100 || n_heap * 5 <= n_waits);
 		assert_true(n_heap + n_posted + n_timeouts >= n_waits);
 		assert_true(n_heap + n_timeouts <= n_waits);
 	} else {
