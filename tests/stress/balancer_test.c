@@ -29,8 +29,8 @@
 #define N_RUNS	   5u
 #define N_LANES	   16u
 #define N_AT_ONCE  64u
-#define TASK_NS	   (20 * HSHM_NSEC_PER_USEC)
-#define BALANCE_MS 10
+#define TASK_NS	   (100 * HSHM_NSEC_PER_USEC)
+#define BALANCE_MS 20
 
 static uint64_t run_ns;
 
