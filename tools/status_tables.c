@@ -238,7 +238,7 @@ static const struct shown pool_columns[] = {
 };
 static const struct shown client_columns[] = {
 	{ "client", "client", NULL },	     { "pid", "pid", NULL },	     { "user", "uid", NULL },
-	{ "attached", "attached_ns", NULL }, { "tasks", "ended", NULL },     { "in flight", "contexts", NULL },
+	{ "attached", "attached_ns", NULL }, { "tasks", "ended", NULL },     { "in flight", "in_flight", NULL },
 	{ "at most", "contexts_max", NULL }, { "refused", "refused", NULL }, { "parks", "parks", NULL },
 };
 static const struct shown method_columns[] = {

@@ -70,8 +70,24 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 #define hshm_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define hshm_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 
-/* A counter with one writer: a plain add that other threads may read while it happens. */
-#define hshm_count_add(word, n) hshm_store_relaxed((word), hshm_load_relaxed(word) + (n))
+#if defined(__SANITIZE_THREAD__)
+#define HSHM_UNDER_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HSHM_UNDER_TSAN
+#endif
+#endif
+
+/* A counter with one writer: a plain add that other threads may read while it happens. Compilers do not make one instruction of
+ * the two atomic accesses; ThreadSanitizer has to see them. */
+static inline void hshm_count_add(hshm_au64 *word, uint64_t n)
+{
+#if defined(__x86_64__) && !defined(HSHM_UNDER_TSAN)
+	__asm__("addq %1, %0" : "+m"(word->v) : "er"(n) : "cc");
+#else
+	hshm_store_relaxed(word, hshm_load_relaxed(word) + n);
+#endif
+}
 
 /* The line is about to be written: have it here alone, instead of reading it now and asking once more for the write. A hint,
  * which may name any address. */

@@ -441,7 +441,7 @@ static __attribute__((noinline)) void free_central(struct hshm_heap *heap, struc
 		flush_bin(heap, class_no, bin, class->n_batch);
 		bin->blocks[hshm_load_relaxed(&bin->n)] = block;
 		/* relaxed: for statistics */
-		hshm_count_add(&bin->n, 1);
+		hshm_store_relaxed(&bin->n, hshm_load_relaxed(&bin->n) + 1);
 	} else {
 		give_block(heap, class_no, block);
 	}

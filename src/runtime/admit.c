@@ -10,6 +10,7 @@
 
 #include "runtime/early_end.h"
 #include "runtime/log.h"
+#include "runtime/count.h"
 #include "runtime/pool_manager.h"
 #include "runtime/sanitizer.h"
 #include "runtime/session.h"
@@ -150,13 +151,14 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 	ret = check_buffers(context);
 	if (ret < 0)
 		goto free_context;
+	chi_count_started(worker, context);
 	*ret_context = context;
 	return 0;
 
 free_context:
 	chi_context_free(context);
 count_refused:
-	hshm_count_add(&worker->method_counters[pool->method_rows[method->id]].refused, 1);
+	hshm_count_add(&chi_method_counters_at(worker, pool->counters_offsets[method->id])->refused, 1);
 put_pool:
 	chi_pool_put(pool, epoch);
 	return ret;
@@ -185,13 +187,11 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 	}
 	if (!context) {
 		hshm_count_add(&worker->counters->tasks_refused, 1);
-		hshm_count_add(&worker->client_counters[session->counter_row].refused, 1);
+		hshm_count_add(&chi_client_counters(worker, session)->refused, 1);
 		log_refused(session, ref, &request, ret);
 		return NULL;
 	}
 	chi_session_get_context(session);
-	chi_context_count_started(worker, context);
-	hshm_count_add(&worker->client_counters[session->counter_row].started, 1);
 	context->client_ref = ref;
 	context->task->id.root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
 	chi_context_take_deadline(context);

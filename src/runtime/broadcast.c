@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "runtime/count.h"
 #include "runtime/pool_manager.h"
 #include "runtime/session.h"
 #include "runtime/worker.h"
@@ -87,7 +88,6 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	context->task->query = CHI_QUERY_GLOBAL_ID(container->id);
 	context->pool = origin->pool;
 	context->method = method;
-	context->method_row = origin->method_row;
 	context->container = container;
 	context->session = origin->session; /* the origin's reference stands for the parts */
 	context->client_ref = origin->client_ref;
@@ -95,6 +95,7 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	context->deadline_ns = origin->deadline_ns;
 	context->numbers = origin->numbers;
 	context->broadcast = broadcast;
+	chi_count_started(broadcast->worker, context);
 	/* relaxed: a number; and a load figure */
 	context->task->id.number = 1 + hshm_fetch_add_relaxed(origin->numbers, 1);
 	hshm_fetch_add_relaxed(&container->n_outstanding, 1);

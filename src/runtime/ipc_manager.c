@@ -195,7 +195,9 @@ static void attach(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	/* from here on the socket is the session's */
 	session->base.socket = peer->socket;
 	session->base.pid = peer->who.pid;
-	session->base.counter_row = chi_counter_page_add_client(ipc->runtime->counters, &session->base, peer->who.uid);
+	session->base.counters_offset = (uint32_t)sizeof(struct chi_client_counters) *
+					chi_counter_page_add_client(ipc->runtime->counters, &session->base,
+								    peer->who.uid);
 	session->peer = peer;
 	peer->session = session;
 	remove_greeter(ipc, peer);

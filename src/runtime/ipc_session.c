@@ -270,7 +270,8 @@ void chi_ipc_session_abandon(struct chi_ipc_manager *ipc, struct ipc_session *se
 
 void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *session)
 {
-	chi_counter_page_remove(ipc->runtime->counters, CHI_COUNTERS_CLIENTS, session->base.counter_row);
+	chi_counter_page_remove(ipc->runtime->counters, CHI_COUNTERS_CLIENTS,
+				session->base.counters_offset / (uint32_t)sizeof(struct chi_client_counters));
 	chi_fault_unwatch(&session->base);
 	chi_work_orch_retire_fini(&session->retirement);
 	if (session->base.socket >= 0)

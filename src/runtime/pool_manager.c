@@ -27,6 +27,7 @@
 #include <hshm/thread_model.h>
 
 #include "runtime/context_wait.h"
+#include "runtime/count.h"
 #include "runtime/counter_page.h"
 #include "runtime/early_end.h"
 #include "runtime/log.h"
@@ -95,7 +96,8 @@ static void take_counter_rows(struct chi_pool *pool)
 		const struct chi_method *method = chi_pool_method(pool, id);
 
 		if (method)
-			pool->method_rows[id] = chi_counter_page_add_method(page, pool, method);
+			pool->counters_offsets[id] = chi_counter_page_add_method(page, pool, method) *
+						     (uint32_t)sizeof(struct chi_method_counters);
 	}
 	pool->counted = true;
 }
@@ -108,7 +110,8 @@ static void give_counter_rows(struct chi_pool *pool)
 		return;
 	chi_counter_page_remove(page, CHI_COUNTERS_POOLS, pool->counter_row);
 	for (uint32_t id = 0; id < CHI_METHODS_MAX; id++)
-		chi_counter_page_remove(page, CHI_COUNTERS_METHODS, pool->method_rows[id]);
+		chi_counter_page_remove(page, CHI_COUNTERS_METHODS,
+					pool->counters_offsets[id] / (uint32_t)sizeof(struct chi_method_counters));
 }
 
 static void free_pool(struct chi_pool *pool)
@@ -693,7 +696,7 @@ static void end_all_start(struct chi_worker *worker, struct chi_work *work)
 	context->flush_epoch = epoch;
 	context->method = &end_all_method;
 	context->container = admin->local_table[0];
-	chi_context_count_started(worker, context);
+	chi_count_started(worker, context);
 	context->numbers = &context->n_numbered;
 	/* relaxed: a load figure */
 	hshm_fetch_add_relaxed(&context->container->n_outstanding, 1);

@@ -61,9 +61,10 @@ struct chi_pool {
 	/* of them, tasks that wait for a flush themselves (or whose subtask does) */
 	hshm_au32 n_flush_callers[2];
 	struct chi_estimate estimates[CHI_METHODS_MAX];
-	uint32_t method_rows[CHI_METHODS_MAX]; /* of the counters of its methods; 0: among the others */
-	uint32_t counter_row;		       /* of its own facts; 0: none */
-	bool counted;			       /* it has its rows */
+	/* of the counters of its methods, in each worker's set; 0: among the others */
+	uint32_t counters_offsets[CHI_METHODS_MAX];
+	uint32_t counter_row; /* of its own facts; 0: none */
+	bool counted;	      /* it has its rows */
 };
 
 int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager **ret_manager);

@@ -22,6 +22,7 @@
 
 #include "runtime/container.h"
 #include "runtime/context_wait.h"
+#include "runtime/count.h"
 #include "runtime/early_end.h"
 #include "runtime/fault.h"
 #include "runtime/pool_manager.h"
@@ -131,7 +132,7 @@ static void complete_client_task(struct chi_worker *worker, struct chi_run_conte
 	struct chi_task *shared = chi_session_task(context->session, context->client_ref);
 
 	/* before the completion: who waited for the task finds it counted */
-	hshm_count_add(&worker->client_counters[context->session->counter_row].ended, 1);
+	hshm_count_add(&chi_client_counters(worker, context->session)->ended, 1);
 	write_outputs(context, shared);
 	chi_client_task_done(context->session, context->client_ref, shared, context->task->flags, result);
 }
@@ -171,47 +172,11 @@ static bool complete_inner_task(struct chi_run_context *context, int result)
 	return true;
 }
 
-/* The counters of the context's method: this worker's set of them. */
-static struct chi_method_counters *method_counters(struct chi_worker *worker, const struct chi_run_context *context)
-{
-	return &worker->method_counters[context->method_row];
-}
-
-void chi_context_count_started(struct chi_worker *worker, struct chi_run_context *context)
-{
-	context->method_row = context->pool->method_rows[context->method->id];
-	hshm_count_add(&method_counters(worker, context)->started, 1);
-}
-
-static void count_result(struct chi_worker *worker, const struct chi_run_context *context, int result)
-{
-	struct chi_method_counters *counters = method_counters(worker, context);
-
-	hshm_count_add(&worker->counters->tasks, 1);
-	hshm_count_add(&counters->tasks, 1);
-	hshm_count_add(&counters->bytes, context->io_bytes);
-	if (result < 0) {
-		hshm_count_add(&worker->counters->tasks_failed, 1);
-		hshm_count_add(&counters->failed, 1);
-	}
-}
-
-/* A sample stands for those that were not timed. */
-static void count_time(struct chi_worker *worker, const struct chi_run_context *context, uint64_t ns)
-{
-	struct chi_method_counters *counters = method_counters(worker, context);
-	uint64_t n_like_it = context->io_bytes >= TIMED_IO_BYTES ? 1 : TIMED_SAMPLE_EVERY;
-
-	hshm_count_add(&counters->time_ns, ns * n_like_it);
-	if (ns > hshm_load_relaxed(&counters->time_max_ns))
-		hshm_store_relaxed(&counters->time_max_ns, ns); /* relaxed: a figure */
-}
-
 static void learn(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
 	uint64_t ns = hshm_clock_ns() - context->started_ns;
 
-	count_time(worker, context, ns);
+	chi_count_time(worker, context, ns, context->io_bytes >= TIMED_IO_BYTES ? 1 : TIMED_SAMPLE_EVERY);
 	if (result >= 0)
 		chi_estimate_learn(&context->pool->estimates[context->method->id], context->io_bytes, ns);
 }
@@ -240,11 +205,13 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	uint8_t flush_epoch = context->flush_epoch;
 	bool is_root = context->client_ref != 0, posted = false;
 
-	count_result(worker, context, result);
+	chi_count_run(worker, context, result);
 	if (context->started_ns)
 		learn(worker, context, result);
-	if (goes_on_periodic(worker, context, result) && chi_worker_put_periodic(worker, context) == 0)
+	if (goes_on_periodic(worker, context, result) && chi_worker_put_periodic(worker, context) == 0) {
+		chi_count_started(worker, context); /* its next run */
 		return;
+	}
 	if (context->container) {
 		/* relaxed: a load figure */
 		hshm_fetch_sub_relaxed(&context->container->n_outstanding, 1);
@@ -254,7 +221,6 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 		chi_broadcast_part_done(context);
 		return;
 	}
-	hshm_count_add(&method_counters(worker, context)->ended, 1);
 	if (is_root)
 		complete_client_task(worker, context, result);
 	else

@@ -39,11 +39,11 @@ struct chi_run_context {
 	struct chi_worker *worker;
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
-	bool blocked;	     /* until its wait ends the worker does nothing to it */
-	bool had_children;   /* n_children was ever raised */
-	uint8_t flush_epoch; /* of the pool's in-flight count */
-	uint32_t method_row; /* of its method's counters */
-	uint32_t client_ref; /* of the client's task in its segment; 0 = submitted inside the runtime */
+	bool blocked;		  /* until its wait ends the worker does nothing to it */
+	bool had_children;	  /* n_children was ever raised */
+	uint8_t flush_epoch;	  /* of the pool's in-flight count */
+	uint32_t counters_offset; /* of its method's counters, in each worker's set */
+	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
 	int32_t result;
 	struct chi_session *session;	/* whose memory it may use; counted; NULL = none */
 	struct chi_run_context *parent; /* waits for us before it ends; NULL = root, or detached */

@@ -25,7 +25,7 @@ struct chi_session {
 	struct chi_runtime *runtime;
 	struct chi_ipc_manager *ipc; /* gets the session back with the last put */
 	uint32_t client_id;	     /* slot + 1 */
-	uint32_t counter_row;	     /* of its counters; 0: among the others */
+	uint32_t counters_offset;    /* of its counters, in each worker's set; 0: among the others */
 	pid_t pid;
 	int socket; /* open as long as the session is there: who finds the client at fault hangs up */
 	struct hshm_segment segment;

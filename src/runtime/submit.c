@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "runtime/early_end.h"
+#include "runtime/count.h"
 #include "runtime/pool_manager.h"
 #include "runtime/session.h"
 #include "runtime/worker.h"
@@ -125,7 +126,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 	}
 	give_id(worker, parent, context);
 	chi_context_take_deadline(context);
-	chi_context_count_started(worker, context);
+	chi_count_started(worker, context);
 	*ret_context = context;
 	return 0;
 }

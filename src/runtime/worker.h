@@ -141,8 +141,6 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
 void chi_context_free(struct chi_run_context *context);
-/* It has its pool and method: accepted. */
-void chi_context_count_started(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context);
 /* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was seen. */
@@ -181,13 +179,6 @@ void chi_parking_at_lane(struct chi_parked *parked, struct chi_lane *full);
 void chi_parking_pass_on(struct chi_parked *parked, const struct chi_lane *took);
 /* Route a task that the running one submits, which is blocked while the lane is full. */
 void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context);
-
-/* The lane's counters; its worker asks. */
-static inline struct chi_lane_counters *chi_worker_lane_counters(const struct chi_worker *worker,
-								 const struct chi_lane *lane)
-{
-	return &worker->lane_counters[lane->counter_row ? lane->counter_row : worker->id];
-}
 
 /* submit.c */
 extern const struct chi_client_ops chi_inner_client_ops;

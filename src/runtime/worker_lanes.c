@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 
 #include "runtime/container.h"
+#include "runtime/count.h"
 #include "runtime/session.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
@@ -163,8 +164,8 @@ static void lane_unparked(struct chi_worker *worker, struct chi_work *work)
 
 static void prepare_park(struct chi_worker *worker, struct chi_lane *lane)
 {
-	hshm_count_add(&worker->client_counters[lane->session->counter_row].parks, 1);
-	hshm_count_add(&chi_worker_lane_counters(worker, lane)->parks, 1);
+	hshm_count_add(&chi_client_counters(worker, lane->session)->parks, 1);
+	hshm_count_add(&chi_lane_counters(worker, lane)->parks, 1);
 	lane->parked = true;
 	lane->park.work.fn = lane_unparked;
 	lane->park.worker = worker;
@@ -233,7 +234,7 @@ static uint64_t n_queued(const struct chi_lane *lane)
 
 static void count_turn(struct chi_worker *worker, struct chi_lane *lane, uint32_t n_taken)
 {
-	struct chi_lane_counters *counters = chi_worker_lane_counters(worker, lane);
+	struct chi_lane_counters *counters = chi_lane_counters(worker, lane);
 	uint64_t n = n_queued(lane);
 
 	hshm_count_add(&lane->header->n_taken, n_taken);
@@ -245,10 +246,8 @@ static void count_turn(struct chi_worker *worker, struct chi_lane *lane, uint32_
 		hshm_store_relaxed(&counters->queued_max, n);
 }
 
-static void count_contexts(struct chi_worker *worker, const struct chi_session *session, uint32_t n)
+static void count_contexts(struct chi_client_counters *counters, uint32_t n)
 {
-	struct chi_client_counters *counters = &worker->client_counters[session->counter_row];
-
 	if (n > hshm_load_relaxed(&counters->contexts_max))
 		hshm_store_relaxed(&counters->contexts_max, n); /* relaxed: a figure */
 }
@@ -256,7 +255,8 @@ static void count_contexts(struct chi_worker *worker, const struct chi_session *
 static uint32_t take_references(struct chi_worker *worker, struct chi_lane *lane)
 {
 	struct chi_session *session = lane->session;
-	uint32_t n = 0, n_contexts_max = 0;
+	struct chi_client_counters *counters = chi_client_counters(worker, session);
+	uint32_t n = 0, n_contexts = 0;
 
 	if (lane->stalled && !route_or_park(worker, lane, lane->stalled))
 		return 0;
@@ -264,7 +264,7 @@ static uint32_t take_references(struct chi_worker *worker, struct chi_lane *lane
 		prefetch_ahead(lane, ahead);
 	while (n < worker->runtime->config.lane_batch) {
 		struct chi_run_context *context;
-		uint32_t n_contexts, ref;
+		uint32_t ref;
 
 		n_contexts = chi_session_n_contexts(session);
 		if (n_contexts >= session->contexts_max) {
@@ -279,12 +279,12 @@ static uint32_t take_references(struct chi_worker *worker, struct chi_lane *lane
 		context = chi_worker_admit(worker, session, ref);
 		if (!context)
 			continue;
-		n_contexts_max = n_contexts + 1 > n_contexts_max ? n_contexts + 1 : n_contexts_max;
+		hshm_count_add(&counters->started, 1);
 		if (!route_or_park(worker, lane, context))
 			break;
 	}
 	chi_task_queue_release(lane);
-	count_contexts(worker, session, n_contexts_max);
+	count_contexts(counters, n_contexts);
 	count_turn(worker, lane, n);
 	return n;
 }
@@ -321,7 +321,7 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 	}
 	chi_task_queue_release(lane);
 	if (n && chi_parking_check(&lane->parking, n))
-		hshm_count_add(&chi_worker_lane_counters(worker, lane)->full_turns, 1);
+		hshm_count_add(&chi_lane_counters(worker, lane)->full_turns, 1);
 	count_turn(worker, lane, n);
 }
 
