@@ -53,11 +53,14 @@ CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const 
  * chi_runtime_stop - take no more tasks, wait for those in flight, end
  * @runtime:        given; NULL is accepted
  * @timeout_ns:     for the tasks in flight; 0 = the configured stop_timeout
- * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; the log tells how many in each pool
+ * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; the log tells them by pool, module and method
  *
- * A method that neither returns nor waits cannot be taken off its worker: the stop waits for it, beyond @timeout_ns.
+ * The modules' destroy() has the same time again, and a second more.
  * Threads: one, not a worker. May switch the fiber: no.
- * Returns: 0, -ETIMEDOUT (some were given up; the runtime has ended all the same).
+ * Returns: 0; -ETIMEDOUT: some were given up, the runtime has ended all the same; -EBUSY: besides, a method neither returns nor
+ *          waits, a second after that. It cannot be taken off its worker: the log names worker, pool, module, method and
+ *          task. Clients are hung up on, the name is free, but that thread, the runtime's memory, its modules and its signal
+ *          handlers stay until the process ends, which it had better do soon. @runtime is not the caller's any more.
  */
 CHI_API int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t *ret_n_given_up);
 

@@ -28,6 +28,9 @@ struct hshm_thread_model {
 	/* Wait for the thread's end and release it. Accepts NULL. */
 	void (*join)(struct hshm_thread *thread);
 
+	/* Release a thread that has begun without waiting for its end. */
+	void (*detach)(struct hshm_thread *thread);
+
 	/* Let another thread run. */
 	void (*yield)(void);
 

@@ -92,6 +92,12 @@ static void posix_join(struct hshm_thread *thread)
 	free(thread);
 }
 
+static void posix_detach(struct hshm_thread *thread)
+{
+	hshm_assert(pthread_detach(thread->handle) == 0);
+	free(thread); /* read at the thread's start alone */
+}
+
 static void posix_yield(void)
 {
 	sched_yield();
@@ -271,6 +277,7 @@ static const struct hshm_thread_model posix_model = {
 	.name = "pthread",
 	.spawn = posix_spawn_thread,
 	.join = posix_join,
+	.detach = posix_detach,
 	.yield = posix_yield,
 	.sleep_for_us = posix_sleep_for_us,
 	.set_affinity = posix_set_affinity,

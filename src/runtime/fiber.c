@@ -317,6 +317,16 @@ _Bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address)
 	return (uintptr_t)fiber->low - (uintptr_t)address - 1 < fiber->pool->layout.guard_bytes;
 }
 
+void chi_fiber_pool_each_begun(const struct chi_fiber_pool *pool, void (*look)(void *fiber_arg, void *arg), void *arg)
+{
+	for (const struct slab *slab = pool->slabs; slab; slab = slab->next) {
+		for (uint32_t i = 0; i < slab->n_fibers; i++) {
+			if (slab->fibers[i].state == FIBER_LEFT)
+				look(slab->fibers[i].arg, arg);
+		}
+	}
+}
+
 void chi_fiber_pool_get_stats(const struct chi_fiber_pool *pool, struct chi_fiber_stats *ret_stats)
 {
 	*ret_stats = (struct chi_fiber_stats){

@@ -52,6 +52,9 @@ void chi_fiber_stack(const struct chi_fiber *fiber, const void **ret_low, const 
 /* Is the address in the fiber's guard? Async-signal: yes. */
 _Bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address);
 
+/* Call @look with the argument of each fiber whose fn has begun and not returned. Any thread, once the pool's own has ended. */
+void chi_fiber_pool_each_begun(const struct chi_fiber_pool *pool, void (*look)(void *fiber_arg, void *arg), void *arg);
+
 struct chi_fiber_stats {
 	uint32_t n_made;
 	uint32_t n_idle;

@@ -708,10 +708,8 @@ void chi_ipc_stop_listening(struct chi_ipc_manager *ipc)
 	chi_ipc_wake(ipc);
 }
 
-void chi_ipc_destroy(struct chi_ipc_manager *ipc)
+static void end_thread(struct chi_ipc_manager *ipc)
 {
-	if (!ipc)
-		return;
 	chi_ipc_stop_listening(ipc);
 	/* release: pairs with the acquire in ipc_thread() */
 	hshm_store_release(&ipc->ending, 1);
@@ -722,6 +720,28 @@ void chi_ipc_destroy(struct chi_ipc_manager *ipc)
 	adopt_local(ipc); /* those that came last: hung up with the other greeters */
 	while (ipc->first_greeter)
 		end_peer(ipc, ipc->first_greeter, "the runtime ends");
+}
+
+void chi_ipc_abandon(struct chi_ipc_manager *ipc)
+{
+	end_thread(ipc);
+	for (uint32_t i = 0; i < ipc->n_slots; i++) {
+		struct ipc_session *session = ipc->slots[i];
+
+		if (!session)
+			continue;
+		/* release: as in chi_ipc_session_end() */
+		hshm_store_release(&session->base.ended, 1);
+		shutdown(session->base.socket, SHUT_RDWR);
+	}
+	free_dead(ipc);
+}
+
+void chi_ipc_destroy(struct chi_ipc_manager *ipc)
+{
+	if (!ipc)
+		return;
+	end_thread(ipc);
 	/* The workers have ended: nobody but us knows the sessions, whatever references their tasks still hold. */
 	for (uint32_t i = 0; i < ipc->n_slots; i++) {
 		if (ipc->slots[i])

@@ -33,6 +33,8 @@ int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *
 
 /* No new connections or lanes from here on; the socket's name goes. */
 void chi_ipc_stop_listening(struct chi_ipc_manager *ipc);
+/* Hang up on all and end the thread, but keep the sessions' memory, for good: a worker is stuck in a method that may use it. */
+void chi_ipc_abandon(struct chi_ipc_manager *ipc);
 /* Hang up on all; workers have ended, so sessions go at once. Accepts NULL, and one that was not started. */
 void chi_ipc_destroy(struct chi_ipc_manager *ipc);
 

@@ -69,7 +69,18 @@ struct chi_pool_manager {
 	uint32_t n_callers;
 	uint32_t callers_allocated;
 	struct chi_mutex flush_turn; /* one flush at a time flips epochs */
+	struct end_all *end_all;     /* at stop */
 };
+
+void chi_pool_manager_lock(struct chi_pool_manager *manager)
+{
+	pthread_mutex_lock(&manager->lock);
+}
+
+void chi_pool_manager_unlock(struct chi_pool_manager *manager)
+{
+	pthread_mutex_unlock(&manager->lock);
+}
 
 int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager **ret_manager)
 {
@@ -140,6 +151,7 @@ void chi_pool_manager_destroy(struct chi_pool_manager *manager)
 			chi_module_put(manager->runtime->modules, pool->module);
 		free_pool(pool);
 	}
+	free(manager->end_all);
 	free(manager->callers);
 	pthread_mutex_destroy(&manager->lock);
 	free(manager);
@@ -647,22 +659,25 @@ struct end_all {
 	struct chi_work work;
 	struct chi_pool_manager *manager;
 	struct chi_task task;
+	hshm_au32 pool_id; /* the one that it ends just now */
 	hshm_au32 failed;
 };
 
 static int end_all_run(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
-	struct chi_pool_manager *manager = container->runtime->pools;
+	struct end_all *end = (struct end_all *)((char *)task - offsetof(struct end_all, task));
+	struct chi_pool_manager *manager = end->manager;
 
-	(void)task;
+	(void)container;
 	(void)context;
 	for (uint32_t i = FIRST_FREE_SLOT; i < CHI_POOL_SLOTS; i++) {
 		uint32_t pool_id = 0;
 
-		pthread_mutex_lock(&manager->lock);
+		chi_pool_manager_lock(manager);
 		if (manager->slots[i].pool)
 			pool_id = manager->slots[i].pool->id;
-		pthread_mutex_unlock(&manager->lock);
+		chi_pool_manager_unlock(manager);
+		hshm_store_relaxed(&end->pool_id, pool_id); /* relaxed: a number to look at */
 		if (pool_id && end_pool(manager, pool_id, true) < 0)
 			chi_log_debug("at stop: %s", chi_error_text());
 	}
@@ -703,17 +718,43 @@ static void end_all_start(struct chi_worker *worker, struct chi_work *work)
 	chi_context_start(worker, context);
 }
 
-void chi_pool_end_all(struct chi_pool_manager *manager)
+static void log_destroy_that_hangs(struct chi_pool_manager *manager, const struct end_all *end)
 {
-	struct end_all end = { .work.fn = end_all_start, .manager = manager };
+	uint32_t pool_id = hshm_load_relaxed(&end->pool_id); /* relaxed: a number to look at */
+	const struct chi_pool *pool;
 
-	chi_task_init(&end.task, sizeof(end.task), CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0), end_all_method.id);
-	chi_worker_post(chi_work_orch_worker(manager->runtime->orch, 0), &end.work);
-	/* acquire: pairs with the release in end_all_start() */
-	while (!chi_task_done(&end.task) && !hshm_load_acquire(&end.failed))
-		HSHM_THREAD_MODEL->sleep_for_us(END_ALL_CHECK_US);
-	if (hshm_load_relaxed(&end.failed))
+	chi_pool_manager_lock(manager);
+	pool = manager->slots[pool_id % CHI_POOL_SLOTS].pool;
+	if (pool && pool->id == pool_id)
+		chi_log_error("stop: pool '%s' does not end: destroy() of module '%s' has not returned", pool->name,
+			      pool->module->name);
+	chi_pool_manager_unlock(manager);
+}
+
+int chi_pool_end_all(struct chi_pool_manager *manager, uint64_t deadline_ns)
+{
+	struct end_all *end = calloc(1, sizeof(*end));
+
+	manager->end_all = end; /* freed with the manager: it may have to outlive this call */
+	if (!end) {
 		chi_log_warn("no memory to end the pools in order");
+		return 0;
+	}
+	end->work.fn = end_all_start;
+	end->manager = manager;
+	chi_task_init(&end->task, sizeof(end->task), CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0), end_all_method.id);
+	chi_worker_post(chi_work_orch_worker(manager->runtime->orch, 0), &end->work);
+	/* acquire: pairs with the release in end_all_start() */
+	while (!chi_task_done(&end->task) && !hshm_load_acquire(&end->failed)) {
+		if (hshm_clock_ns() >= deadline_ns) {
+			log_destroy_that_hangs(manager, end);
+			return -ETIMEDOUT;
+		}
+		HSHM_THREAD_MODEL->sleep_for_us(END_ALL_CHECK_US);
+	}
+	if (hshm_load_relaxed(&end->failed))
+		chi_log_warn("no memory to end the pools in order");
+	return 0;
 }
 
 /* ---- flush ---- */
@@ -884,21 +925,15 @@ static uint64_t sum_started(const struct chi_pool_manager *manager)
 }
 
 /* Under the lock. */
-static uint64_t sum_present(const struct chi_pool_manager *manager, bool log)
+static uint64_t sum_present(const struct chi_pool_manager *manager)
 {
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
 		const struct chi_pool *pool = manager->slots[i].pool;
-		uint64_t n_here;
 
-		if (!pool || pool->state == CHI_POOL_MAKING)
-			continue;
-		n_here = n_present(pool);
-		if (log && n_here)
-			chi_log_warn("pool '%s' (module '%s'): %llu tasks in flight", pool->name, pool->module->name,
-				     (unsigned long long)n_here);
-		n += n_here;
+		if (pool && pool->state != CHI_POOL_MAKING)
+			n += n_present(pool);
 	}
 	return n;
 }
@@ -906,14 +941,14 @@ static uint64_t sum_present(const struct chi_pool_manager *manager, bool log)
 /* Pools are looked at one after the other, and a task of one that is looked at later may start one in a pool that was found
  * empty, and end before we come to it. Its end publishes that start (release in chi_pool_put(), acquire in in_flight()): then
  * the sum of the starts has moved, and the 0 does not count. */
-uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log)
+uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager)
 {
 	uint64_t n, n_started;
 
 	pthread_mutex_lock(&manager->lock);
 	do {
 		n_started = sum_started(manager);
-		n = sum_present(manager, log);
+		n = sum_present(manager);
 	} while (n == 0 && sum_started(manager) != n_started);
 	pthread_mutex_unlock(&manager->lock);
 	return n;

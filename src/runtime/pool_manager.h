@@ -107,12 +107,17 @@ uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_inf
 /* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves, and periodic
  * ones that rest (again). -EBUSY: asked inside a broadcast; -ENOMEM. */
 int chi_pool_flush_all(struct chi_pool_manager *manager);
-/* Tasks in flight in all pools, those at rest included; logs each pool when @log. 0 only if no task is left
- * anywhere: also none that another started while we looked. From outside, new ones may come all the same. Threads: any. */
-uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager, bool log);
+/* Tasks in flight in all pools, those at rest included. 0 only if no task is left anywhere: also none that another started
+ * while we looked. From outside, new ones may come all the same. Threads: any. */
+uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager);
 
 /* At the runtime's stop, once its tasks have ended and while workers still run: end all pools but admin, so that modules
- * destroy what they have. A pool with tasks that were given up is left as it is. Blocks the thread, which is no worker. */
-void chi_pool_end_all(struct chi_pool_manager *manager);
+ * destroy what they have. Blocks the thread, which is no worker. Returns 0, or -ETIMEDOUT: a destroy() has not returned by
+ * @deadline_ns, the log says whose. */
+int chi_pool_end_all(struct chi_pool_manager *manager, uint64_t deadline_ns);
+
+/* While it is locked, no pool is freed and no module unloaded that a task is in. For a few instructions. Threads: any. */
+void chi_pool_manager_lock(struct chi_pool_manager *manager);
+void chi_pool_manager_unlock(struct chi_pool_manager *manager);
 
 #endif

@@ -269,10 +269,18 @@ static void fiber_main(void *arg)
 	context->state = CHI_CONTEXT_ENDED;
 }
 
+/* @context: NULL: none runs */
+static void set_running(struct chi_worker *worker, struct chi_run_context *context)
+{
+	worker->current = context;
+	chi_fault_current = context;
+	/* release: what the task is; pairs with the acquire in given_up.c */
+	hshm_store_release(&worker->running, context);
+}
+
 static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)
 {
-	worker->current = NULL;
-	chi_fault_current = NULL;
+	set_running(worker, NULL);
 	if (context->blocked || context->state == CHI_CONTEXT_READY)
 		return; /* whoever ends its wait makes it ready; or it let others go first */
 	chi_fiber_put(worker->fibers, context->fiber);
@@ -304,8 +312,7 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 	/* relaxed: only this worker sets it between runs */
 	hshm_store_relaxed(&context->n_children, 0);
 	context->had_children = false;
-	worker->current = context;
-	chi_fault_current = context;
+	set_running(worker, context);
 	chi_fiber_start(context->fiber, fiber_main, context);
 	fiber_left(worker, context);
 }
@@ -313,8 +320,7 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context)
 {
 	context->state = CHI_CONTEXT_RUNNING;
-	worker->current = context;
-	chi_fault_current = context;
+	set_running(worker, context);
 	chi_fiber_resume(context->fiber);
 	fiber_left(worker, context);
 }

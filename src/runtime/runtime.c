@@ -18,6 +18,7 @@
 #include "runtime/compose.h"
 #include "runtime/counter_page.h"
 #include "runtime/fault.h"
+#include "runtime/given_up.h"
 #include "runtime/ipc_manager.h"
 #include "runtime/log.h"
 #include "runtime/module_manager.h"
@@ -30,6 +31,7 @@
 #define ARMED_MAX      65536u
 #define OPTS_SIZE_MAX  4096u /* as the client's: a larger one was never set */
 #define DRAIN_CHECK_NS (200 * HSHM_NSEC_PER_USEC)
+#define STOP_GRACE_NS  HSHM_NSEC_PER_SEC /* for what a worker has in hand when it is asked to end */
 
 struct chi_config_layers chi_runtime_layers(const struct chi_runtime_opts *opts)
 {
@@ -233,7 +235,7 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	return 0;
 
 stop_workers:
-	chi_work_orch_stop(runtime->orch);
+	chi_work_orch_stop(runtime->orch, HSHM_FOREVER);
 	chi_fault_uninstall();
 free_runtime:
 	free_runtime(runtime);
@@ -258,34 +260,58 @@ static uint64_t drain(struct chi_runtime *runtime, uint64_t timeout_ns)
 	/* relaxed: whoever slips in is counted in flight and drained with the rest */
 	hshm_store_relaxed(&runtime->draining, 1);
 	chi_work_orch_expire_periodic(runtime->orch);
-	while (chi_pool_count_in_flight(runtime->pools, false) > 0) {
-		if (hshm_clock_ns() >= deadline_ns)
-			return chi_pool_count_in_flight(runtime->pools, true);
+	for (;;) {
+		uint64_t n_left = chi_pool_count_in_flight(runtime->pools);
+
+		if (n_left == 0 || hshm_clock_ns() >= deadline_ns)
+			return n_left;
 		HSHM_THREAD_MODEL->sleep_for_us(DRAIN_CHECK_NS / HSHM_NSEC_PER_USEC);
 	}
-	return 0;
+}
+
+/* A worker may use all of it at any time, so all of it stays. */
+static void abandon(struct chi_runtime *runtime)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct chi_runtime *abandoned; /* for debuggers, and leak checkers */
+
+	chi_ipc_abandon(runtime->ipc);
+	pthread_mutex_lock(&lock);
+	runtime->next_abandoned = abandoned;
+	abandoned = runtime;
+	pthread_mutex_unlock(&lock);
 }
 
 int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t *ret_n_given_up)
 {
 	uint64_t n_given_up;
+	uint32_t n_stuck;
 
 	if (ret_n_given_up)
 		*ret_n_given_up = 0;
 	if (!runtime)
 		return 0;
+	if (timeout_ns == 0)
+		timeout_ns = runtime->config.stop_timeout_ns;
 	chi_ipc_stop_listening(runtime->ipc);
 	chi_counter_page_stopping(runtime->counters);
-	n_given_up = drain(runtime, timeout_ns ? timeout_ns : runtime->config.stop_timeout_ns);
-	if (n_given_up == 0)
-		chi_pool_end_all(runtime->pools); /* the modules' destroy() */
-	chi_work_orch_stop(runtime->orch);
+	n_given_up = drain(runtime, timeout_ns);
+	/* the modules' destroy() */
+	if (n_given_up == 0 && chi_pool_end_all(runtime->pools, hshm_deadline_ns(timeout_ns + STOP_GRACE_NS)) < 0)
+		n_given_up = 1;
+	n_stuck = chi_work_orch_stop(runtime->orch, hshm_deadline_ns(STOP_GRACE_NS));
+	if (n_given_up || n_stuck)
+		chi_given_up_log(runtime, n_given_up);
 	/* relaxed: who reads it has seen our hang-up, a system call later */
 	hshm_store_relaxed(&chi_runtime_main_header(runtime)->n_given_up, n_given_up);
-	free_runtime(runtime);
-	chi_fault_uninstall();
 	if (ret_n_given_up)
 		*ret_n_given_up = n_given_up;
+	if (n_stuck) {
+		abandon(runtime);
+		return chi_error_set(-EBUSY, "%u workers are in a method that does not return: see the log", n_stuck);
+	}
+	free_runtime(runtime);
+	chi_fault_uninstall();
 	return n_given_up ? -ETIMEDOUT : 0;
 }
 

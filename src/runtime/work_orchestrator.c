@@ -19,10 +19,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <hshm/clock.h>
+
 #include "runtime/balancer.h"
 #include "runtime/counter_page.h"
 #include "runtime/log.h"
 #include "runtime/worker.h"
+
+#define END_CHECK_US 100u
 
 struct chi_work_orch {
 	struct chi_runtime *runtime;
@@ -115,15 +119,34 @@ int chi_work_orch_start(struct chi_work_orch *orch)
 	return 0;
 }
 
-void chi_work_orch_stop(struct chi_work_orch *orch)
+static bool await_end(const struct chi_worker *worker, uint64_t deadline_ns)
 {
+	while (!chi_worker_has_ended(worker)) {
+		if (hshm_clock_ns() >= deadline_ns)
+			return false;
+		HSHM_THREAD_MODEL->sleep_for_us(END_CHECK_US);
+	}
+	return true;
+}
+
+uint32_t chi_work_orch_stop(struct chi_work_orch *orch, uint64_t deadline_ns)
+{
+	uint32_t n_stuck = 0;
+
 	chi_balancer_stop(orch->balancer);
 	orch->balancer = NULL;
 	for (uint32_t i = 0; i < orch->n_started; i++)
 		chi_worker_ask_stop(&orch->workers[i]);
-	for (uint32_t i = 0; i < orch->n_started; i++)
-		HSHM_THREAD_MODEL->join(orch->workers[i].thread);
+	for (uint32_t i = 0; i < orch->n_started; i++) {
+		if (await_end(&orch->workers[i], deadline_ns)) {
+			HSHM_THREAD_MODEL->join(orch->workers[i].thread);
+		} else {
+			HSHM_THREAD_MODEL->detach(orch->workers[i].thread);
+			n_stuck++;
+		}
+	}
 	orch->n_started = 0;
+	return n_stuck;
 }
 
 void chi_work_orch_destroy(struct chi_work_orch *orch)

@@ -18,8 +18,9 @@ struct chi_worker;
 uint32_t chi_work_orch_workers_for(const struct chi_config *config);
 int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret_orch);
 int chi_work_orch_start(struct chi_work_orch *orch);
-/* Ask all workers to end, wait for their threads. */
-void chi_work_orch_stop(struct chi_work_orch *orch);
+/* Ask all workers to end, and wait for their threads until @deadline_ns. Returns how many have not ended by then: they are in a
+ * method that does not return, and their threads are left to themselves; the orchestrator may not be destroyed. */
+uint32_t chi_work_orch_stop(struct chi_work_orch *orch, uint64_t deadline_ns);
 void chi_work_orch_destroy(struct chi_work_orch *orch);
 
 uint32_t chi_work_orch_n_workers(const struct chi_work_orch *orch);

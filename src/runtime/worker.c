@@ -321,6 +321,8 @@ static void worker_main(void *arg)
 	if (error == 0)
 		run_until_stop(worker);
 	fini_thread();
+	/* release: what the thread has done to its lists; pairs with the acquire in chi_worker_has_ended() */
+	hshm_store_release(&worker->ended, 1);
 }
 
 /* ---- the outside ---- */
@@ -394,6 +396,12 @@ void chi_worker_ask_stop(struct chi_worker *worker)
 	/* relaxed: the doorbell's fence orders it */
 	hshm_store_relaxed(&worker->stop, 1);
 	hshm_doorbell_ring(&worker->doorbell);
+}
+
+bool chi_worker_has_ended(const struct chi_worker *worker)
+{
+	/* acquire: pairs with the release in worker_main() */
+	return hshm_load_acquire(&worker->ended) != 0;
 }
 
 void chi_worker_ask_expire(struct chi_worker *worker)

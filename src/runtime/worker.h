@@ -85,6 +85,10 @@ struct chi_worker {
 	hshm_au32 sweep;  /* (any) an active queue was full: look at all lanes */
 	hshm_au32 expire; /* (any) periodic tasks end now: pool closing, client gone, or the runtime stops */
 	hshm_au32 stop;	  /* (any) end */
+
+	/* for who asks it to end and waits (given_up.c) */
+	hshm_aptr running; /* `current`, as others may look at it */
+	hshm_au32 ended;   /* set last: nothing here is the thread's any more */
 };
 
 /* worker.c */
@@ -93,6 +97,8 @@ int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint
 void chi_worker_fini(struct chi_worker *worker);
 int chi_worker_start(struct chi_worker *worker);
 void chi_worker_ask_stop(struct chi_worker *worker);
+/* Has its thread done its last? Then its lists may be looked at. */
+bool chi_worker_has_ended(const struct chi_worker *worker);
 int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane);
 /* Out of the epoll set and the list of lanes. The worker's thread. */
 void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane);

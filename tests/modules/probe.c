@@ -164,9 +164,11 @@ static int locked(struct chi_container *container, struct chi_task *task, struct
 static int spin(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
 	uint64_t end_ns = hshm_clock_ns() + probe(task)->in;
+	hshm_au32 *begun = chi_context_buffer(context, &probe(task)->buffers[0]);
 
 	(void)container;
-	(void)context;
+	if (begun)
+		hshm_store_release(begun, 1); /* release: an event for who waits for it */
 	while (hshm_clock_ns() < end_ns)
 		hshm_cpu_relax();
 	return 0;

@@ -16,7 +16,7 @@ enum probe_method {
 	PROBE_GATE_WAIT, /* yields until the gate is opened or it is cancelled */
 	PROBE_GATE_OPEN,
 	PROBE_LOCKED,	/* increments a counter under a chi_mutex, yielding inside */
-	PROBE_SPIN,	/* computes for so many ns */
+	PROBE_SPIN,	/* computes for so many ns; sets a word in buffer 0, if there is one, when it begins */
 	PROBE_OVERFLOW, /* overflows its stack */
 	PROBE_COPY,	/* copies buffer 0 to buffer 1 */
 	PROBE_SUM,	/* broadcast: container ids, folded */

@@ -257,9 +257,9 @@ static uint64_t blocks_at_rest(struct stage *stage)
 	uint64_t end_ns = hshm_clock_ns() + 10 * HSHM_NSEC_PER_SEC;
 	struct hshm_heap_stats stats;
 
-	while (chi_pool_count_in_flight(stage->runtime->pools, false) && hshm_clock_ns() < end_ns)
+	while (chi_pool_count_in_flight(stage->runtime->pools) && hshm_clock_ns() < end_ns)
 		HSHM_THREAD_MODEL->sleep_for_us(100);
-	assert_int_equal(chi_pool_count_in_flight(stage->runtime->pools, false), 0);
+	assert_int_equal(chi_pool_count_in_flight(stage->runtime->pools), 0);
 	hshm_heap_get_stats(stage->runtime->heap, &stats);
 	return stats.n_blocks;
 }
