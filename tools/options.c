@@ -90,5 +90,5 @@ const struct argp config_argp = {
 struct chi_runtime_opts runtime_opts(const struct config_options *options, const char *name)
 {
 	return CHI_RUNTIME_OPTS(.listen = true, .config_file = options->file, .name = name, .environment = true,
-				.settings = (const char *const *)options->settings);
+				.settings = (const char *const *)options->settings, .handle_faults = true);
 }

@@ -317,7 +317,7 @@ static bool run_embedded(const struct share *share, uint32_t window, struct repo
 	int rc;
 
 	snprintf(config, sizeof(config), "log_level: warn\nworkers:\n  count: %u\n", choose_workers());
-	rc = chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime);
+	rc = chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config, .handle_faults = true), &runtime);
 	if (!rc)
 		rc = chi_runtime_client(runtime, NULL, &client);
 	if (rc) {

@@ -215,9 +215,10 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	chi_runtime_main_header(runtime)->n_workers = chi_work_orch_n_workers(runtime->orch);
 	/* release: all of the header first; pairs with the acquire in the client's attach */
 	hshm_store_release(&chi_runtime_main_header(runtime)->layout_version, CHI_LAYOUT_VERSION);
-	ret = chi_fault_install();
+	ret = opts.handle_faults ? chi_fault_install() : 0;
 	if (ret < 0)
 		goto free_runtime;
+	runtime->handles_faults = opts.handle_faults;
 	ret = chi_work_orch_start(runtime->orch);
 	if (ret == 0)
 		ret = chi_ipc_start(runtime->ipc);
@@ -236,7 +237,8 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 
 stop_workers:
 	chi_work_orch_stop(runtime->orch, HSHM_FOREVER);
-	chi_fault_uninstall();
+	if (runtime->handles_faults)
+		chi_fault_uninstall();
 free_runtime:
 	free_runtime(runtime);
 	return ret;
@@ -286,6 +288,7 @@ int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t 
 {
 	uint64_t n_given_up;
 	uint32_t n_stuck;
+	bool handles_faults;
 
 	if (ret_n_given_up)
 		*ret_n_given_up = 0;
@@ -310,8 +313,10 @@ int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t 
 		abandon(runtime);
 		return chi_error_set(-EBUSY, "%u workers are in a method that does not return: see the log", n_stuck);
 	}
+	handles_faults = runtime->handles_faults;
 	free_runtime(runtime);
-	chi_fault_uninstall();
+	if (handles_faults)
+		chi_fault_uninstall();
 	return n_given_up ? -ETIMEDOUT : 0;
 }
 

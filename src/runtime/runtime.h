@@ -41,6 +41,7 @@ struct chi_runtime {
 	hshm_au32 n_spinning; /* workers that look for work instead of sleeping; never more than spinning_max */
 	uint32_t spinning_max;
 	hshm_au32 draining; /* new root tasks get -ESHUTDOWN */
+	bool handles_faults;
 	struct chi_runtime *next_abandoned;
 };
 

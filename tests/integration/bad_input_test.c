@@ -43,7 +43,8 @@ static uint32_t pool;
 
 static int start(const char *config)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = NAME, .config_text = config);
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true, .name = NAME,
+							.config_text = config);
 	struct chi_pool_spec spec = { .module = "probe" };
 
 	if (chi_runtime_start(&opts, &runtime) < 0 || chi_runtime_client(runtime, NULL, &client) < 0 ||
@@ -321,7 +322,7 @@ static void a_cause_is_logged_and_not_each_task_that_has_it(void **state)
 
 static void a_second_start_of_that_name_is_told_who_has_it(void **state)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = NAME);
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true, .name = NAME);
 	struct chi_runtime *second;
 	char pid[32];
 
@@ -480,7 +481,7 @@ static void leave_a_stale_socket(void)
 static void names_without_a_runtime_behind_them(void **state)
 {
 	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = NAME);
-	struct chi_runtime_opts runtime_opts = CHI_RUNTIME_OPTS(.listen = true, .name = NAME,
+	struct chi_runtime_opts runtime_opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true, .name = NAME,
 								.config_text = "memory: { private_mib: 64 }\n");
 	struct chi_runtime *started;
 	struct chi_client *made;
@@ -576,7 +577,8 @@ static void a_bad_configuration_is_refused_with_line_and_key(void **state)
 	opts = CHI_RUNTIME_OPTS(.config_file = "/nonexistent/chimaera.yaml");
 	assert_int_equal(chi_runtime_start(&opts, &started), -ENOENT);
 	assert_text("/nonexistent/chimaera.yaml");
-	opts = CHI_RUNTIME_OPTS(.listen = true, .config_text = "group: no-such-group-anywhere\n");
+	opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true,
+				.config_text = "group: no-such-group-anywhere\n");
 	assert_int_equal(chi_runtime_start(&opts, &started), -EINVAL);
 	assert_text("no-such-group-anywhere");
 }

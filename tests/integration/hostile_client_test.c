@@ -107,7 +107,7 @@ static void *call_all_the_time(void *arg)
 
 static int start_stage(void **state)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = RUNTIME_NAME,
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true, .name = RUNTIME_NAME,
 							.config_text = config_text);
 	struct chi_client_opts hybrid = CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID);
 	struct chi_pool_spec spec = { .module = "probe", .n_containers = N_CONTAINERS };
@@ -1292,7 +1292,7 @@ static void a_client_killed_at_any_moment_is_reclaimed(void **state)
 
 static int role_runtime(const char *unused)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = MORTAL_NAME,
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true, .name = MORTAL_NAME,
 							.config_text = config_text);
 	struct chi_runtime *runtime;
 
@@ -1362,7 +1362,7 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 
 static void the_runtimes_death_ends_every_wait(void **state)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .name = MORTAL_NAME,
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = true, .name = MORTAL_NAME,
 							.config_text = config_text);
 	struct chi_client_opts client_opts = CHI_CLIENT_OPTS(.name = MORTAL_NAME);
 	struct chi_client *client;

@@ -57,7 +57,8 @@ static uint32_t make_pool(const char *name)
 
 static int start(const char *config, bool listen)
 {
-	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = listen, .config_text = config, .name = NAME);
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = true, .listen = listen, .config_text = config,
+							.name = NAME);
 
 	if (chi_runtime_start(&opts, &runtime) < 0) {
 		print_error("%s\n", chi_error_text());

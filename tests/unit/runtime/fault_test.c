@@ -22,6 +22,8 @@
 
 #include <cmocka.h>
 
+#include <chimaera/runtime.h>
+
 #include "runtime/fault.h"
 #include "runtime/fiber.h"
 #include "runtime/pool_manager.h"
@@ -640,9 +642,53 @@ static void thread_init_gives_a_signal_stack_and_fini_takes_it_back(void **state
 	assert_ptr_equal(after.ss_sp, before.ss_sp);
 }
 
+/* ---- a runtime in somebody's process ---- */
+
+static struct chi_runtime *start_runtime(bool handle_faults)
+{
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = handle_faults,
+							.config_text = "workers: { count: 1 }\nlog_level: error\n"
+								       "memory: { private_mib: 256 }\n");
+	struct chi_runtime *runtime = NULL;
+
+	assert_int_equal(chi_runtime_start(&opts, &runtime), 0);
+	return runtime;
+}
+
+static void *handler_of(int signal_number)
+{
+	struct sigaction action;
+
+	assert_int_equal(sigaction(signal_number, NULL, &action), 0);
+	return (void *)(uintptr_t)action.sa_handler;
+}
+
+static void a_runtime_handles_faults_only_when_asked(void **state)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		void *before = handler_of(signals[i]);
+		struct chi_runtime *shy = start_runtime(false), *first, *second;
+
+		assert_ptr_equal(handler_of(signals[i]), before);
+		first = start_runtime(true);
+		assert_ptr_not_equal(handler_of(signals[i]), before);
+		second = start_runtime(true);
+		/* in any order: the last one that asked puts it back, one that did not ask takes nothing away */
+		assert_int_equal(chi_runtime_stop(shy, 0, NULL), 0);
+		assert_int_equal(chi_runtime_stop(first, 0, NULL), 0);
+		assert_ptr_not_equal(handler_of(signals[i]), before);
+		assert_int_equal(chi_runtime_stop(second, 0, NULL), 0);
+		assert_ptr_equal(handler_of(signals[i]), before);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_runtime_handles_faults_only_when_asked),
 		cmocka_unit_test(stack_overflow_dies_by_sigsegv_and_names_module_and_method),
 		cmocka_unit_test(stack_overflow_into_an_mprotect_guard_does_the_same),
 		cmocka_unit_test(stack_overflow_in_a_workers_thread_has_a_signal_stack),
