@@ -111,7 +111,8 @@ HSHM_API HSHM_NODISCARD long hshm_fds_send(int socket, const void *bytes, size_t
  * @ret_n_fds: out; how many came. A message with more than @fds_max has all closed and is -EPROTO.
  *
  * Retries on EINTR. Threads: one receiver at a time.
- * Returns: bytes received, 0 (the peer hung up), -EAGAIN (non-blocking socket), -ECONNRESET, -EPROTO (truncated).
+ * Returns: bytes received, 0 (the peer hung up), -EAGAIN (non-blocking socket), -ECONNRESET, -EPROTO (truncated),
+ *          -EMFILE (this process has no descriptors left for those that came; the message is lost).
  */
 HSHM_API HSHM_NODISCARD long hshm_fds_receive(int socket, void *bytes, size_t size_max, int *fds, uint32_t fds_max,
 					      uint32_t *ret_n_fds);

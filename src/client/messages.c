@@ -105,6 +105,10 @@ int chi_connection_receive(const struct chi_connection *connection, uint32_t typ
 		}
 		break;
 	}
+	if (n == -EMFILE)
+		return chi_error_set(-EMFILE,
+				     "no descriptors left for what the runtime sent: close some, or raise the limit of "
+				     "open files (ulimit -n)");
 	if (n == -EPROTO)
 		return chi_error_set(-EPROTO, "the runtime sent a message that is longer than any we know");
 	if (n <= 0)

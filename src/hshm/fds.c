@@ -112,6 +112,11 @@ long hshm_fds_receive(int socket, void *bytes, size_t size_max, int *fds, uint32
 	if (n < 0)
 		return socket_errno(errno);
 	n_came = collect_fds(&message, came);
+	/* cut short though there was room: the kernel found no free descriptor in this process */
+	if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == MSG_CTRUNC && n_came < HSHM_FDS_MAX) {
+		close_fds(came, n_came);
+		return -EMFILE;
+	}
 	/* descriptors with no byte are nothing we send: they would be lost in what looks like a hang-up */
 	if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n_came > fds_max || (n == 0 && n_came > 0)) {
 		close_fds(came, n_came);

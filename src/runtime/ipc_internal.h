@@ -83,6 +83,7 @@ struct chi_ipc_manager {
 	uint32_t n_armed;
 	uint32_t first_armed; /* none below it is free */
 	struct chi_log_limit refusal_limit;
+	struct chi_log_limit session_limit;
 
 	pthread_mutex_t lock;
 	struct ipc_peer *pending; /* (lock) local connections to adopt */

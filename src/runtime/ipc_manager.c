@@ -32,6 +32,7 @@
 #define GREETING_NS	  (3 * HSHM_NSEC_PER_SEC)    /* from accept to hello */
 #define LISTEN_PAUSE_NS	  (100 * HSHM_NSEC_PER_MSEC) /* when we are out of descriptors */
 #define REFUSALS_LOGGED	  10u			     /* a second */
+#define SESSIONS_LOGGED	  20u			     /* a second; beginnings and ends */
 
 /* ---- descriptors in the epoll set ---- */
 
@@ -84,8 +85,10 @@ static void remove_greeter(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	ipc->n_greeters--;
 }
 
-static void log_detached(const struct ipc_session *session, const char *why)
+static void log_detached(struct chi_ipc_manager *ipc, const struct ipc_session *session, const char *why)
 {
+	if (!chi_log_allowed(&ipc->session_limit, SESSIONS_LOGGED))
+		return;
 	chi_log_info("client %u detached (pid %d): %s; %u of its tasks still run", session->base.client_id,
 		     (int)session->base.pid, chi_fault_hit(&session->base) ? "it broke its own memory" : why,
 		     chi_session_n_contexts(&session->base));
@@ -102,7 +105,7 @@ static void end_peer(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const c
 	if (peer->pidfd >= 0)
 		close(peer->pidfd);
 	if (peer->session) {
-		log_detached(peer->session, why);
+		log_detached(ipc, peer->session, why);
 		chi_ipc_session_end(ipc, peer->session);
 	} else {
 		remove_greeter(ipc, peer);
@@ -201,8 +204,9 @@ static void attach(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	session->peer = peer;
 	peer->session = session;
 	remove_greeter(ipc, peer);
-	chi_log_info("client %u attached: pid %d, uid %u%s", session->base.client_id, (int)peer->who.pid,
-		     (unsigned int)peer->who.uid, peer->local ? ", this process" : "");
+	if (chi_log_allowed(&ipc->session_limit, SESSIONS_LOGGED))
+		chi_log_info("client %u attached: pid %d, uid %u%s", session->base.client_id, (int)peer->who.pid,
+			     (unsigned int)peer->who.uid, peer->local ? ", this process" : "");
 	if (chi_fault_watch(&session->base) < 0) {
 		refuse(ipc, peer, -ENOMEM, "no room for a client: %s", strerror(ENOMEM));
 		end_peer(ipc, peer, "refused");

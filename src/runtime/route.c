@@ -5,8 +5,12 @@
 #include <errno.h>
 
 #include "runtime/container.h"
+#include "runtime/log.h"
 #include "runtime/pool_manager.h"
+#include "runtime/session.h"
 #include "runtime/worker.h"
+
+#define REFUSALS_LOGGED_PER_SECOND 5
 
 /* The module says where a CHI_DOMAIN_DYNAMIC task goes; any container of the pool can be asked: it knows the module. */
 static int resolve_dynamic(struct chi_pool *pool, const struct chi_task *task, struct chi_domain_query *ret_query)
@@ -44,6 +48,23 @@ static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane)
 	       hipc_mpsc_peek(&lane->consumer) == 0;
 }
 
+/* What a client could repeat is limited; the method that asks for a subtask is not named, its log is its own. */
+static void log_no_container(const struct chi_run_context *context, int error)
+{
+	static struct chi_log_limit limit;
+	const struct chi_domain_query *query = &context->task->query;
+	const struct chi_session *session = context->client_ref ? context->session : NULL;
+
+	if (error != -ENOENT || !chi_log_allowed(&limit, REFUSALS_LOGGED_PER_SECOND))
+		return;
+	chi_log_warn(
+		"%s %u (pid %d): task refused: pool '%s' has no container for query %u, value %llu (%u containers, method "
+		"'%s')",
+		session ? "client" : "subtask of client", context->session ? context->session->client_id : 0,
+		context->session ? (int)context->session->pid : 0, context->pool->name, query->kind,
+		(unsigned long long)query->value, context->pool->n_containers, context->method->name);
+}
+
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	struct chi_monitor monitor = { .task = context->task };
@@ -61,6 +82,7 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 	if (!container) {
 		ret = chi_worker_resolve_query(worker, context->pool, context->task, &container);
 		if (ret < 0) {
+			log_no_container(context, ret);
 			chi_context_complete(worker, context, ret);
 			return 0;
 		}

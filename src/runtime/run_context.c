@@ -25,6 +25,7 @@
 #include "runtime/count.h"
 #include "runtime/early_end.h"
 #include "runtime/fault.h"
+#include "runtime/log.h"
 #include "runtime/pool_manager.h"
 #include "runtime/sanitizer.h"
 #include "runtime/session.h"
@@ -288,6 +289,22 @@ static void fiber_left(struct chi_worker *worker, struct chi_run_context *contex
 	chi_context_complete(worker, context, context->result);
 }
 
+/* When the kernel refused a mapping, fiber.c has said so. */
+static void log_no_fiber(const struct chi_worker *worker, const struct chi_run_context *context)
+{
+	static struct chi_log_limit limit;
+	uint32_t fibers_max = worker->runtime->config.fibers_max;
+	struct chi_fiber_stats stats;
+
+	chi_fiber_pool_get_stats(worker->fibers, &stats);
+	if (stats.n_idle || stats.n_made < fibers_max || !chi_log_allowed(&limit, 1))
+		return;
+	chi_log_warn(
+		"worker %u has begun %u tasks, which is fibers.max: a task of pool '%s' (module '%s'), method '%s' is "
+		"refused (-EAGAIN)",
+		worker->id, fibers_max, context->pool->name, context->pool->module->name, context->method->name);
+}
+
 static bool shall_time(struct chi_worker *worker, const struct chi_run_context *context)
 {
 	return context->io_bytes >= TIMED_IO_BYTES || (context->task->flags & CHI_TASK_PERIODIC) ||
@@ -304,6 +321,7 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 		ret = chi_fiber_get(worker->fibers, &context->fiber);
 	if (ret < 0) {
 		context->fiber = NULL;
+		log_no_fiber(worker, context);
 		chi_context_complete(worker, context, ret);
 		return;
 	}

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -458,6 +459,131 @@ static void a_client_of_another_user_is_refused(void **state)
 	assert_int_equal(call(PROBE_ADD, 1), 0);
 }
 
+/* ---- limits ---- */
+
+/* In a process of its own, whose limit is not the runtime's: at each number of free descriptors the client gets in, or is told
+ * that there are none left. Then the same with its first lane. */
+static int attach_with_few_descriptors(void)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = NAME);
+	struct rlimit limit;
+	struct chi_client *few;
+	struct chi_task *task;
+	rlim_t enough;
+	int first = dup(STDIN_FILENO), ret = -EMFILE;
+
+	close(first);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	enough = limit.rlim_cur;
+	for (int n = 0; ret < 0 && n < 16; n++) {
+		limit.rlim_cur = (rlim_t)(first + n);
+		setrlimit(RLIMIT_NOFILE, &limit);
+		ret = chi_client_connect(&opts, &few);
+		if (ret < 0 && (ret != -EMFILE || !strstr(chi_error_text(), n == 0 ? "socket" : ""))) {
+			fprintf(stderr, "%d: %d %s\n", n, ret, chi_error_text());
+			return 1;
+		}
+		if (n == 2 && !strstr(chi_error_text(), "raise the limit of open files")) {
+			fprintf(stderr, "%d: %d %s\n", n, ret, chi_error_text());
+			return 2;
+		}
+	}
+	if (ret < 0)
+		return 3;
+	limit.rlim_cur = (rlim_t)first;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (chi_task_alloc(few, sizeof(*task), 4711, CHI_QUERY_LOCAL_ID(0), 0, &task) < 0)
+		return 4;
+	ret = chi_submit(few, task);
+	if (ret != -EMFILE || !strstr(chi_error_text(), "raise the limit of open files")) {
+		fprintf(stderr, "submit: %d %s\n", ret, chi_error_text());
+		return 5;
+	}
+	limit.rlim_cur = enough;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	ret = chi_call(few, task);
+	chi_client_disconnect(few);
+	return ret != -ENOENT;
+}
+
+static void a_client_out_of_descriptors_is_told_so(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (pid == 0)
+		_exit(attach_with_few_descriptors());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(call(PROBE_ADD, 1), 0);
+}
+
+static void a_container_that_is_not_there_is_logged_not_often(void **state)
+{
+	const char *log;
+
+	(void)state;
+	catch_log();
+	for (int i = 0; i < 50; i++) {
+		struct probe_task *task;
+
+		assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(99), PROBE_ADD, &task),
+				 0);
+		assert_int_equal(chi_call(client, task), -ENOENT);
+		chi_task_free(client, task);
+	}
+	log = caught_log();
+	if (!strstr(log, "pool 'probe' has no container for query 1, value 99 (1 containers, method 'add')") ||
+	    count_of(log, "has no container") > 10)
+		fail_msg("%s", log);
+}
+
+/* A runtime of its own, with few fibers, that logs at info. */
+static void what_clients_could_repeat_is_logged_not_often(void **state)
+{
+	struct chi_runtime_opts opts =
+		CHI_RUNTIME_OPTS(.config_text = "log_level: info\nworkers: { count: 1 }\nfibers: { max: 2 }\n"
+						"memory: { private_mib: 256 }\nclients: { memory_mib: 4 }\n");
+	struct chi_pool_spec spec = { .module = "probe" };
+	struct chi_runtime *small;
+	struct chi_client *mine;
+	struct probe_task *tasks[20];
+	uint32_t small_pool;
+	const char *log;
+
+	(void)state;
+	catch_log();
+	assert_int_equal(chi_runtime_start(&opts, &small), 0);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(chi_runtime_client(small, NULL, &mine), 0);
+		chi_client_disconnect(mine);
+	}
+	assert_int_equal(chi_runtime_client(small, NULL, &mine), 0);
+	assert_int_equal(chi_pool_create(mine, &spec, &small_pool), 1);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(chi_task_alloc(mine, sizeof(*tasks[i]), small_pool, CHI_QUERY_LOCAL_ID(0),
+						PROBE_GATE_WAIT, &tasks[i]),
+				 0);
+		assert_int_equal(chi_submit(mine, tasks[i]), 0);
+	}
+	for (int i = 2; i < 20; i++)
+		assert_int_equal(chi_wait(tasks[i], DEADLINE_NS) < 0 ? -ETIMEDOUT : tasks[i]->task.result, -EAGAIN);
+	for (int i = 0; i < 2; i++)
+		chi_cancel(tasks[i]);
+	chi_client_disconnect(mine);
+	assert_int_equal(chi_runtime_stop(small, 0, NULL), 0);
+	log = caught_log();
+	if (!strstr(log, "has begun 2 tasks, which is fibers.max: a task of pool 'probe' (module 'probe'), method "
+			 "'gate_wait'") ||
+	    count_of(log, "fibers.max") > 3)
+		fail_msg("%s", log);
+	/* 202 lines in less than two seconds, on any machine */
+	if (count_of(log, "attached") + count_of(log, "detached") > 100)
+		fail_msg("%s", log);
+}
+
 /* ---- without a runtime ---- */
 
 static void socket_path(char path[256])
@@ -712,6 +838,9 @@ int main(int argc, char **argv)
 		CASE(options_from_elsewhere_are_refused),
 		CASE(the_child_of_a_fork_is_not_the_client),
 		CASE(a_client_of_another_user_is_refused),
+		CASE(a_client_out_of_descriptors_is_told_so),
+		CASE(a_container_that_is_not_there_is_logged_not_often),
+		CASE(what_clients_could_repeat_is_logged_not_often),
 		cmocka_unit_test(a_bad_configuration_is_refused_with_line_and_key),
 		cmocka_unit_test(more_tasks_than_fibers_get_eagain),
 		cmocka_unit_test(a_stack_overflow_ends_the_process_and_names_the_method),
