@@ -56,7 +56,8 @@ struct walk_limits {
 };
 extern const struct walk_limits WALK_ALL;
 
-/* Add the regular files under path, in the order of their names; symbolic links are left out. False: path is not there. */
+/* Add the regular files under path, in the order of their names; symbolic links
+ * below it are left out, path itself may be one. False: path is not there, or neither file nor folder. */
 bool walk(const char *path, const struct walk_limits *limits, struct file_list *list);
 void file_list_add(struct file_list *list, const char *path, const struct chi_blob_key *key, uint64_t size_bytes);
 void file_list_free(struct file_list *list);

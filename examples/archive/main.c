@@ -14,7 +14,9 @@
 #define LIST_INFOS 64u
 
 static const char usage[] =
-	"usage: archive put [--name NAME] PATH...              store files; folders with all that is in them\n"
+	"usage: archive put [--name NAME] PATH...              store files; folders with all that is in them;\n"
+	"                                                      symbolic links in them are left out, one that is\n"
+	"                                                      named is followed\n"
 	"       archive get [--name NAME] [-o DIR] [FILE...]   fetch files, or folders, or everything, into DIR\n"
 	"       archive ls  [--name NAME] [FILE...]            what is there\n"
 	"       archive demo [--daemon] [--small] [--jobs N] [--json] [PATH...]\n"

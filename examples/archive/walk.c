@@ -105,7 +105,9 @@ static bool full(const struct file_list *list, const struct walk_limits *limits)
 	return list->n >= limits->n_max || list->size_bytes >= limits->size_max_bytes;
 }
 
-static void add(const char *path, const struct stat *status, const struct walk_limits *limits, struct file_list *list)
+/* @source: where its bytes are: another path when @path is a symbolic link */
+static void add(const char *path, const char *source, const struct stat *status, const struct walk_limits *limits,
+		struct file_list *list)
 {
 	uint64_t size_bytes = (uint64_t)status->st_size;
 	struct chi_blob_key key;
@@ -127,7 +129,7 @@ static void add(const char *path, const struct stat *status, const struct walk_l
 				path);
 		return;
 	}
-	file_list_add(list, path, &key, size_bytes);
+	file_list_add(list, source, &key, size_bytes);
 }
 
 static int not_dots(const struct dirent *entry)
@@ -142,6 +144,9 @@ static void skip(const char *path, const struct walk_limits *limits, struct file
 		fprintf(stderr, "archive: left out: %s: %s\n", path, strerror(errno));
 }
 
+static bool walk_entry(const char *path, const struct stat *status, const struct walk_limits *limits,
+		       struct file_list *list);
+
 static void walk_dir(const char *path, const struct walk_limits *limits, struct file_list *list)
 {
 	struct dirent **entries;
@@ -152,12 +157,17 @@ static void walk_dir(const char *path, const struct walk_limits *limits, struct 
 		return;
 	}
 	for (int i = 0; i < n; i++) {
+		struct stat status;
 		char *child;
 
 		if (!full(list, limits)) {
 			if (asprintf(&child, "%s/%s", path, entries[i]->d_name) < 0)
 				out_of_memory();
-			walk(child, limits, list);
+			/* symbolic links below a folder are left alone */
+			if (lstat(child, &status))
+				skip(child, limits, list);
+			else
+				walk_entry(child, &status, limits, list);
 			free(child);
 		}
 		free(entries[i]);
@@ -165,17 +175,38 @@ static void walk_dir(const char *path, const struct walk_limits *limits, struct 
 	free(entries);
 }
 
+/* Returns false when it is neither file nor folder. */
+static bool walk_entry(const char *path, const struct stat *status, const struct walk_limits *limits,
+		       struct file_list *list)
+{
+	if (S_ISDIR(status->st_mode))
+		walk_dir(path, limits, list);
+	else if (S_ISREG(status->st_mode))
+		add(path, path, status, limits, list);
+	else
+		return false;
+	return true;
+}
+
 bool walk(const char *path, const struct walk_limits *limits, struct file_list *list)
 {
 	struct stat status;
 
-	if (lstat(path, &status)) {
+	char source[PATH_MAX];
+
+	/* who names a symbolic link means what it leads to */
+	if (stat(path, &status) || !realpath(path, source)) {
 		skip(path, limits, list);
 		return false;
 	}
-	if (S_ISDIR(status.st_mode))
-		walk_dir(path, limits, list);
-	else if (S_ISREG(status.st_mode))
-		add(path, &status, limits, list);
-	return true;
+	if (S_ISREG(status.st_mode)) {
+		add(path, source, &status, limits, list);
+		return true;
+	}
+	if (walk_entry(path, &status, limits, list))
+		return true;
+	list->n_skipped++;
+	if (!limits->quiet)
+		fprintf(stderr, "archive: left out, neither file nor folder: %s\n", path);
+	return false;
 }

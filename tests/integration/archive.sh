@@ -111,6 +111,15 @@ cmp tree/noise one/tree/noise
 expect 0 "$archive" get -o folder tree/sub/
 diff -r tree/sub folder/tree/sub || die "a folder differs"
 
+# a symbolic link that is named is followed; what is no file is told
+ln -s tree/noise named
+expect 0 "$archive" put named
+expect 0 "$archive" get -o links named
+cmp tree/noise links/named || die "what a named link leads to was not stored"
+mkfifo pipe
+expect 1 "$archive" put pipe
+grep -q "neither file nor folder: pipe" "$work/err" || die "a pipe was left out without a word"
+
 # put again replaces
 echo "new text" >tree/noise
 expect 0 "$archive" put ./tree/noise
