@@ -620,6 +620,64 @@ static void socket_held_by_a_child_of_a_dead_runtime_is_replaced(void **state)
 	close(pipes[1]);
 }
 
+#define STARTERS 6
+
+/* One of the starters: 0 won, and holds the name until told; else the error. */
+static void start_at_once(int go, int answers, int end)
+{
+	struct chi_ipc_socket taken;
+	char byte;
+	int rc;
+
+	if (read(go, &byte, 1) < 0)
+		_exit(1);
+	rc = chi_ipc_socket_open("ipc-race", CHI_NO_GROUP, &taken);
+	if (write(answers, &rc, sizeof(rc)) != sizeof(rc) || read(end, &byte, 1) < 0)
+		_exit(1);
+	_exit(0); /* a winner leaves its socket behind, as one that was killed */
+}
+
+static void of_many_that_start_at_once_one_wins(void **state)
+{
+	struct chi_ipc_socket taken;
+
+	(void)state;
+	/* from the second round on a dead one's socket is there, which all want to replace */
+	for (int round = 0; round < 20; round++) {
+		int go[2], answers[2], end[2], n_won = 0;
+		pid_t children[STARTERS];
+
+		assert_true(pipe(go) == 0 && pipe(answers) == 0 && pipe(end) == 0);
+		for (int i = 0; i < STARTERS; i++) {
+			children[i] = fork();
+			if (children[i] == 0) {
+				close(go[1]);
+				close(end[1]);
+				start_at_once(go[0], answers[1], end[0]);
+			}
+		}
+		close(go[1]);
+		for (int i = 0; i < STARTERS; i++) {
+			int rc;
+
+			assert_int_equal(read(answers[0], &rc, sizeof(rc)), sizeof(rc));
+			assert_true(rc == 0 || rc == -EADDRINUSE);
+			n_won += rc == 0;
+		}
+		assert_int_equal(n_won, 1);
+		close(end[1]);
+		for (int i = 0; i < STARTERS; i++)
+			waitpid(children[i], NULL, 0);
+		close(go[0]);
+		close(answers[0]);
+		close(answers[1]);
+		close(end[0]);
+	}
+	assert_int_equal(chi_ipc_socket_open("ipc-race", CHI_NO_GROUP, &taken), 0);
+	chi_ipc_socket_remove(&taken);
+	chi_ipc_socket_close(&taken);
+}
+
 static void file_that_is_no_socket_is_left_alone(void **state)
 {
 	struct chi_ipc_socket taken;
@@ -672,6 +730,7 @@ int main(void)
 		CASE(socket_of_a_dead_runtime_is_replaced),
 		CASE(name_that_became_anothers_is_left_to_it),
 		CASE(socket_held_by_a_child_of_a_dead_runtime_is_replaced),
+		CASE(of_many_that_start_at_once_one_wins),
 		CASE(file_that_is_no_socket_is_left_alone),
 		CASE(unknown_group_returns_einval),
 	};
