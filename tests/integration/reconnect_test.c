@@ -331,10 +331,13 @@ static void a_frozen_daemon_is_given_up_in_time(void **state)
 	struct chi_client *client = NULL;
 	pid_t daemon = daemon_start("phoenix", config);
 	uint64_t begin_ns;
+	int status;
 
 	(void)state;
 	assert_true(daemon > 0);
 	assert_int_equal(kill(daemon, SIGSTOP), 0);
+	/* until all its threads stand still */
+	assert_int_equal(waitpid(daemon, &status, WUNTRACED), daemon);
 	begin_ns = hshm_clock_ns();
 	assert_int_equal(chi_client_connect(&opts, &client), -ETIMEDOUT);
 	assert_in_range(hshm_clock_ns() - begin_ns, 50 * MSEC, 5000 * MSEC);
