@@ -96,9 +96,9 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	context->numbers = origin->numbers;
 	context->broadcast = broadcast;
 	chi_count_started(broadcast->worker, context);
-	/* relaxed: a number; and a load figure */
+	/* relaxed: a number */
 	context->task->id.number = 1 + hshm_fetch_add_relaxed(origin->numbers, 1);
-	hshm_fetch_add_relaxed(&container->n_outstanding, 1);
+	chi_context_count_load(context);
 	*ret_part = (struct part *)(context->copy + part_offset(method));
 	**ret_part = (struct part){ .context = context };
 	return 0;

@@ -713,8 +713,6 @@ static void end_all_start(struct chi_worker *worker, struct chi_work *work)
 	context->container = admin->local_table[0];
 	chi_count_started(worker, context);
 	context->numbers = &context->n_numbered;
-	/* relaxed: a load figure */
-	hshm_fetch_add_relaxed(&context->container->n_outstanding, 1);
 	chi_context_start(worker, context);
 }
 

@@ -93,11 +93,7 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 		return 0;
 	}
 	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
-	if (!context->container) {
-		context->container = container;
-		/* relaxed: a load figure for scheduling */
-		hshm_fetch_add_relaxed(&container->n_outstanding, 1);
-	}
+	context->container = container;
 	if (can_run_in_place(worker, lane)) {
 		hshm_count_add(&worker->counters->tasks_in_place, 1);
 		hshm_count_add(&lane->n_in_place, 1);
@@ -106,6 +102,7 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 		return 0;
 	}
 	*ret_lane = lane;
+	chi_context_count_load(context);
 	return chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
 				      chi_context_ref(worker->runtime, context));
 }

@@ -213,10 +213,9 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 		chi_count_started(worker, context); /* its next run */
 		return;
 	}
-	if (context->container) {
-		/* relaxed: a load figure */
+	if (context->counts_as_load) /* relaxed: a load figure */
 		hshm_fetch_sub_relaxed(&context->container->n_outstanding, 1);
-	}
+	context->counts_as_load = false;
 	context->result = result;
 	if (context->broadcast) {
 		chi_broadcast_part_done(context);
@@ -343,8 +342,18 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 	fiber_left(worker, context);
 }
 
+void chi_context_count_load(struct chi_run_context *context)
+{
+	if (context->counts_as_load)
+		return;
+	context->counts_as_load = true;
+	/* relaxed: a load figure */
+	hshm_fetch_add_relaxed(&context->container->n_outstanding, 1);
+}
+
 void chi_context_block(struct chi_run_context *context)
 {
+	chi_context_count_load(context);
 	context->blocked = true;
 	chi_fiber_leave(context->fiber);
 }

@@ -40,6 +40,7 @@ struct chi_run_context {
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
 	bool blocked;		  /* until its wait ends the worker does nothing to it */
+	bool counts_as_load;	  /* in its container's n_outstanding */
 	bool had_children;	  /* n_children was ever raised */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */

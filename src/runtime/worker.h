@@ -154,6 +154,9 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 /* Answer in a client's segment: result, then the completion word; wakes a sleeping client. The claim on @ref ends. */
 void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
 			  int result);
+/* From here on it counts in its container's n_outstanding, if it does not yet: it goes into a lane, or blocks. A task that is
+ * run at once and ends is no load to anyone else. */
+void chi_context_count_load(struct chi_run_context *context);
 /* From inside the running fiber: switch to the worker until made ready. */
 void chi_context_block(struct chi_run_context *context);
 
