@@ -128,7 +128,9 @@ int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_
 		return ret;
 	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
 	hshm_store_relaxed(&task->completion, completion);
-	hshm_store_relaxed(&task->cancel, 0);
+	/* a task that is handed in again as it is: its line stays where it was read */
+	if (hshm_load_relaxed(&task->cancel))
+		hshm_store_relaxed(&task->cancel, 0);
 	task->submitter = (uint64_t)(uintptr_t)client;
 	ret = client->ops->submit(client, task, more);
 	if (ret < 0)
