@@ -30,13 +30,15 @@ struct chi_counters {
 	bool alive;
 	char *bytes;
 	uint64_t size_bytes;
+	struct chi_counters_header
+		header; /* apart from the bytes: tables may lie over theirs, and texts are cleaned in place */
 	uint32_t *rows[CHI_COUNTERS_TABLES]; /* those in use */
 	uint32_t n_rows[CHI_COUNTERS_TABLES];
 };
 
 static const struct chi_counters_header *header_of(const struct chi_counters *counters)
 {
-	return (const struct chi_counters_header *)counters->bytes;
+	return &counters->header;
 }
 
 /* ---- reading ---- */
@@ -215,6 +217,7 @@ static int copy_file(struct chi_counters *counters, int fd)
 		return chi_error_set(-ENOMEM, "no memory for counters");
 	if (read_at(fd, counters->bytes, counters->size_bytes, 0) < 0)
 		return chi_error_set(-EPROTO, "%s: cannot be read, or somebody cuts it", counters->path);
+	memcpy(&counters->header, counters->bytes, sizeof(counters->header));
 	counters->alive = is_locked(fd);
 	rc = check(counters);
 	for (uint32_t t = 0; rc == 0 && t < CHI_COUNTERS_TABLES; t++) {
