@@ -3,7 +3,7 @@
  * chimaera/module.h - for authors of modules
  *
  * A module is one shared object, chimaera_NAME.so, with one table: CHI_MODULE(table). Its methods run in fibers on the
- * runtime's workers: they may call chi_submit(), chi_wait() and chi_yield() of chimaera/task.h, and take a chi_mutex;
+ * runtime's workers: they may call chi_submit(), chi_wait() and chi_yield() of chimaera/task.h, and take a chi_mutex and the like;
  * they must not block the thread.
  */
 #ifndef CHIMAERA_MODULE_H
@@ -185,11 +185,39 @@ CHI_API uint32_t chi_context_worker(const struct chi_run_context *context);
 
 /* ---- locks ---- */
 
-/* Blocks the task, not the worker; hands over in the order of asking. Zeroed is unlocked. */
-struct chi_mutex {
-	hshm_aptr word;
+/*
+ * They block the task, not the worker, and may be used between tasks of all workers; in a method, create() or destroy() only.
+ * Zeroed is unlocked, and a condition nobody waits for; none needs to be destroyed. Who asks for a lock gets it in the
+ * order of asking, readers and writers alike, so nobody is starved; consecutive readers hold it together. Neither a cancel
+ * nor a deadline ends the wait for a lock.
+ */
+struct chi_rwlock {
+	hshm_au64 word;
 	void *fifo;
 };
+
+struct chi_mutex {
+	struct chi_rwlock lock; /* one that only writers ask for */
+};
+
+struct chi_cond {
+	void *first, *last; /* guarded by the mutex */
+};
+
+/**
+ * chi_rwlock_read_lock - hold it together with other readers
+ *
+ * Not recursive: a second one would wait behind a writer that waits for the first. May switch the fiber: yes.
+ */
+CHI_API void chi_rwlock_read_lock(struct chi_rwlock *lock);
+/** chi_rwlock_write_lock - hold it alone. Not recursive. May switch the fiber: yes. */
+CHI_API void chi_rwlock_write_lock(struct chi_rwlock *lock);
+/** chi_rwlock_try_read_lock - Returns true when it is ours; false also while somebody waits for it. May switch the fiber: no. */
+CHI_API CHI_NODISCARD bool chi_rwlock_try_read_lock(struct chi_rwlock *lock);
+/** chi_rwlock_try_write_lock - Returns true when it is ours. May switch the fiber: no. */
+CHI_API CHI_NODISCARD bool chi_rwlock_try_write_lock(struct chi_rwlock *lock);
+/** chi_rwlock_unlock - leave it, in whichever way it was locked; by the task that did. May switch the fiber: no. */
+CHI_API void chi_rwlock_unlock(struct chi_rwlock *lock);
 
 /** chi_mutex_lock - take it, when it is free. May switch the fiber: yes. In a method (or create/destroy) only. Not recursive. */
 CHI_API void chi_mutex_lock(struct chi_mutex *mutex);
@@ -197,6 +225,22 @@ CHI_API void chi_mutex_lock(struct chi_mutex *mutex);
 CHI_API CHI_NODISCARD bool chi_mutex_trylock(struct chi_mutex *mutex);
 /** chi_mutex_unlock - hand it over, or free it; by the task that locked it. May switch the fiber: no. */
 CHI_API void chi_mutex_unlock(struct chi_mutex *mutex);
+
+/**
+ * chi_cond_wait - give the mutex up, wait for a signal, have the mutex again
+ * @cond:       borrowed; always with the same mutex while anybody waits for it
+ * @mutex:      borrowed; held by this task, now and when the call returns, whatever it returns
+ * @timeout_ns: as chi_wait()'s: HSHM_FOREVER, or it ends at the task's deadline, too (CHI_UNTIL_DEADLINE: there alone)
+ *
+ * There are no wake-ups without a signal, but others may have had the mutex between the signal and the return: look at the
+ * condition again. May switch the fiber: yes.
+ * Returns: 0 (signalled), -ETIMEDOUT, -ENOMEM (only with a timeout; nothing was waited for).
+ */
+CHI_API CHI_NODISCARD int chi_cond_wait(struct chi_cond *cond, struct chi_mutex *mutex, uint64_t timeout_ns);
+/** chi_cond_signal - end the wait of who waits longest. The caller holds the mutex. May switch the fiber: no. */
+CHI_API void chi_cond_signal(struct chi_cond *cond);
+/** chi_cond_broadcast - end the waits of all. The caller holds the mutex. May switch the fiber: no. */
+CHI_API void chi_cond_broadcast(struct chi_cond *cond);
 
 /* ---- logs ---- */
 

@@ -39,6 +39,7 @@ struct chi_wait {
 	uint32_t n_posted;
 	uint32_t n_wanted; /* posts that end the blocking */
 	bool timed_out;
+	hshm_au32 *claimed; /* NULL, or who does it makes the task ready: the timeout, or somebody else by a post */
 };
 
 /* ---- what we wait for ---- */
@@ -319,6 +320,10 @@ bool chi_worker_check_waiting(struct chi_worker *worker)
 	if (is_satisfied(context->wait)) {
 		hshm_count_add(&worker->counters->resumes_heap, 1);
 	} else if (context->wait->deadline_ns <= worker->now_ns) {
+		if (context->wait->claimed && !chi_claim(context->wait->claimed)) {
+			hshm_min_heap_remove(&worker->waiting, &context->heap_node);
+			return true; /* its post is on the way */
+		}
 		context->wait->timed_out = true;
 		if (context->wait->n_tasks)
 			hshm_count_add(&worker->counters->timeouts, 1);
@@ -332,7 +337,25 @@ bool chi_worker_check_waiting(struct chi_worker *worker)
 	return true;
 }
 
-/* ---- for the runtime's own fibers ---- */
+/* ---- waiting for something that is no task ---- */
+
+int chi_context_block_for(uint64_t timeout_ns, hshm_au32 *claimed)
+{
+	struct chi_worker *worker = CHI_CUR_WORKER;
+	struct chi_run_context *context = worker->current;
+	struct chi_wait wait = { .mode = CHI_WAIT_FOR_ANY,
+				 .deadline_ns = end_of_wait(context, timeout_ns),
+				 .n_wanted = UINT32_MAX,
+				 .claimed = claimed };
+
+	if (timeout_ns != HSHM_FOREVER &&
+	    hshm_min_heap_insert(&worker->waiting, &context->heap_node, wait.deadline_ns) < 0 && chi_claim(claimed))
+		return -ENOMEM;
+	context->wait = &wait;
+	chi_context_block(context);
+	context->wait = NULL;
+	return wait.timed_out ? -ETIMEDOUT : 0;
+}
 
 void chi_context_sleep(uint64_t ns)
 {

@@ -255,6 +255,7 @@ static void work_makes_ready(struct chi_worker *worker, struct chi_work *work)
 	struct chi_run_context *context =
 		(struct chi_run_context *)((char *)work - offsetof(struct chi_run_context, work));
 
+	hshm_min_heap_remove(&worker->waiting, &context->heap_node); /* it is there if it waited with a timeout */
 	chi_worker_make_ready(worker, context);
 }
 

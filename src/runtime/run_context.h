@@ -42,13 +42,14 @@ struct chi_run_context {
 	bool blocked;		  /* until its wait ends the worker does nothing to it */
 	bool counts_as_load;	  /* in its container's n_outstanding */
 	bool had_children;	  /* n_children was ever raised */
+	bool lock_shared;	  /* waits for a chi_rwlock as a reader */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
 	int32_t result;
 	struct chi_session *session;	/* whose memory it may use; counted; NULL = none */
 	struct chi_run_context *parent; /* waits for us before it ends; NULL = root, or detached */
-	struct chi_run_context *next;	/* ready list */
+	struct chi_run_context *next;	/* ready list; line of a lock (rwlock.c) */
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
 	struct chi_run_context *waiter; /* ended: whom `work` tells */
 	struct hshm_min_heap_node heap_node;

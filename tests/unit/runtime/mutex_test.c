@@ -174,10 +174,10 @@ static struct mutex_task *submit(uint32_t method, uint32_t number, uint32_t n_tr
 static struct mutex_task *ask(uint32_t number)
 {
 	uint64_t end_ns = hshm_clock_ns() + 20 * HSHM_NSEC_PER_SEC;
-	void *before = hshm_load_relaxed(&mutex.word);
+	uint64_t before = hshm_load_relaxed(&mutex.lock.word);
 	struct mutex_task *task = submit(HOLD, number, 0);
 
-	while (hshm_load_relaxed(&mutex.word) == before) {
+	while (hshm_load_relaxed(&mutex.lock.word) == before) {
 		assert_true(hshm_clock_ns() < end_ns);
 		chi_yield();
 	}
@@ -199,8 +199,8 @@ static void is_free_and_was_held_in_order(uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(order[i], i);
 	assert_int_equal(hshm_load_relaxed(&n_not_alone), 0);
-	assert_null(hshm_load_relaxed(&mutex.word));
-	assert_null(mutex.fifo);
+	assert_true(hshm_load_relaxed(&mutex.lock.word) == 0);
+	assert_null(mutex.lock.fifo);
 }
 
 static void the_order_of_asking_is_the_order_of_getting(void **state)
