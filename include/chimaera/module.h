@@ -155,6 +155,19 @@ CHI_API struct chi_client *chi_context_client(struct chi_run_context *context);
 CHI_API void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffer *buffer);
 
 /**
+ * chi_task_arena_alloc - memory that lives as long as the task: nobody frees it
+ * @context:    borrowed; the running task's, or NULL for it: in create() and destroy() that is the task which makes or
+ *              destroys the pool
+ * @ret_memory: out, aligned to 16 bytes, not zeroed; the task's until it ends, after its subtasks. So subtasks, their
+ *              buffers and their tasks may lie there. Of a periodic task until the end of this run.
+ *
+ * A few instructions, mostly. All together at most memory.task_arena_kib (1 MiB) a task, out of memory.private_mib.
+ * Threads: the task's own. May switch the fiber: no.
+ * Returns: 0, -ENOMEM (a cap is reached), -EINVAL (size 0), -EPERM (no task runs here).
+ */
+CHI_API CHI_NODISCARD int chi_task_arena_alloc(struct chi_run_context *context, uint64_t size_bytes, void *ret_memory);
+
+/**
  * chi_cancelled - shall this task end early?
  *
  * Its submitter asked for it, or that of a task which waits for it, or its deadline has passed. What to do about it is

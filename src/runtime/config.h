@@ -71,6 +71,8 @@ struct chi_config {
 	uint64_t private_bytes;	       /* memory.private_mib: run contexts, container lanes, module memory; 16384 */
 	uint32_t container_lane_depth; /* memory.lane_depth: slots of a container lane, 1024, a power of two */
 
+	uint64_t task_arena_bytes; /* memory.task_arena_kib: cap of chi_task_arena_alloc() for one task, 1024 */
+
 	uint32_t counted_pools;	  /* counters.pools: rows, 256 */
 	uint32_t counted_methods; /* counters.methods: 1024 */
 	uint32_t counted_clients; /* counters.clients: 256 */

@@ -103,6 +103,8 @@ const struct chi_config_key chi_config_keys[] = {
 	    "cap of the runtime's own: tasks, container lanes, module memory"),
 	POWER("memory.lane_depth", "slots", container_lane_depth, 1024, 2, HIPC_MPSC_DEPTH_MAX,
 	      "of a container's lane"),
+	BIG("memory.task_arena_kib", "KiB", 1024, task_arena_bytes, 1024, 1, 1048576,
+	    "cap of what one task may take by chi_task_arena_alloc()"),
 
 	NUMBER("counters.pools", "pools", counted_pools, 256, 1, 4096, "counted one by one; the others are not"),
 	NUMBER("counters.methods", "methods", counted_methods, 1024, 16, 16384,

@@ -29,6 +29,7 @@
 #include "runtime/pool_manager.h"
 #include "runtime/sanitizer.h"
 #include "runtime/session.h"
+#include "runtime/task_arena.h"
 #include "runtime/worker.h"
 
 /* Which tasks are timed for the learned estimate: all with that much data, and one in so many others. */
@@ -286,6 +287,8 @@ static void fiber_left(struct chi_worker *worker, struct chi_run_context *contex
 		return; /* whoever ends its wait makes it ready; or it let others go first */
 	chi_fiber_put(worker->fibers, context->fiber);
 	context->fiber = NULL;
+	if (context->arena)
+		chi_task_arena_free(context);
 	chi_context_complete(worker, context, context->result);
 }
 

@@ -16,6 +16,7 @@
 
 #include "task/work.h"
 
+struct chi_arena_block;
 struct chi_fiber;
 struct chi_pool;
 struct chi_session;
@@ -62,6 +63,7 @@ struct chi_run_context {
 	uint64_t deadline_ns;  /* no later than the parent's; 0 = none */
 	uint64_t due_ns;       /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
+	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
 	_Alignas(64) unsigned char copy[];
 };
 
