@@ -19,6 +19,7 @@
 #define OUTSTANDING_MAX 64u
 #define RATE_WINDOW	4096u
 #define NEST_COUNT	64u
+#define PERIODIC_TASKS	100u
 #define IDLE_AIM_NS	10e6 /* in 10 s */
 
 struct setup {
@@ -364,7 +365,7 @@ static int blocked(struct bench *bench, struct bench_result *ret_result)
 	return rc;
 }
 
-/* ---- nothing to do ---- */
+/* ---- periodic tasks ---- */
 
 static void sleep_seconds(double seconds)
 {
@@ -373,6 +374,62 @@ static void sleep_seconds(double seconds)
 	while (nanosleep(&left, &left) && errno == EINTR)
 		;
 }
+
+/* All of them tick for a while; how late they were is their container's to say. */
+static int periodic_run(void *arg, uint64_t run_ns, struct bench_run *ret_run)
+{
+	struct setup *setup = arg;
+	struct chi_client *client = setup->runtime.client;
+	struct chi_task *ticks[PERIODIC_TASKS];
+	struct bench_lateness *answer;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < PERIODIC_TASKS && !rc; i++) {
+		rc = chi_task_alloc(client, sizeof(*ticks[i]), setup->runtime.pool_id, CHI_QUERY_LOCAL_ID(0),
+				    BENCH_TICK, &ticks[i]);
+		if (rc < 0)
+			break;
+		ticks[i]->flags = CHI_TASK_PERIODIC;
+		ticks[i]->period_ns = HSHM_NSEC_PER_MSEC;
+		rc = chi_submit(client, ticks[i]);
+	}
+	if (rc < 0)
+		return tell("a periodic task", rc); /* the others end with the client */
+	sleep_seconds((double)run_ns / 1e9);
+	for (uint32_t i = 0; i < PERIODIC_TASKS; i++)
+		chi_cancel(ticks[i]);
+	for (uint32_t i = 0; i < PERIODIC_TASKS && !rc; i++) {
+		rc = chi_wait(ticks[i], 5 * HSHM_NSEC_PER_SEC);
+		if (!rc)
+			rc = chi_task_free(client, ticks[i]);
+	}
+	if (!rc)
+		rc = chi_task_alloc(client, sizeof(*answer), setup->runtime.pool_id, CHI_QUERY_LOCAL_ID(0),
+				    BENCH_LATENESS, &answer);
+	if (rc < 0)
+		return tell("the end of periodic tasks", rc);
+	rc = chi_call(client, answer);
+	*ret_run = (struct bench_run){ answer->n, (double)answer->min, (double)answer->p50, (double)answer->p99,
+				       (double)answer->max };
+	chi_task_free(client, answer);
+	return rc < 0 ? tell("how late they were", rc) : 0;
+}
+
+static int periodic(struct bench *bench, struct bench_result *ret_result)
+{
+	struct setup setup;
+	int rc = setup_start(bench, CHI_WAIT_SLEEP, &setup);
+
+	if (rc < 0)
+		return rc;
+	ret_result->unit = "ns";
+	ret_result->params = "\"tasks\":100,\"period_ns\":1000000,\"what\":\"from when a run is due to its method\"";
+	rc = bench_measure(bench, periodic_run, &setup, true, ret_result);
+	setup_stop(&setup);
+	return rc;
+}
+
+/* ---- nothing to do ---- */
 
 /* The task that holds is blocked now, and nothing resumes it. */
 static int idle_check(struct chi_client *client)
@@ -436,6 +493,7 @@ const struct bench_case bench_task_cases[] = {
 	{ "burst-64-many", "the same, each 64 by one chi_submit_many()", burst_many },
 	{ "clients-64", "tasks per second, 64 clients with one outstanding each", clients_64 },
 	{ "blocked", "a subtask that its parent waits for, blocked", blocked },
+	{ "periodic-100", "how late the runs of 100 periodic tasks start, each 1,000 times a second", periodic },
 	{ "idle", "CPU time of a runtime with 4 workers, a client and a blocked task", idle },
 	{ NULL, NULL, NULL },
 };

@@ -215,7 +215,7 @@ static inline bool chi_task_done(const void *task)
 }
 
 /* How often a periodic task at rest is looked at, whether it was cancelled. */
-#define CHI_CANCEL_LOOK_NS (50 * HSHM_NSEC_PER_MSEC)
+#define CHI_CANCEL_LOOK_NS (200 * HSHM_NSEC_PER_MSEC)
 
 /**
  * chi_cancel - ask that a task end early

@@ -246,7 +246,7 @@ static bool look_at_resting(struct chi_worker *worker, struct chi_run_context *c
 
 	if (early == 0 && context->due_ns > worker->now_ns) {
 		hshm_min_heap_update(&worker->waiting, &context->heap_node, due_or_next_look(context, worker->now_ns));
-		return true;
+		return hshm_min_heap_min(&worker->waiting)->key <= worker->now_ns; /* the next look */
 	}
 	leave_rest(worker, context);
 	if (early < 0)

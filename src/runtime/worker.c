@@ -110,7 +110,8 @@ static void handle_events(struct chi_worker *worker, const struct epoll_event *e
 			chi_worker_lane_rung(worker, events[i].data.ptr);
 }
 
-static void wait_events(struct chi_worker *worker, uint64_t timeout_ns)
+/* Returns whether there were any. */
+static bool wait_events(struct chi_worker *worker, uint64_t timeout_ns)
 {
 	struct timespec timeout = { (time_t)(timeout_ns / HSHM_NSEC_PER_SEC), (long)(timeout_ns % HSHM_NSEC_PER_SEC) };
 	struct epoll_event events[EVENTS_MAX];
@@ -118,6 +119,7 @@ static void wait_events(struct chi_worker *worker, uint64_t timeout_ns)
 				    NULL);
 
 	handle_events(worker, events, n_events);
+	return n_events > 0;
 }
 
 /* For whoever looks at the counters. */
@@ -190,20 +192,24 @@ static uint64_t time_until_minimum(struct chi_worker *worker)
 	return min->key > now_ns ? min->key - now_ns : 0;
 }
 
-static void sleep_until_work(struct chi_worker *worker)
+/* Returns whether somebody has work for it, or had at the last look; false: the waiting queue's minimum is due. */
+static bool sleep_until_work(struct chi_worker *worker)
 {
+	bool rung = true;
+
 	if (!chi_worker_arm_all(worker))
-		return;
+		return true;
 	hshm_doorbell_prepare_sleep(&worker->doorbell);
 	if (!has_work(worker)) { /* S2 */
 		hshm_count_add(&worker->counters->sleeps, 1);
 		show_levels(worker);
 		hshm_store_relaxed(&worker->counters->asleep, 1); /* relaxed: a figure */
-		wait_events(worker, time_until_minimum(worker));
+		rung = wait_events(worker, time_until_minimum(worker));
 		hshm_store_relaxed(&worker->counters->asleep, 0);
 	}
 	hshm_doorbell_end_sleep(&worker->doorbell);
 	worker->now_ns = worker->polled_ns = hshm_clock_ns();
+	return rung;
 }
 
 static void become_busy(struct chi_worker *worker)
@@ -230,7 +236,9 @@ static void idle(struct chi_worker *worker)
 		return;
 	}
 	give_spin_permit(worker);
-	sleep_until_work(worker);
+	/* what is only due is looked at; when that was all, it sleeps on at once */
+	if (!sleep_until_work(worker))
+		return;
 	worker->idle_since_ns = worker->now_ns;
 	worker->spinning = take_spin_permit(worker);
 }
