@@ -137,8 +137,8 @@ static int choose(struct chi_container *container, struct chi_task *task, struct
 static int queue(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
 	struct early_task subs[N_QUEUED], *self = early(task);
-	uint64_t end_ns = hshm_clock_ns() + self->in;
 	void *tasks[N_QUEUED];
+	uint64_t end_ns;
 
 	for (uint32_t i = 0; i < N_QUEUED; i++) {
 		make_sub(container, &subs[i], CHI_QUERY_GLOBAL_ID(chi_container_id(container)), NOTE, 0);
@@ -148,6 +148,7 @@ static int queue(struct chi_container *container, struct chi_task *task, struct 
 			return -EBADMSG;
 	}
 	hshm_fetch_add_relaxed(&n_running, 1);
+	end_ns = hshm_clock_ns() + self->in; /* all are submitted: their time is over before it is */
 	while (self->in ? hshm_clock_ns() < end_ns : !chi_cancelled(context))
 		hshm_cpu_relax();
 	if (chi_wait_all(tasks, N_QUEUED, HSHM_FOREVER) < 0)
