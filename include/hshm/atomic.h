@@ -55,6 +55,7 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 	__atomic_compare_exchange_n(&(word)->v, (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
 
 #define hshm_fetch_add_relaxed(word, n)	  __atomic_fetch_add(&(word)->v, (n), __ATOMIC_RELAXED)
+#define hshm_fetch_add_release(word, n)	  __atomic_fetch_add(&(word)->v, (n), __ATOMIC_RELEASE)
 #define hshm_fetch_add_acq_rel(word, n)	  __atomic_fetch_add(&(word)->v, (n), __ATOMIC_ACQ_REL)
 #define hshm_fetch_sub_relaxed(word, n)	  __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELAXED)
 #define hshm_fetch_sub_release(word, n)	  __atomic_fetch_sub(&(word)->v, (n), __ATOMIC_RELEASE)

@@ -93,11 +93,11 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	context->client_ref = origin->client_ref;
 	context->io_bytes = origin->io_bytes;
 	context->deadline_ns = origin->deadline_ns;
-	context->numbers = origin->numbers;
+	context->root = origin->root;
 	context->broadcast = broadcast;
 	chi_count_started(broadcast->worker, context);
 	/* relaxed: a number */
-	context->task->id.number = 1 + hshm_fetch_add_relaxed(origin->numbers, 1);
+	context->task->id.number = 1 + hshm_fetch_add_relaxed(&origin->root->n_numbered, 1);
 	chi_context_count_load(context);
 	*ret_part = (struct part *)(context->copy + part_offset(method));
 	**ret_part = (struct part){ .context = context };

@@ -27,6 +27,8 @@
 #define DELAY_MIN_NS 1000u
 /* Without posts, a chain of waits would double the delay at each link: it is capped, and a long wait polls at 1 kHz. */
 #define DELAY_MAX_UNPOSTED_NS HSHM_NSEC_PER_MSEC
+/* A periodic task whose lane is full when it is due looks again so much later. */
+#define FULL_LANE_LOOK_NS (100 * HSHM_NSEC_PER_USEC)
 
 struct chi_wait {
 	void *const *tasks; /* none: only for the time to pass */
@@ -239,6 +241,15 @@ static void leave_rest(struct chi_worker *worker, struct chi_run_context *contex
 	context->state = CHI_CONTEXT_QUEUED;
 }
 
+static int rest_until(struct chi_worker *worker, struct chi_run_context *context, uint64_t look_ns)
+{
+	int ret = hshm_min_heap_insert(&worker->waiting, &context->heap_node, look_ns);
+
+	if (ret == 0)
+		chi_pool_rest(context->pool, context->flush_epoch);
+	return ret;
+}
+
 static bool look_at_resting(struct chi_worker *worker, struct chi_run_context *context)
 {
 	int early = chi_context_early_end(context);
@@ -252,7 +263,8 @@ static bool look_at_resting(struct chi_worker *worker, struct chi_run_context *c
 	if (early < 0)
 		chi_context_complete(worker, context, early);
 	else if (chi_worker_route(worker, context, &full) < 0)
-		chi_context_start(worker, context); /* its lane is full, and would only delay it more */
+		/* the lane orders the starts, also this one. It cannot fail: the heap has the place it just left. */
+		(void)rest_until(worker, context, worker->now_ns + FULL_LANE_LOOK_NS);
 	return true;
 }
 
@@ -270,15 +282,12 @@ static uint64_t next_due(struct chi_worker *worker, uint64_t last_ns, uint64_t p
 int chi_worker_put_periodic(struct chi_worker *worker, struct chi_run_context *context)
 {
 	uint64_t now_ns = hshm_clock_ns(), last_ns = context->due_ns ? context->due_ns : context->started_ns;
-	int ret;
 
 	context->due_ns = next_due(worker, last_ns, context->task->period_ns, now_ns);
 	chi_context_set_deadline(context, context->due_ns);
 	context->wait = NULL;
-	ret = hshm_min_heap_insert(&worker->waiting, &context->heap_node, due_or_next_look(context, now_ns));
-	if (ret == 0)
-		chi_pool_rest(context->pool, context->flush_epoch);
-	return ret;
+	context->started_ns = 0; /* that run is over, and timed */
+	return rest_until(worker, context, due_or_next_look(context, now_ns));
 }
 
 void chi_worker_expire_periodic(struct chi_worker *worker)

@@ -6,6 +6,9 @@
  *     tasks from his own up to the root. They are there: a task ends after its children (C4 in run_context.c).
  * E2  A deadline is handed down when a task is submitted: that of a task is never later than that of its parent.
  * E3  A fire-and-forget task has no parent: nothing reaches it from above.
+ * E4  A walk that found nothing is not made again: each context it passed notes how many tasks of the runtime had been
+ *     cancelled (n_cancels), and as long as that many have been, the next walk ends at it. So a tree that nobody cancels costs
+ *     one step a task, however deep. The root's own word, which may be a client's, is looked at each time.
  */
 #ifndef RUNTIME_EARLY_END_H
 #define RUNTIME_EARLY_END_H
@@ -13,11 +16,12 @@
 #include <errno.h>
 #include <hshm/clock.h>
 
+#include "runtime/pool_manager.h"
 #include "runtime/session.h"
 #include "runtime/worker.h"
 
 /* Whose end waits for that of @context: the origin of a broadcast for its part, else the parent. NULL: a root, or detached. */
-static inline const struct chi_run_context *chi_context_above(const struct chi_run_context *context)
+static inline struct chi_run_context *chi_context_above(const struct chi_run_context *context)
 {
 	return context->broadcast ? chi_broadcast_origin(context) : context->parent;
 }
@@ -29,17 +33,25 @@ static inline const hshm_au32 *chi_context_cancel_word(const struct chi_run_cont
 				   : &context->task->cancel;
 }
 
-static inline bool chi_context_asked_to_end(const struct chi_run_context *context)
+static inline bool chi_context_asked_to_end(struct chi_run_context *context)
 {
-	for (; context; context = chi_context_above(context))
-		/* relaxed: a request without data */
-		if (hshm_load_relaxed(chi_context_cancel_word(context)))
+	/* acquire: pairs with the release in the inner client's cancelled(): the words of so many cancels are seen below (E4) */
+	uint64_t n_cancels = hshm_load_acquire(&context->pool->runtime->n_cancels);
+	struct chi_run_context *at;
+
+	/* relaxed, here and below: a request without data; and a note that whoever reads it compares with n_cancels */
+	if (hshm_load_relaxed(chi_context_cancel_word(context->root)))
+		return true;
+	for (at = context; at && hshm_load_relaxed(&at->not_asked) != n_cancels; at = chi_context_above(at))
+		if (hshm_load_relaxed(chi_context_cancel_word(at)))
 			return true;
+	for (; context != at; context = chi_context_above(context))
+		hshm_store_relaxed(&context->not_asked, n_cancels);
 	return false;
 }
 
 /* 0, or why it shall end: -ECANCELED, -ETIMEDOUT. The clock is read only if there is a deadline. */
-static inline int chi_context_early_end(const struct chi_run_context *context)
+static inline int chi_context_early_end(struct chi_run_context *context)
 {
 	if (chi_context_asked_to_end(context))
 		return -ECANCELED;

@@ -712,7 +712,7 @@ static void end_all_start(struct chi_worker *worker, struct chi_work *work)
 	context->method = &end_all_method;
 	context->container = admin->local_table[0];
 	chi_count_started(worker, context);
-	context->numbers = &context->n_numbered;
+	context->root = context;
 	chi_context_start(worker, context);
 }
 

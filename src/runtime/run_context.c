@@ -53,7 +53,7 @@ int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct c
 		return ret;
 	clear_context(memory);
 	*ret_context = memory;
-	(*ret_context)->numbers = &(*ret_context)->n_numbered;
+	(*ret_context)->root = *ret_context;
 	return 0;
 }
 
@@ -183,7 +183,7 @@ static void learn(struct chi_worker *worker, struct chi_run_context *context, in
 		chi_estimate_learn(&context->pool->estimates[context->method->id], context->io_bytes, ns);
 }
 
-static bool goes_on_periodic(struct chi_worker *worker, const struct chi_run_context *context, int result)
+static bool goes_on_periodic(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
 	return (context->task->flags & CHI_TASK_PERIODIC) && result >= 0 && context->fiber == NULL &&
 	       context->state == CHI_CONTEXT_ENDED && !chi_context_asked_to_end(context) &&
@@ -392,7 +392,8 @@ void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffe
 
 bool chi_cancelled(const struct chi_run_context *context)
 {
-	return chi_context_early_end(context) < 0;
+	/* what it notes is its own (E4) */
+	return chi_context_early_end((struct chi_run_context *)(uintptr_t)context) < 0;
 }
 
 uint64_t chi_context_deadline_ns(const struct chi_run_context *context)

@@ -54,14 +54,15 @@ struct chi_run_context {
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
 	struct chi_run_context *waiter; /* ended: whom `work` tells */
 	struct hshm_min_heap_node heap_node;
-	struct chi_wait *wait; /* blocked: what for (context_wait.c) */
-	hshm_au32 n_children;  /* not detached, not ended; and CHI_CHILDREN_JOINING */
-	hshm_au32 n_numbered;  /* root: numbers given to tasks of its tree */
-	hshm_au32 *numbers;    /* the root's n_numbered */
-	uint64_t started_ns;   /* 0: not timed */
-	uint64_t io_bytes;     /* of its declared buffers */
-	uint64_t deadline_ns;  /* no later than the parent's; 0 = none */
-	uint64_t due_ns;       /* periodic: when this run was due, while it rests the next one; 0 = first run */
+	struct chi_wait *wait;	      /* blocked: what for (context_wait.c) */
+	hshm_au32 n_children;	      /* not detached, not ended; and CHI_CHILDREN_JOINING */
+	hshm_au32 n_numbered;	      /* root: numbers given to tasks of its tree */
+	struct chi_run_context *root; /* of its tree; itself when it has nobody above */
+	hshm_au64 not_asked;  /* chi_runtime.n_cancels when nobody up to the root had been asked to end (early_end.h) */
+	uint64_t started_ns;  /* 0: not timed */
+	uint64_t io_bytes;    /* of its declared buffers */
+	uint64_t deadline_ns; /* no later than the parent's; 0 = none */
+	uint64_t due_ns;      /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
 	_Alignas(64) unsigned char copy[];

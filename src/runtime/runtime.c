@@ -189,6 +189,7 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	init_stop(runtime);
 	runtime->generation = make_generation();
 	runtime->spinning_max = spinning_max();
+	hshm_store_relaxed(&runtime->n_cancels, 1); /* relaxed: nobody runs yet */
 	runtime->inner = (struct chi_client){ .magic = CHI_CLIENT_MAGIC, .ops = &chi_inner_client_ops };
 	runtime->log_beside_socket = opts.log_beside_socket;
 	layers = chi_runtime_layers(&opts);

@@ -40,7 +40,8 @@ struct chi_runtime {
 	hshm_au32 stop_requested;
 	hshm_au32 n_spinning; /* workers that look for work instead of sleeping; never more than spinning_max */
 	uint32_t spinning_max;
-	hshm_au32 draining; /* new root tasks get -ESHUTDOWN */
+	hshm_au64 n_cancels; /* of tasks submitted inside the runtime, ever; counts from 1 */
+	hshm_au32 draining;  /* new root tasks get -ESHUTDOWN */
 	bool handles_faults;
 	struct chi_runtime *next_abandoned;
 };

@@ -47,6 +47,12 @@ static int inner_alive(struct chi_client *client)
 	return 0; /* it is this process */
 }
 
+static void inner_cancelled(struct chi_client *client)
+{
+	/* release: the task's word before the count; pairs with the acquire in chi_context_asked_to_end() */
+	hshm_fetch_add_release(&runtime_of(client)->n_cancels, 1);
+}
+
 static int check_subtask(const struct chi_pool *pool, const struct chi_task *task, const struct chi_method **ret_method)
 {
 	const struct chi_method *method = chi_pool_method(pool, task->method_id);
@@ -85,10 +91,10 @@ static void give_id(struct chi_worker *worker, struct chi_run_context *parent, s
 		id->number = 0;
 		return;
 	}
-	context->numbers = parent->numbers;
+	context->root = parent->root;
 	id->root = parent->task->id.root;
 	/* relaxed: a number, from the one count of the whole tree */
-	id->number = 1 + hshm_fetch_add_relaxed(parent->numbers, 1);
+	id->number = 1 + hshm_fetch_add_relaxed(&parent->root->n_numbered, 1);
 }
 
 static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct chi_run_context **ret_context)
@@ -154,5 +160,6 @@ const struct chi_client_ops chi_inner_client_ops = {
 	.locate = inner_locate,
 	.submit = inner_submit,
 	.alive = inner_alive,
+	.cancelled = inner_cancelled,
 	.park = NULL,
 };

@@ -237,7 +237,6 @@ static void count_turn(struct chi_worker *worker, struct chi_lane *lane, uint32_
 	struct chi_lane_counters *counters = chi_lane_counters(worker, lane);
 	uint64_t n = n_queued(lane);
 
-	hshm_count_add(&lane->header->n_taken, n_taken);
 	hshm_count_add(&counters->taken, n_taken);
 	/* relaxed, all: figures; the worker is told each time, as lanes move */
 	hshm_store_relaxed(&counters->worker, worker->id);

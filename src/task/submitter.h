@@ -30,6 +30,8 @@ struct chi_client_ops {
 	/* Will those of the tasks that are not done ever be? As alive(), but cheaper when it is asked again and again.
 	 * NULL: yes. */
 	int (*serves)(struct chi_client *client, void *const *tasks, uint32_t n_tasks, uint64_t now_ns);
+	/* a task that was submitted through it has been cancelled: its word is set. NULL: nobody needs to know */
+	void (*cancelled)(struct chi_client *client);
 	/* the calling thread's parking word and its reference (offset / 4 in the segment); NULL for the inner client */
 	hshm_au32 *(*park)(struct chi_client *client, uint32_t *ret_ref);
 };

@@ -170,9 +170,12 @@ int chi_submit_many(struct chi_client *client, void *const *tasks, uint32_t n_ta
 void chi_cancel(void *memory)
 {
 	struct chi_task *task = memory;
+	struct chi_client *client = chi_task_submitter(task);
 
 	/* relaxed: a request that carries no data; seen soon is enough */
 	hshm_store_relaxed(&task->cancel, 1);
+	if (client && client->ops->cancelled)
+		client->ops->cancelled(client);
 }
 
 int chi_call(struct chi_client *client, void *memory)

@@ -26,6 +26,9 @@
 #include <hshm/thread_model.h>
 
 #include "../../modules/probe.h"
+#include "runtime/container.h"
+#include "runtime/pool_manager.h"
+#include "runtime/runtime.h"
 #include "task/counters_layout.h"
 #include "task/socket_path.h"
 
@@ -180,6 +183,44 @@ static int call(uint32_t method, uint64_t in)
 }
 
 /* ---- what is counted ---- */
+
+#define REST_NS (300 * HSHM_NSEC_PER_MSEC)
+
+static void the_rest_of_a_periodic_task_is_no_time_of_its_method(void **state)
+{
+	struct chi_counters *counters;
+	struct probe_task *task;
+
+	(void)state;
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(0), PROBE_ADD, &task), 0);
+	task->task.flags = CHI_TASK_PERIODIC;
+	task->task.period_ns = 3600 * HSHM_NSEC_PER_SEC;
+	assert_int_equal(chi_submit(client, task), 0);
+	assert_int_equal(chi_flush(client), 0); /* it rests */
+	HSHM_THREAD_MODEL->sleep_for_us(REST_NS / HSHM_NSEC_PER_USEC);
+	chi_cancel(task);
+	assert_int_equal(chi_wait(task, HSHM_FOREVER), 0);
+	chi_task_free(client, task);
+	counters = look();
+	assert_true(of_method(counters, PROBE_ADD, "time_max_ns") < REST_NS);
+	chi_counters_free(counters);
+}
+
+static void a_lane_counts_each_reference_once(void **state)
+{
+	struct chi_lane *lane;
+	uint8_t epoch;
+	struct chi_pool *its;
+
+	(void)state;
+	for (uint64_t i = 0; i < 40; i++)
+		assert_int_equal(call(PROBE_ADD, i), 0);
+	its = chi_pool_get(runtime->pools, pool, &epoch);
+	assert_non_null(its);
+	lane = chi_container_lane(its->local_table[0], 0, 0);
+	assert_int_equal(hshm_load_relaxed(&lane->header->n_taken), hshm_load_relaxed(lane->ring.tail));
+	chi_pool_put(its, epoch);
+}
 
 static void tasks_are_counted_for_their_method_and_its_pool(void **state)
 {
@@ -382,6 +423,13 @@ static void rows_are_given_back_and_start_at_0(void **state)
 	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_POOLS), 2);
 	assert_int_equal(number(counters, CHI_COUNTERS_RUNTIME, 0, "pools_uncounted"), 0);
 	chi_counters_free(counters);
+}
+
+/* No task is run without standing in its lane. */
+static int start_queued(void **state)
+{
+	(void)state;
+	return start("workers: { count: 2, run_in_place: false }\nmemory: { private_mib: 256 }\n", false);
 }
 
 static int start_scarce(void **state)
@@ -704,7 +752,9 @@ int main(int argc, char **argv)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, start_usual, stop)
 	const struct CMUnitTest tests[] = {
 		CASE(tasks_are_counted_for_their_method_and_its_pool),
+		CASE(the_rest_of_a_periodic_task_is_no_time_of_its_method),
 		CASE(subtasks_and_bytes_are_counted),
+		cmocka_unit_test_setup_teardown(a_lane_counts_each_reference_once, start_queued, stop),
 		CASE(tasks_in_flight_are_seen_while_they_are),
 		CASE(a_worker_that_hangs_in_a_task_is_told_from_an_idle_one),
 		CASE(lanes_tell_whose_they_are_and_what_was_taken),

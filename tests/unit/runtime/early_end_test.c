@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * early_end_test.c - cancel and deadlines: what reaches whom, and what does not (E1-E3 in early_end.h)
+ * early_end_test.c - cancel and deadlines: what reaches whom, and what does not (E1-E4 in early_end.h)
  *
  * The tasks are of a module of the test's own, so that a case sees who runs and says when they may end. Every case runs four
  * times: completion posting on and off, running in place on and off.
@@ -18,8 +18,10 @@
 #include <chimaera/runtime.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "runtime/early_end.h"
 #include "runtime/module_manager.h"
 #include "runtime/runtime.h"
 
@@ -335,6 +337,36 @@ static void finish(struct early_task *task, int result)
 
 /* ---- cancel ---- */
 
+/* Seen by a word that nobody announced: the walk that would have found it is the one that is not made. */
+static void a_walk_that_found_nothing_is_not_made_again(void **state)
+{
+	struct chi_pool *its = aligned_alloc(_Alignof(struct chi_pool), sizeof(*its));
+	struct chi_task tasks[4] = { 0 };
+	struct chi_run_context chain[4];
+
+	(void)state;
+	assert_non_null(its);
+	its->runtime = runtime;
+	memset(chain, 0, sizeof(chain));
+	for (uint32_t i = 0; i < 4; i++) {
+		chain[i].task = &tasks[i];
+		chain[i].pool = its;
+		chain[i].root = &chain[0];
+		chain[i].parent = i ? &chain[i - 1] : NULL;
+	}
+	assert_false(chi_context_asked_to_end(&chain[2]));
+	hshm_store_relaxed(&tasks[1].cancel, 1);
+	assert_false(chi_context_asked_to_end(&chain[3])); /* it asks no further than chain[2] */
+	tasks[1].submitter = (uint64_t)(uintptr_t)&runtime->inner;
+	chi_cancel(&tasks[1]);
+	for (uint32_t i = 1; i < 4; i++)
+		assert_true(chi_context_asked_to_end(&chain[i]));
+	assert_false(chi_context_asked_to_end(&chain[0]));
+	hshm_store_relaxed(&tasks[0].cancel, 1); /* as a client does it: seen all the same */
+	assert_true(chi_context_asked_to_end(&chain[0]));
+	free(its);
+}
+
 static void a_request_reaches_all_subtasks_on_all_workers(void **state)
 {
 	struct early_task *task = submit(TREE, 0, 3, 0);
@@ -530,6 +562,7 @@ int main(void)
 		CASE(a_request_to_a_subtask_reaches_only_what_is_below_it),
 		CASE(subtasks_that_have_not_started_never_do),
 		CASE(a_request_passes_through_broadcasts),
+		CASE(a_walk_that_found_nothing_is_not_made_again),
 		CASE(nothing_reaches_a_detached_task),
 		CASE(subtasks_inherit_the_sooner_deadline),
 		CASE(who_has_not_started_by_then_ends_without_running),
