@@ -90,17 +90,29 @@ static void block_signals(sigset_t *set)
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
-/* Whoever asks a second time does not want to wait for tasks in flight. */
+static void end_at_once(int signal_number)
+{
+	(void)signal_number;
+	_exit(EXIT_FAILED);
+}
+
+/* Whoever asks a second time does not want to wait for tasks in flight; nor for whoever reads our standard error. */
 static void *wait_for_second_signal(void *arg)
 {
 	static const char text[] = "chimaera: a second signal: ended at once, tasks in flight are given up\n";
+	sigset_t alarm_set;
 	siginfo_t info;
 	ssize_t n;
 
+	sigemptyset(&alarm_set);
+	sigaddset(&alarm_set, SIGALRM);
+	signal(SIGALRM, end_at_once);
+	pthread_sigmask(SIG_UNBLOCK, &alarm_set, NULL);
 	do {
 		if (sigwaitinfo(arg, &info) < 0)
 			info.si_pid = getpid();
 	} while (info.si_pid == getpid() || info.si_signo == SIGHUP); /* the waiter's; nothing to reload any more */
+	alarm(1);
 	n = write(STDERR_FILENO, text, sizeof(text) - 1);
 	(void)n;
 	_exit(EXIT_FAILED);

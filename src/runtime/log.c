@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +30,7 @@ static hshm_au32 log_target = { STDERR_FILENO };
 #define TARGET_FD(target)    ((int)((target)&0xffffff))
 #define TARGET_STYLE(target) ((enum log_style)((target) >> 24))
 static int file_fd = -1;
+static hshm_au32 n_lost; /* lines since the last that could be written */
 
 static const char *const level_names[] = { "?", "error", "warning", "info", "debug" };
 
@@ -101,27 +104,78 @@ static int write_head(char *line, size_t size, enum log_style style, enum chi_lo
 	return snprintf(line, size, "chimaera: %s: ", level_names[level]);
 }
 
-static void log_line(enum chi_log_level level, const char *format, va_list args)
+/*
+ * Whoever reads standard error may have stopped, and no thread may wait for it. O_NONBLOCK cannot be set on what we share with
+ * our caller; a pipe or a terminal can be opened once more. Where that is forbidden (another user's), poll() says whether
+ * there is room: it leaves the gap in which somebody else takes the last of it.
+ */
+static ssize_t write_to_stderr(const char *line, size_t size)
 {
-	uint32_t target = hshm_load_relaxed(&log_target); /* relaxed: see chi_log_open() */
-	char line[LINE_MAX_BYTES];
-	int head = write_head(line, sizeof(line), TARGET_STYLE(target), level);
-	int body = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, args);
-	size_t size;
+	struct pollfd room = { .fd = STDERR_FILENO, .events = POLLOUT };
+	struct stat st;
+	ssize_t n;
+	int fd;
 
-	if (body < 0)
-		return;
-	size = strlen(line);
+	if (fstat(STDERR_FILENO, &st) < 0 || S_ISREG(st.st_mode))
+		return write(STDERR_FILENO, line, size);
+	if (S_ISSOCK(st.st_mode))
+		return send(STDERR_FILENO, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	fd = open("/proc/self/fd/2", O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd >= 0) {
+		n = write(fd, line, size);
+		if (n < 0)
+			n = -errno;
+		close(fd);
+		errno = n < 0 ? (int)-n : 0;
+		return n < 0 ? -1 : n;
+	}
+	if (poll(&room, 1, 0) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return write(STDERR_FILENO, line, size);
+}
+
+/* One write, so that lines of several threads stay whole. False: there is no room. When the reader is gone there is nobody to
+ * tell. */
+static bool write_line(uint32_t target, char *line, size_t head)
+{
+	size_t size = strlen(line);
+	ssize_t n;
+
 	/* names and texts may come from a client: no line breaks, no terminal escapes */
-	for (size_t i = (size_t)head; i < size; i++) {
+	for (size_t i = head; i < size; i++) {
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = '?';
 	}
 	line[size++] = '\n';
+	n = TARGET_STYLE(target) == STYLE_FILE ? write(TARGET_FD(target), line, size) : write_to_stderr(line, size);
+	return n >= 0 || errno != EAGAIN;
+}
 
-	/* one write, so that lines of several threads stay whole; when the reader is gone there is nobody to tell */
-	if (write(TARGET_FD(target), line, size) < 0)
+static bool tell_lost(uint32_t target, uint32_t n)
+{
+	char line[LINE_MAX_BYTES];
+	int head = write_head(line, sizeof(line), TARGET_STYLE(target), CHI_LOG_WARN);
+
+	snprintf(line + head, sizeof(line) - (size_t)head - 1, "%u lines were lost: there was no room for them", n);
+	return write_line(target, line, (size_t)head);
+}
+
+static void log_line(enum chi_log_level level, const char *format, va_list args)
+{
+	uint32_t target = hshm_load_relaxed(&log_target); /* relaxed: see chi_log_open() */
+	uint32_t lost = hshm_load_relaxed(&n_lost);	  /* relaxed, all of it: a number that only a text tells */
+	char line[LINE_MAX_BYTES];
+	int head = write_head(line, sizeof(line), TARGET_STYLE(target), level);
+
+	if (vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, args) < 0)
 		return;
+	/* whose CAS is the one tells it */
+	if (lost && hshm_cas_relaxed(&n_lost, &lost, 0) && !tell_lost(target, lost))
+		hshm_fetch_add_relaxed(&n_lost, lost);
+	if (!write_line(target, line, (size_t)head))
+		hshm_fetch_add_relaxed(&n_lost, 1);
 }
 
 void chi_log(enum chi_log_level level, const char *format, ...)

@@ -17,7 +17,8 @@ void chi_log_set_level(enum chi_log_level level);
  * as it was. Threads: one at a time. */
 int chi_log_open(const char *path);
 
-/* Any thread; one write(2) a line. */
+/* Any thread; one write(2) a line. It never waits for a reader: a line for which there is no room is lost, and counted for the
+ * next one. */
 void chi_log(enum chi_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define chi_log_error(...) chi_log(CHI_LOG_ERROR, __VA_ARGS__)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -122,9 +123,75 @@ static void a_pipe_holds_nobody(void **state)
 	assert_int_equal(chi_log_open("pipe.log"), 0);
 	for (int i = 0; i < 10000; i++)
 		chi_log_error("line %d", i);
+	while (read(fd, seen, sizeof(seen)) > 0)
+		continue;
+	chi_log_error("after");
+	seen[read(fd, seen, sizeof(seen) - 1)] = 0;
+	assert_non_null(strstr(seen, " lines were lost: there was no room for them\n"));
 	assert_int_equal(chi_log_open(""), 0);
 	close(fd);
 	unlink("pipe.log");
+}
+
+/* Fill @write_end, which blocks; then log to it, and look whether @read_end is told what was lost. */
+static void check_full(int read_end, int write_end)
+{
+	static char drained[1 << 20];
+	ssize_t n;
+
+	saved_stderr = dup(STDERR_FILENO);
+	dup2(write_end, STDERR_FILENO);
+	alarm(20); /* it would be blocked for ever */
+	for (int i = 0; i < 20000; i++)
+		chi_log_error("line %d", i);
+	alarm(0);
+	fcntl(read_end, F_SETFL, O_NONBLOCK);
+	do
+		n = read(read_end, drained, sizeof(drained));
+	while (n > 0);
+	assert_int_equal(errno, EAGAIN);
+	chi_log_error("after");
+	n = read(read_end, drained, sizeof(drained) - 1);
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	close(read_end);
+	close(write_end);
+	assert_true(n > 0);
+	drained[n] = 0;
+	assert_non_null(strstr(drained, "warning: "));
+	assert_non_null(strstr(drained, " lines were lost: there was no room for them\nchimaera: error: after\n"));
+	/* and it is told once */
+	capture();
+	chi_log_error("here");
+	assert_string_equal(captured(), "chimaera: error: here\n");
+}
+
+static void a_reader_that_stands_still_holds_nobody(void **state)
+{
+	int ends[2], terminal;
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	check_full(ends[0], ends[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	check_full(ends[0], ends[1]);
+
+	/* a terminal that nobody looks at: how much it takes in one piece is its own affair */
+	terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+	saved_stderr = dup(STDERR_FILENO);
+	ends[1] = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(ends[1] >= 0);
+	dup2(ends[1], STDERR_FILENO);
+	alarm(20);
+	for (int i = 0; i < 20000; i++)
+		chi_log_error("line %d", i);
+	alarm(0);
+	dup2(saved_stderr, STDERR_FILENO);
+	close(saved_stderr);
+	close(ends[1]);
+	close(terminal);
+	chi_log_error("the terminal's lost lines are told here");
 }
 
 static void the_journal_gets_the_levels(void **state)
@@ -187,6 +254,7 @@ int main(void)
 		cmocka_unit_test(records_above_the_level_are_left_out),
 		cmocka_unit_test(a_file_is_opened_anew_and_then_left),
 		cmocka_unit_test(a_pipe_holds_nobody),
+		cmocka_unit_test(a_reader_that_stands_still_holds_nobody),
 		cmocka_unit_test(the_journal_gets_the_levels),
 		cmocka_unit_test(a_long_record_is_cut_and_still_a_line),
 		cmocka_unit_test(a_limit_lets_a_burst_through_and_tells_the_rest),
