@@ -126,8 +126,8 @@ static int shake_hands(struct chi_attachment *attachment, uint64_t deadline_ns)
 	/* hung up already? Then the reason is still there to be read */
 	rc = chi_connection_send(&attachment->connection, &hello, sizeof(hello), deadline_ns);
 	if (rc == 0 || rc == -EPIPE)
-		rc = chi_connection_receive(&attachment->connection, CHI_MESSAGE_WELCOME, &answer, fds, CHI_WELCOME_FDS,
-					    deadline_ns);
+		rc = chi_connection_receive(&attachment->connection, CHI_MESSAGE_WELCOME, 0, &answer, fds,
+					    CHI_WELCOME_FDS, deadline_ns);
 	if (rc == -EPIPE)
 		return chi_error_set(-ECONNREFUSED, "the runtime hung up");
 	if (rc == -ETIMEDOUT)
@@ -171,29 +171,40 @@ static int init_lanes(struct chi_attachment *attachment)
 	return 0;
 }
 
-static int ask_for_lane(struct chi_attachment *attachment, uint32_t lane, uint32_t prio, struct chi_lane_bell *ret_bell)
+/* Under the lane lock. 0 is no request's. */
+static uint32_t next_serial(struct chi_attachment *attachment)
 {
-	struct chi_lane_open request = { .type = CHI_MESSAGE_LANE_OPEN, .lane = lane, .prio = prio };
-	uint64_t deadline_ns = hshm_deadline_ns(attachment->timeout_ns);
-	union chi_message answer;
-	uint64_t armed;
-	int fd, rc;
+	if (++attachment->last_serial == 0)
+		attachment->last_serial = 1;
+	return attachment->last_serial;
+}
 
-	rc = chi_connection_send(&attachment->connection, &request, sizeof(request), deadline_ns);
-	while (rc == 0) {
-		rc = chi_connection_receive(&attachment->connection, CHI_MESSAGE_LANE_OPENED, &answer, &fd, 1,
-					    deadline_ns);
-		if (rc < 0 || (answer.lane_opened.lane == lane && answer.lane_opened.prio == prio))
-			break;
-		close(fd); /* the late answer to a question we gave up on */
-	}
+/* Send a request, receive its answer of the type @type and the descriptor that comes with it. */
+static int ask(struct chi_attachment *attachment, const void *request, uint32_t size_bytes, uint32_t serial,
+	       uint32_t type, union chi_message *ret_answer, int *ret_fd)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(attachment->timeout_ns);
+	int rc = chi_connection_send(&attachment->connection, request, size_bytes, deadline_ns);
+
+	if (rc == 0)
+		rc = chi_connection_receive(&attachment->connection, type, serial, ret_answer, ret_fd, 1, deadline_ns);
 	if (rc == -EPIPE)
 		return chi_attachment_gone(attachment);
 	if (rc == -ETIMEDOUT)
 		return chi_error_set(-EAGAIN, "the runtime (pid %d) does not answer", attachment->welcome.runtime_pid);
+	return rc;
+}
+
+static int ask_for_lane(struct chi_attachment *attachment, uint32_t lane, uint32_t prio, struct chi_lane_bell *ret_bell)
+{
+	struct chi_lane_open request = { CHI_MESSAGE_LANE_OPEN, next_serial(attachment), lane, prio };
+	union chi_message answer;
+	uint64_t armed;
+	int fd, rc;
+
+	rc = ask(attachment, &request, sizeof(request), request.serial, CHI_MESSAGE_LANE_OPENED, &answer, &fd);
 	if (rc)
 		return rc;
-
 	armed = chi_main_armed_offset(answer.lane_opened.armed_index);
 	if (armed > attachment->main.map.size_bytes - HSHM_FALSE_SHARING) {
 		close(fd);
@@ -224,19 +235,11 @@ int chi_attachment_open_lane(struct chi_attachment *attachment, uint32_t lane, u
 
 static int ask_for_events(struct chi_attachment *attachment, int *ret_socket)
 {
-	struct chi_events_open request = { .type = CHI_MESSAGE_EVENTS_OPEN };
-	uint64_t deadline_ns = hshm_deadline_ns(attachment->timeout_ns);
+	struct chi_events_open request = { CHI_MESSAGE_EVENTS_OPEN, next_serial(attachment) };
 	union chi_message answer;
-	int rc = chi_connection_send(&attachment->connection, &request, sizeof(request), deadline_ns);
 
-	if (rc == 0)
-		rc = chi_connection_receive(&attachment->connection, CHI_MESSAGE_EVENTS_OPENED, &answer, ret_socket, 1,
-					    deadline_ns);
-	if (rc == -EPIPE)
-		return chi_attachment_gone(attachment);
-	if (rc == -ETIMEDOUT)
-		return chi_error_set(-EAGAIN, "the runtime (pid %d) does not answer", attachment->welcome.runtime_pid);
-	return rc;
+	return ask(attachment, &request, sizeof(request), request.serial, CHI_MESSAGE_EVENTS_OPENED, &answer,
+		   ret_socket);
 }
 
 int chi_attachment_open_events(struct chi_attachment *attachment)

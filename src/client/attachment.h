@@ -44,6 +44,7 @@ struct chi_attachment {
 	struct client_lane *lanes; /* [lane * CHI_PRIOS + prio], like queue.bells */
 	uint32_t n_lanes_all;	   /* n_lanes * CHI_PRIOS */
 	pthread_mutex_t lane_lock; /* one conversation at a time on the socket */
+	uint32_t last_serial;	   /* (lane_lock) of a request */
 
 	struct chi_events events;
 

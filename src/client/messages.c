@@ -80,17 +80,44 @@ static int take_refusal(struct chi_refusal *refusal)
 	return chi_error_set(refusal->error, "the runtime refused: %s", refusal->text);
 }
 
-int chi_connection_receive(const struct chi_connection *connection, uint32_t type, union chi_message *ret_message,
-			   int *fds, uint32_t n_fds, uint64_t deadline_ns)
+/* Of what has the size of its type. A welcome has none: there is one, and it comes first. */
+static uint32_t serial_of(const union chi_message *message)
 {
-	int came[HSHM_FDS_MAX];
-	uint32_t n_came = 0;
+	switch (message->type) {
+	case CHI_MESSAGE_LANE_OPENED:
+		return message->lane_opened.serial;
+	case CHI_MESSAGE_EVENTS_OPENED:
+		return message->events_opened.serial;
+	case CHI_MESSAGE_REFUSAL:
+		return message->refusal.serial;
+	default:
+		return 0;
+	}
+}
+
+/* The answer to a question that we gave up on. 0: concerns whatever is asked. */
+static bool is_late(const union chi_message *message, long n_bytes, uint32_t serial)
+{
+	return n_bytes >= (long)sizeof(message->type) && n_bytes == (long)size_of_type(message->type) &&
+	       serial_of(message) != 0 && serial_of(message) != serial;
+}
+
+static void close_all(const int *fds, uint32_t n_fds)
+{
+	for (uint32_t i = 0; i < n_fds; i++)
+		close(fds[i]);
+}
+
+/* The next message, whatever it is. @fds: out; HSHM_FDS_MAX places. */
+static int receive_any(const struct chi_connection *connection, union chi_message *ret_message, long *ret_n_bytes,
+		       int *fds, uint32_t *ret_n_fds, uint64_t deadline_ns)
+{
 	bool was_reset = false;
 	long n;
 
 	for (;;) {
-		n = hshm_fds_receive(connection->socket, ret_message, sizeof(*ret_message), came, HSHM_FDS_MAX,
-				     &n_came);
+		n = hshm_fds_receive(connection->socket, ret_message, sizeof(*ret_message), fds, HSHM_FDS_MAX,
+				     ret_n_fds);
 		/* A peer that closed with something of ours unread: the kernel says so first and then gives what it sent. */
 		if (n == -ECONNRESET && !was_reset) {
 			was_reset = true;
@@ -111,11 +138,29 @@ int chi_connection_receive(const struct chi_connection *connection, uint32_t typ
 				     "open files (ulimit -n)");
 	if (n == -EPROTO)
 		return chi_error_set(-EPROTO, "the runtime sent a message that is longer than any we know");
-	if (n <= 0)
-		return -EPIPE;
+	*ret_n_bytes = n;
+	return n > 0 ? 0 : -EPIPE;
+}
+
+int chi_connection_receive(const struct chi_connection *connection, uint32_t type, uint32_t serial,
+			   union chi_message *ret_message, int *fds, uint32_t n_fds, uint64_t deadline_ns)
+{
+	int came[HSHM_FDS_MAX];
+	uint32_t n_came = 0;
+	long n = 0;
+	int rc;
+
+	while ((rc = receive_any(connection, ret_message, &n, came, &n_came, deadline_ns)) == 0 &&
+	       is_late(ret_message, n, serial)) {
+		close_all(came, n_came);
+		if (hshm_clock_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+	}
+	if (rc < 0)
+		return rc;
 
 	if (n >= (long)sizeof(ret_message->type) && n == (long)size_of_type(ret_message->type)) {
-		if (ret_message->type == type && n_came == n_fds) {
+		if (ret_message->type == type && serial_of(ret_message) == serial && n_came == n_fds) {
 			for (uint32_t i = 0; i < n_fds; i++)
 				fds[i] = came[i];
 			return 0;
@@ -123,8 +168,7 @@ int chi_connection_receive(const struct chi_connection *connection, uint32_t typ
 		if (ret_message->type == CHI_MESSAGE_REFUSAL && n_came == 0)
 			return take_refusal(&ret_message->refusal);
 	}
-	for (uint32_t i = 0; i < n_came; i++)
-		close(came[i]);
+	close_all(came, n_came);
 	return chi_error_set(-EPROTO, "the runtime sent an unexpected message (%ld bytes, %u descriptors)", n, n_came);
 }
 
@@ -134,4 +178,11 @@ bool chi_connection_alive(const struct chi_connection *connection)
 
 	/* an error (no memory in the kernel) is no news of the runtime's death */
 	return poll(fds, 2, 0) <= 0;
+}
+
+bool chi_connection_process_lives(const struct chi_connection *connection, uint64_t timeout_ns)
+{
+	struct pollfd ended = { connection->pidfd, POLLIN, 0 };
+
+	return poll(&ended, 1, (int)(timeout_ns / HSHM_NSEC_PER_MSEC)) == 0;
 }

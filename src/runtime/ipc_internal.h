@@ -46,8 +46,9 @@ struct ipc_peer {
 	int socket; /* the session's once there is one */
 	int pidfd;  /* -1: none */
 	struct chi_ipc_credentials who;
-	bool local; /* the embedding process */
-	bool gone;  /* freed when the events at hand are done */
+	bool local;	 /* the embedding process */
+	bool gone;	 /* freed when the events at hand are done */
+	uint32_t serial; /* of the request at hand, for a refusal; 0: none */
 	uint64_t deadline_ns;
 	struct ipc_session *session;
 	struct ipc_peer *prev, *next; /* greeters; `next` also in pending and dead */
@@ -58,6 +59,7 @@ struct ipc_session {
 	struct ipc_peer *peer; /* NULL: hung up */
 	struct chi_lane **open_lanes;
 	uint32_t n_open;
+	int event_client_end;		  /* of its event channel, should it ask again; -1: it has asked for none */
 	struct chi_retirement retirement; /* prepared at attach, so that the end cannot fail */
 	struct ipc_session *next_retired;
 };
@@ -108,7 +110,7 @@ int chi_ipc_session_open(struct chi_ipc_manager *ipc, struct ipc_session **ret_s
 /* The lane, made and scheduled if it is not yet. Returns 0, -ENOMEM, -EMFILE, -ENOSPC. */
 int chi_ipc_session_open_lane(struct chi_ipc_manager *ipc, struct ipc_session *session, uint32_t lane, uint32_t prio,
 			      struct chi_lane **ret_lane);
-/* Its event channel. @ret_client_end: taken. Returns 0, -EALREADY, -EMFILE, -ENOMEM. */
+/* Its event channel, made if it is not yet. @ret_client_end: borrowed. Returns 0, -EMFILE, -ENOMEM. */
 int chi_ipc_session_open_events(struct ipc_session *session, int *ret_client_end);
 /* Its client is gone: lanes out of the workers' reach, then drop the connection's reference. */
 void chi_ipc_session_end(struct chi_ipc_manager *ipc, struct ipc_session *session);

@@ -128,9 +128,9 @@ static void free_dead(struct chi_ipc_manager *ipc)
 
 /* ---- answers ---- */
 
-static void send_refusal(int socket, int error, const char *text)
+static void send_refusal(int socket, uint32_t serial, int error, const char *text)
 {
-	struct chi_refusal refusal = { .type = CHI_MESSAGE_REFUSAL, .error = error };
+	struct chi_refusal refusal = { .type = CHI_MESSAGE_REFUSAL, .serial = serial, .error = error };
 
 	snprintf(refusal.text, sizeof(refusal.text), "%s", text);
 	if (hshm_fds_send(socket, &refusal, sizeof(refusal), NULL, 0) < 0)
@@ -151,7 +151,7 @@ static void refuse(struct chi_ipc_manager *ipc, struct ipc_peer *peer, int error
 	va_end(args);
 	if (chi_log_allowed(&ipc->refusal_limit, REFUSALS_LOGGED))
 		chi_log_warn("pid %d (uid %u) refused: %s", (int)peer->who.pid, (unsigned int)peer->who.uid, text);
-	send_refusal(peer->socket, error, text);
+	send_refusal(peer->socket, peer->serial, error, text);
 }
 
 /* ---- hello ---- */
@@ -241,12 +241,12 @@ static void on_lane_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, con
 {
 	struct chi_lane_opened answer = {
 		.type = CHI_MESSAGE_LANE_OPENED,
-		.lane = request->lane,
-		.prio = request->prio,
+		.serial = request->serial,
 	};
 	struct chi_lane *lane;
 	int rc;
 
+	peer->serial = request->serial;
 	if (request->lane >= ipc->runtime->config.client_lanes || request->prio >= CHI_PRIOS) {
 		refuse(ipc, peer, -EPROTO, "lane %u, priority %u: there are %u lanes, %u priorities", request->lane,
 		       request->prio, ipc->runtime->config.client_lanes, CHI_PRIOS);
@@ -270,18 +270,19 @@ static void on_lane_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, con
 
 /* ---- events ---- */
 
-static void on_events_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
+static void on_events_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const struct chi_events_open *request)
 {
-	struct chi_events_opened answer = { .type = CHI_MESSAGE_EVENTS_OPENED };
-	int fd, rc = chi_ipc_session_open_events(peer->session, &fd);
+	struct chi_events_opened answer = { .type = CHI_MESSAGE_EVENTS_OPENED, .serial = request->serial };
+	int fd, rc;
 
+	peer->serial = request->serial;
+	rc = chi_ipc_session_open_events(peer->session, &fd);
 	if (rc < 0) {
 		refuse(ipc, peer, rc, "no event channel: %s", strerror(-rc));
 		return;
 	}
 	if (hshm_fds_send(peer->socket, &answer, sizeof(answer), &fd, 1) < 0)
 		end_peer(ipc, peer, "it does not read our answers");
-	close(fd);
 }
 
 /* ---- messages ---- */
@@ -305,6 +306,7 @@ static void on_message(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	uint32_t n_fds = 0;
 	long n;
 
+	peer->serial = 0;
 	if (brings_fds(peer->socket)) {
 		refuse(ipc, peer, -EPROTO, "a message with descriptors");
 		end_peer(ipc, peer, "it sent descriptors");
@@ -321,7 +323,7 @@ static void on_message(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	} else if (peer->session && n == sizeof(message.lane_open) && message.type == CHI_MESSAGE_LANE_OPEN) {
 		on_lane_open(ipc, peer, &message.lane_open);
 	} else if (peer->session && n == sizeof(message.events_open) && message.type == CHI_MESSAGE_EVENTS_OPEN) {
-		on_events_open(ipc, peer);
+		on_events_open(ipc, peer, &message.events_open);
 	} else {
 		if (n < 0)
 			refuse(ipc, peer, -EPROTO, "a message that cannot be read: %s", strerror((int)-n));

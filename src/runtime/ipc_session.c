@@ -140,9 +140,11 @@ int chi_ipc_session_open_events(struct ipc_session *session, int *ret_client_end
 	static const int bytes_max = 1; /* the kernel makes its least of it: a byte for each sleep is sent */
 	int ends[2];
 
-	/* relaxed: only this thread sets it */
-	if (hshm_load_relaxed(&session->base.event_socket))
-		return -EALREADY;
+	/* asked twice: as for a lane */
+	if (session->event_client_end >= 0) {
+		*ret_client_end = session->event_client_end;
+		return 0;
+	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
 		return errno == ENOMEM || errno == ENOBUFS ? -ENOMEM : -EMFILE;
 	(void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &bytes_max, sizeof(bytes_max));
@@ -150,6 +152,7 @@ int chi_ipc_session_open_events(struct ipc_session *session, int *ret_client_end
 	shutdown(ends[0], SHUT_RD);
 	/* release: pairs with the acquire in chi_session_send_event() */
 	hshm_store_release(&session->base.event_socket, (uint32_t)ends[0] + 1);
+	session->event_client_end = ends[1];
 	*ret_client_end = ends[1];
 	return 0;
 }
@@ -185,6 +188,7 @@ int chi_ipc_session_open(struct chi_ipc_manager *ipc, struct ipc_session **ret_s
 	if (rc < 0)
 		goto free_session;
 	session->base.ipc = ipc;
+	session->event_client_end = -1;
 	session->open_lanes = calloc((size_t)ipc->runtime->config.client_lanes * CHI_PRIOS,
 				     sizeof(*session->open_lanes));
 	if (!session->open_lanes) {
@@ -279,6 +283,8 @@ void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *sess
 	/* relaxed: nobody else has the session any more */
 	if (hshm_load_relaxed(&session->base.event_socket))
 		chi_fd_closer_close(ipc->closer, (int)hshm_load_relaxed(&session->base.event_socket) - 1);
+	if (session->event_client_end >= 0)
+		chi_fd_closer_close(ipc->closer, session->event_client_end);
 	ipc->slots[session->base.client_id - 1] = NULL;
 	free(session->open_lanes);
 	chi_session_fini(&session->base);

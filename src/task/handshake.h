@@ -7,8 +7,12 @@
  *                        <---   chi_welcome + fds {main segment, client segment, counters}     or chi_refusal
  *   chi_lane_open        --->                                    (a thread's first submit at a priority)
  *                        <---   chi_lane_opened + fd {the lane's eventfd}             or chi_refusal
- *   chi_events_open      --->                                    (chi_client_event_fd(), once)
+ *   chi_events_open      --->                                    (chi_client_event_fd())
  *                        <---   chi_events_opened + fd {a socket to read}             or chi_refusal
+ *
+ * A request has a serial, which its answer repeats. A client that did not wait for an answer drops it when it comes late, and
+ * may ask again: a lane or an event channel that is there already is sent once more. A refusal with the serial 0 is the
+ * answer to a hello, or concerns the connection.
  *
  * Hang-up ends the session. Anything unexpected is answered with chi_refusal (-EPROTO) and a hang-up.
  */
@@ -60,32 +64,33 @@ struct chi_welcome {
 
 struct chi_lane_open {
 	uint32_t type;
+	uint32_t serial;
 	uint32_t lane;
 	uint32_t prio;
-	uint32_t reserved;
 };
 
 struct chi_lane_opened {
 	uint32_t type;
-	uint32_t lane;
-	uint32_t prio;
+	uint32_t serial;
 	uint32_t armed_index; /* of the lane's armed word in the main segment */
+	uint32_t reserved;
 };
 
 struct chi_events_open {
 	uint32_t type;
-	uint32_t reserved;
+	uint32_t serial;
 };
 
 struct chi_events_opened {
 	uint32_t type;
-	uint32_t reserved;
+	uint32_t serial;
 };
 
 struct chi_refusal {
 	uint32_t type;
+	uint32_t serial;
 	int32_t error; /* negative errno */
-	char text[248];
+	char text[244];
 };
 
 /* the largest of them: a receive buffer of this size never truncates an honest message */

@@ -137,15 +137,18 @@ static void print_socket(FILE *out)
 	FIELD(chi_welcome, spin_us);
 	FIELD(chi_welcome, abi_version);
 	STRUCT(chi_lane_open);
+	FIELD(chi_lane_open, serial);
 	FIELD(chi_lane_open, lane);
 	FIELD(chi_lane_open, prio);
 	STRUCT(chi_lane_opened);
-	FIELD(chi_lane_opened, lane);
-	FIELD(chi_lane_opened, prio);
+	FIELD(chi_lane_opened, serial);
 	FIELD(chi_lane_opened, armed_index);
 	STRUCT(chi_events_open);
+	FIELD(chi_events_open, serial);
 	STRUCT(chi_events_opened);
+	FIELD(chi_events_opened, serial);
 	STRUCT(chi_refusal);
+	FIELD(chi_refusal, serial);
 	FIELD(chi_refusal, error);
 	FIELD(chi_refusal, text);
 }

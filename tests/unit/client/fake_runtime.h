@@ -40,7 +40,7 @@ struct fake_runtime {
 	uint32_t armed_index;
 	const struct chi_refusal *refusal; /* instead of the welcome */
 	bool silent;
-	bool late_answer; /* each lane is answered twice, first with a wrong number */
+	bool late_answer; /* before each lane's answer come those to an earlier question */
 	/* for the test */
 	struct hshm_segment main;
 	struct hshm_segment segment;
@@ -104,16 +104,20 @@ static inline void fake_answer_lane(struct fake_runtime *fake, const struct chi_
 {
 	struct chi_lane_opened answer = {
 		.type = CHI_MESSAGE_LANE_OPENED,
-		.lane = request->lane,
-		.prio = request->prio,
+		.serial = request->serial,
 		.armed_index = fake->armed_index,
 	};
 
 	if (fake->late_answer) {
-		answer.lane++;
+		const struct chi_events_opened events = { CHI_MESSAGE_EVENTS_OPENED, request->serial + 1 };
+		const struct chi_refusal refusal = { CHI_MESSAGE_REFUSAL, request->serial + 1, -EUSERS, "late" };
+
+		answer.serial++;
 		answer.armed_index = UINT32_MAX; /* found wrong if it is believed */
 		(void)!hshm_fds_send(fake->own_end, &answer, sizeof(answer), &fake->eventfd, fake->lane_fds);
-		answer.lane--;
+		(void)!hshm_fds_send(fake->own_end, &events, sizeof(events), &fake->eventfd, 1);
+		(void)!hshm_fds_send(fake->own_end, &refusal, sizeof(refusal), NULL, 0);
+		answer.serial--;
 		answer.armed_index = fake->armed_index;
 	}
 	(void)!hshm_fds_send(fake->own_end, &answer, sizeof(answer), &fake->eventfd, fake->lane_fds);

@@ -144,8 +144,8 @@ static void wrong_welcome_returns_eproto(void **state)
 	}
 }
 
-static const struct chi_refusal refused = { CHI_MESSAGE_REFUSAL, -EUSERS, "all places are taken" };
-static const struct chi_refusal refused_with_success = { CHI_MESSAGE_REFUSAL, 1, "yes and no" };
+static const struct chi_refusal refused = { CHI_MESSAGE_REFUSAL, 0, -EUSERS, "all places are taken" };
+static const struct chi_refusal refused_with_success = { CHI_MESSAGE_REFUSAL, 0, 1, "yes and no" };
 
 SPOILT(refusing, refusal = &refused)
 SPOILT(refusing_badly, refusal = &refused_with_success)

@@ -176,7 +176,7 @@ static void full_lane_returns_eagain_and_the_task_stays_the_callers(void **state
 	assert_int_equal(chi_task_free(fixture->client, task), 0);
 }
 
-static void late_answer_for_another_lane_is_passed_over(void **state)
+static void late_answers_are_passed_over(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -495,7 +495,7 @@ int main(void)
 		CASE(queue_and_parking_words_cannot_be_lent),
 		CASE(parking_word_is_the_lanes_and_its_reference_names_it),
 		CASE(full_lane_returns_eagain_and_the_task_stays_the_callers),
-		CASE(late_answer_for_another_lane_is_passed_over),
+		CASE(late_answers_are_passed_over),
 		CASE(answer_without_a_descriptor_returns_eproto),
 		CASE(armed_word_outside_the_main_segment_returns_eproto),
 		CASE(silent_runtime_delays_a_lane_no_longer_than_the_timeout),

@@ -365,7 +365,7 @@ static void another_user_is_refused(void **state)
 
 static int ask_lane(int fd, uint32_t lane, uint32_t prio, uint32_t *ret_armed)
 {
-	struct chi_lane_open request = { .type = CHI_MESSAGE_LANE_OPEN, .lane = lane, .prio = prio };
+	struct chi_lane_open request = { .type = CHI_MESSAGE_LANE_OPEN, .serial = 9, .lane = lane, .prio = prio };
 	union chi_message message;
 	uint32_t n_fds;
 	int bell = -1;
@@ -373,8 +373,7 @@ static int ask_lane(int fd, uint32_t lane, uint32_t prio, uint32_t *ret_armed)
 	send_bytes(fd, &request, sizeof(request));
 	assert_int_equal(receive(fd, &message, &bell, &n_fds), sizeof(struct chi_lane_opened));
 	assert_int_equal(message.type, CHI_MESSAGE_LANE_OPENED);
-	assert_int_equal(message.lane_opened.lane, lane);
-	assert_int_equal(message.lane_opened.prio, prio);
+	assert_int_equal(message.lane_opened.serial, 9);
 	assert_int_equal(n_fds, 1);
 	*ret_armed = message.lane_opened.armed_index;
 	return bell;
@@ -409,9 +408,9 @@ static void lanes_have_armed_words_of_their_own_and_open_once(void **state)
 static void lane_that_is_not_there_is_refused_and_hung_up(void **state)
 {
 	static const struct chi_lane_open requests[] = {
-		{ CHI_MESSAGE_LANE_OPEN, LANES, 0, 0 },
-		{ CHI_MESSAGE_LANE_OPEN, 0, CHI_PRIOS, 0 },
-		{ CHI_MESSAGE_LANE_OPEN, UINT32_MAX, UINT32_MAX, 0 },
+		{ CHI_MESSAGE_LANE_OPEN, 3, LANES, 0 },
+		{ CHI_MESSAGE_LANE_OPEN, 3, 0, CHI_PRIOS },
+		{ CHI_MESSAGE_LANE_OPEN, 3, UINT32_MAX, UINT32_MAX },
 	};
 
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
