@@ -129,8 +129,11 @@ CHI_API int chi_client_alive(struct chi_client *client);
  * chi_client_runtime_end - how the runtime has ended
  * @ret_n_given_up: out; tasks, of all clients, that had not ended when its stop did
  *
+ * While it is not clear whether the runtime died or only hung up it waits for its process to end, 100 ms at most.
+ *
  * Threads: any. May switch the fiber: no.
- * Returns: 0; -EAGAIN: it lives; -EOWNERDEAD: it died (was killed, or crashed) before it had stopped; -ENOTCONN (child of a fork).
+ * Returns: 0; -EAGAIN: it lives; -EOWNERDEAD: it died (was killed, or crashed) before it had stopped; -ECONNRESET: it lives,
+ *          and has ended this client's session; -ENOTCONN (child of a fork).
  */
 CHI_API CHI_NODISCARD int chi_client_runtime_end(struct chi_client *client, uint64_t *ret_n_given_up);
 

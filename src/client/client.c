@@ -26,8 +26,9 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5; the C library's headers may be older */
 #endif
 
-#define CONNECT_RETRY_US 1000u		   /* while the runtime's backlog is full */
-#define DRAIN_NS	 HSHM_NSEC_PER_SEC /* at disconnect, for the runtime to take what was submitted */
+#define CONNECT_RETRY_US 1000u			    /* while the runtime's backlog is full */
+#define DRAIN_NS	 HSHM_NSEC_PER_SEC	    /* at disconnect, for the runtime to take what was submitted */
+#define EXIT_NS		 (100 * HSHM_NSEC_PER_MSEC) /* from a dying process's hang-up to its end, at most */
 /* Between two tries to attach: doubled each time, the second half of it random. */
 #define RETRY_FIRST_NS	 (2 * HSHM_NSEC_PER_MSEC)
 #define RETRY_LONGEST_NS (500 * HSHM_NSEC_PER_MSEC)
@@ -263,13 +264,10 @@ static int reconnect(struct process_client *client, uint64_t deadline_ns)
 	rc = attach_by(client, deadline_ns, &attachment);
 	if (rc < 0)
 		return rc;
-	rc = process_client_move_events(client, attachment);
-	if (rc < 0) {
+	rc = process_client_replace(client, attachment);
+	if (rc < 0)
 		chi_attachment_destroy(attachment);
-		return rc;
-	}
-	process_client_attach(client, attachment);
-	return 0;
+	return rc;
 }
 
 int chi_client_reconnect(struct chi_client *base, uint64_t timeout_ns)
@@ -325,6 +323,13 @@ static int read_workers(int fd, uint32_t n_workers, struct chi_worker_counters *
 			     n < 0 ? strerror(errno) : "somebody has cut the file");
 }
 
+static bool process_lives(const struct chi_attachment *attachment)
+{
+	if (attachment->connection.pidfd < 0)
+		return attachment->welcome.runtime_pid == getpid();
+	return chi_connection_process_lives(&attachment->connection, EXIT_NS);
+}
+
 int chi_client_runtime_end(struct chi_client *base, uint64_t *ret_n_given_up)
 {
 	struct process_client *client = (struct process_client *)base;
@@ -339,6 +344,10 @@ int chi_client_runtime_end(struct chi_client *base, uint64_t *ret_n_given_up)
 		return -EAGAIN;
 	header = now->main.map.base;
 	n_given_up = hshm_load_relaxed(&header->n_given_up); /* relaxed: stored before the hang-up that we have seen */
+	if (n_given_up == CHI_NOT_ENDED && process_lives(now))
+		return chi_error_set(-ECONNRESET,
+				     "the runtime (pid %d) lives: it ended this client's session, and its log says why",
+				     (int)now->welcome.runtime_pid);
 	if (n_given_up == CHI_NOT_ENDED)
 		return chi_error_set(-EOWNERDEAD, "the runtime (pid %d) died before it had stopped",
 				     (int)now->welcome.runtime_pid);

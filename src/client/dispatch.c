@@ -5,6 +5,12 @@
  * The descriptor is an epoll set, so that it stays the same over a reconnect. In it: the attachment's event socket, its
  * connection and the runtime's process (either's end makes it readable), and an eventfd by which we make it readable
  * ourselves, when there is more than a dispatch may do.
+ *
+ * D1  A reconnect puts the new attachment in and then writes the eventfd; a dispatch reads the eventfd and then looks which
+ *     attachment it is: who takes the wake-up out finds what it was for, and arms that.
+ * D2  A task that was pushed as the runtime died may become a lost one after the loop was told the end; its submitter
+ *     marks it (under the lock of the events) and then looks whether the runtime is known to be gone. Who found it gone
+ *     looked for lost ones after that, under the same lock: one of the two sees the other.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -55,6 +61,15 @@ static int more_fd(const struct process_client *client)
 	return (int)hshm_load_acquire(&client->event_more) - 1;
 }
 
+/* D1, D2 */
+static void wake_loop(const struct process_client *client)
+{
+	int more = more_fd(client);
+
+	if (more >= 0)
+		(void)eventfd_write(more, 1);
+}
+
 static void close_descriptor(struct process_client *client)
 {
 	if (client->event_epoll >= 0)
@@ -72,17 +87,22 @@ static int open_descriptor(struct process_client *client)
 	int rc;
 
 	client->event_epoll = epoll_create1(EPOLL_CLOEXEC);
-	/* release: pairs with the acquire in more_fd() */
-	hshm_store_release(&client->event_more, (uint32_t)(more + 1));
 	if (client->event_epoll < 0 || more < 0)
 		rc = chi_error_set(-EMFILE, "no descriptor for events");
 	else
 		rc = watch(client->event_epoll, more, EPOLLIN);
 	if (rc == 0)
 		rc = watch_attachment(client, process_client_now(client));
-	if (rc < 0)
+	if (rc < 0) {
 		close_descriptor(client);
-	return rc;
+		if (more >= 0)
+			close(more);
+		return rc;
+	}
+	/* release: pairs with the acquire in more_fd(). Last: whoever dispatches meanwhile does not know a descriptor that may
+	 * yet be closed, and its number go to somebody else. */
+	hshm_store_release(&client->event_more, (uint32_t)(more + 1));
+	return 0;
 }
 
 static int check_client(const struct process_client *client)
@@ -108,18 +128,20 @@ int chi_client_event_fd(struct chi_client *base)
 	return rc;
 }
 
-int process_client_move_events(struct process_client *client, struct chi_attachment *to)
+int process_client_replace(struct process_client *client, struct chi_attachment *to)
 {
 	int rc = 0;
 
+	/* through both steps: a descriptor that is opened in between would watch the old one */
 	pthread_mutex_lock(&client->event_lock);
-	if (client->event_epoll >= 0) {
+	if (client->event_epoll >= 0)
 		rc = watch_attachment(client, to);
-		if (rc == 0) {
+	if (rc == 0) {
+		if (client->event_epoll >= 0)
 			unwatch_attachment(client, process_client_now(client));
-			/* the lost ones of the old are still to be told, and the new one is to be armed */
-			(void)eventfd_write(more_fd(client), 1);
-		}
+		process_client_attach(client, to);
+		/* D1. The lost ones of the old are still to be told, and the new one is to be armed. */
+		wake_loop(client);
 	}
 	pthread_mutex_unlock(&client->event_lock);
 	return rc;
@@ -137,6 +159,7 @@ int chi_submit_notify(struct chi_client *base, void *memory, chi_notify_fn fn, v
 	struct process_client *client = (struct process_client *)base;
 	struct chi_task *task = memory;
 	struct chi_attachment *now;
+	uint64_t notice;
 	int rc = check_client(client);
 
 	if (rc < 0)
@@ -149,13 +172,18 @@ int chi_submit_notify(struct chi_client *base, void *memory, chi_notify_fn fn, v
 		return rc;
 	if (!fn || (task->flags & CHI_TASK_FIRE_AND_FORGET))
 		return chi_error_set(-EINVAL, "a callback is missing, or nobody waits for the task");
-	rc = chi_events_add(&now->events, task, fn, arg);
+	rc = chi_events_add(&now->events, task, fn, arg, &notice);
 	if (rc < 0)
 		return rc;
 	rc = chi_task_submit_as(base, task, CHI_COMPLETION_NOTIFY, false);
-	if (rc < 0)
+	if (rc < 0) {
 		chi_events_remove(&now->events, task);
-	return rc;
+		return rc;
+	}
+	chi_events_submitted(&now->events, notice);
+	if (chi_attachment_is_dead(now))
+		wake_loop(client); /* D2 */
+	return 0;
 }
 
 /* ---- dispatch ---- */
@@ -209,10 +237,10 @@ int chi_client_dispatch(struct chi_client *base, uint32_t n_max)
 
 	if (rc < 0)
 		return rc;
-	now = process_client_now(client);
 	more = more_fd(client);
 	if (more >= 0)
 		(void)eventfd_read(more, &written);
+	now = process_client_now(client); /* D1: not before the read */
 	chi_events_drain(&now->events);
 	do {
 		n += run(client, limit - n);
@@ -222,7 +250,7 @@ int chi_client_dispatch(struct chi_client *base, uint32_t n_max)
 		if (n == 0 && now == process_client_now(client))
 			return tell_end(client, now);
 	}
-	if (n == limit && more >= 0)
-		(void)eventfd_write(more, 1);
+	if (n == limit)
+		wake_loop(client);
 	return (int)n;
 }

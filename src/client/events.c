@@ -59,7 +59,7 @@ static void release(struct chi_events *events, struct chi_notice *notice)
 	events->first_free = (uint32_t)(notice - events->notices);
 }
 
-int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_fn fn, void *arg)
+int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_fn fn, void *arg, uint64_t *ret_notice)
 {
 	int rc = 0;
 
@@ -72,10 +72,26 @@ int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_
 		task->notice = events->first_free;
 		task->flags |= CHI_TASK_NOTIFY;
 		events->first_free = notice->next_free;
-		*notice = (struct chi_notice){ .task = task, .fn = fn, .arg = arg };
+		*notice = (struct chi_notice){ .task = task, .fn = fn, .arg = arg, .n_uses = notice->n_uses + 1 };
+		*ret_notice = (uint64_t)notice->n_uses << 32 | task->notice;
 	}
 	pthread_mutex_unlock(&events->lock);
 	return rc;
+}
+
+void chi_events_submitted(struct chi_events *events, uint64_t which)
+{
+	uint32_t i = (uint32_t)which;
+	struct chi_notice *notice;
+
+	pthread_mutex_lock(&events->lock);
+	notice = &events->notices[i];
+	if (notice->task && notice->n_uses == (uint32_t)(which >> 32)) {
+		notice->submitted = true;
+		if (i < events->lost_from)
+			events->lost_from = i;
+	}
+	pthread_mutex_unlock(&events->lock);
 }
 
 void chi_events_remove(struct chi_events *events, struct chi_task *task)
@@ -175,10 +191,10 @@ bool chi_events_take_lost(struct chi_events *events, struct chi_event *ret_event
 	bool found = false;
 
 	pthread_mutex_lock(&events->lock);
-	for (uint32_t i = 0; i < events->n_notices && !found; i++) {
-		struct chi_notice *notice = &events->notices[i];
+	for (; events->lost_from < events->n_notices && !found; events->lost_from++) {
+		struct chi_notice *notice = &events->notices[events->lost_from];
 
-		found = notice->task != NULL;
+		found = notice->task && notice->submitted;
 		if (!found)
 			continue;
 		/* relaxed: nobody announces it any more; it may be freed then */

@@ -11,6 +11,7 @@
  *     fences, looks at the list and at `rest` (Dekker). verify/client_events.pml
  * E2  A task leaves the list once, by the exchange of the head; a notice is taken once, under `lock`.
  * E3  What stands in the segment is checked before it is followed: it can lose callbacks, not call what was never set.
+ * E4  A notice is told as lost only when its task's submit has succeeded: before that the submitter may still get it back.
  */
 #ifndef CLIENT_EVENTS_H
 #define CLIENT_EVENTS_H
@@ -27,6 +28,8 @@ struct chi_notice {
 	chi_notify_fn fn;
 	void *arg;
 	uint32_t next_free;
+	uint32_t n_uses; /* of this place: tells the notice from those before and after it */
+	bool submitted;	 /* E4 */
 };
 
 struct chi_events {
@@ -38,6 +41,8 @@ struct chi_events {
 	uint32_t first_free; /* n_notices: none */
 	uint32_t rest;	     /* found in the list without its link; 0: none */
 	uint32_t ready;	     /* the oldest that ended; 0: none */
+	uint32_t
+		lost_from; /* no notice before it is submitted, once the runtime is gone: where to look for the next lost */
 };
 
 /* What is to be called. */
@@ -52,14 +57,16 @@ void chi_events_init(struct chi_events *events, const struct hipc_mapping *segme
 /* Forgets all. The socket is the caller's. */
 void chi_events_fini(struct chi_events *events);
 
-/* A notice for a task that is about to be submitted. Returns 0 or -ENOMEM. Threads: any. */
-int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_fn fn, void *arg);
+/* A notice for a task that is about to be submitted. @ret_notice: names it. Returns 0 or -ENOMEM. Threads: any. */
+int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_fn fn, void *arg, uint64_t *ret_notice);
+/* It was submitted. The task may have been told and be gone by now, and its notice another's. */
+void chi_events_submitted(struct chi_events *events, uint64_t notice);
 /* It was not submitted. */
 void chi_events_remove(struct chi_events *events, struct chi_task *task);
 
 /* The next that ended; from here on it is the caller's, and done. Returns false: none. Threads: any. */
 bool chi_events_take(struct chi_events *events, struct chi_event *ret_event);
-/* Any one that has not ended: the runtime is gone, and it never will. */
+/* Any one that was submitted and has not ended: the runtime is gone, and it never will. */
 bool chi_events_take_lost(struct chi_events *events, struct chi_event *ret_event);
 
 /* Take out what is in the socket. Before chi_events_take(). */

@@ -17,6 +17,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../modules/probe.h"
@@ -327,6 +332,265 @@ static void a_death_wakes_the_loop_and_calls_every_callback(void **state)
 	assert_int_equal(daemon_end(daemon, SIGTERM), 0);
 }
 
+/* ---- between two steps ---- */
+
+/* Called by this thread's next call of the function, in the middle of what the library does. */
+static _Thread_local struct {
+	void (*at_epoll_add)(struct fixture *f); /* and the call fails then */
+	void (*after_eventfd_write)(struct fixture *f);
+	void (*before_eventfd_read)(struct fixture *f);
+	struct fixture *f;
+	uint32_t n_eventfd_reads;
+} step;
+
+static void take_step(void (**slot)(struct fixture *f))
+{
+	void (*call)(struct fixture * f) = *slot;
+
+	*slot = NULL;
+	if (call)
+		call(step.f);
+}
+
+/* The C library's, with a step before or after it; the library under test finds these. */
+#define IN_ITS_PLACE __attribute__((visibility("default")))
+
+IN_ITS_PLACE int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	if (op == EPOLL_CTL_ADD && step.at_epoll_add && event->events == EPOLLRDHUP) {
+		take_step(&step.at_epoll_add);
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+}
+
+IN_ITS_PLACE int eventfd_write(int fd, eventfd_t value)
+{
+	int rc = write(fd, &value, sizeof(value)) == sizeof(value) ? 0 : -1;
+
+	take_step(&step.after_eventfd_write);
+	return rc;
+}
+
+IN_ITS_PLACE int eventfd_read(int fd, eventfd_t *ret_value)
+{
+	step.n_eventfd_reads++;
+	take_step(&step.before_eventfd_read);
+	return read(fd, ret_value, sizeof(*ret_value)) == sizeof(*ret_value) ? 0 : -1;
+}
+
+static void dispatch_one(struct fixture *f)
+{
+	assert_int_equal(chi_client_dispatch(f->client, 0), 1);
+}
+
+static void reconnect_now(struct fixture *f)
+{
+	assert_int_equal(chi_client_reconnect(f->client, 0), 0);
+}
+
+/* A task that ends wakes the loop that sleeps on the descriptor. */
+static void expect_a_wake_up(struct fixture *f, int fd)
+{
+	uint32_t n_before = f->n_called;
+
+	f->pool = open_pool(f->client);
+	while (is_readable(fd, 0))
+		assert_true(chi_client_dispatch(f->client, 0) >= 0);
+	assert_int_equal(chi_submit_notify(f->client, new_task(f, PROBE_ADD, 0), count_and_free, f), 0);
+	while (f->n_called == n_before) {
+		assert_true(is_readable(fd, POLL_MS));
+		assert_true(chi_client_dispatch(f->client, 0) >= 0);
+	}
+}
+
+static void a_dispatch_beside_a_reconnect_loses_no_wake_up(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop");
+	pid_t daemon = daemon_start("loop", config);
+	struct fixture f = { 0 };
+	int fd;
+
+	(void)state;
+	assert_true(daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &f.client), 0);
+	f.pool = open_pool(f.client);
+	fd = chi_client_event_fd(f.client);
+	assert_true(fd >= 0);
+	for (int round = 0; round < 4; round++) {
+		assert_int_equal(chi_submit_notify(f.client, new_task(&f, PROBE_GATE_WAIT, 0), count_lost, &f), 0);
+		while (is_readable(fd, 0))
+			assert_int_equal(chi_client_dispatch(f.client, 0), 0);
+		daemon_end(daemon, SIGKILL);
+		assert_int_equal(chi_client_alive(f.client), -EOWNERDEAD);
+		daemon = daemon_start("loop", config);
+		assert_true(daemon > 0);
+		step.f = &f;
+		if (round % 2) {
+			/* the wake-up of the reconnect, taken out as soon as it is there */
+			step.after_eventfd_write = dispatch_one;
+			reconnect_now(&f);
+		} else {
+			/* a reconnect, when a dispatch has just begun */
+			step.before_eventfd_read = reconnect_now;
+			assert_int_equal(chi_client_dispatch(f.client, 0), 1);
+		}
+		expect_a_wake_up(&f, fd);
+	}
+	chi_client_disconnect(f.client);
+	assert_int_equal(daemon_end(daemon, SIGTERM), 0);
+}
+
+static void dispatch_nothing(struct fixture *f)
+{
+	assert_int_equal(chi_client_dispatch(f->client, 0), 0);
+}
+
+/* It may be closed again, and its number be another file's by the time that something is written to it. */
+static void a_descriptor_that_is_not_complete_is_used_by_nobody(void **state)
+{
+	struct fixture *embedded = *state, f = { .pool = embedded->pool };
+
+	assert_int_equal(chi_runtime_client(embedded->runtime, NULL, &f.client), 0);
+	step.f = &f;
+	step.n_eventfd_reads = 0;
+	step.at_epoll_add = dispatch_nothing;
+	assert_int_equal(chi_client_event_fd(f.client), -ENOSPC);
+	assert_null(step.at_epoll_add);
+	dispatch_nothing(&f);
+	assert_int_equal(step.n_eventfd_reads, 0);
+	expect_a_wake_up(&f, chi_client_event_fd(f.client));
+	chi_client_disconnect(f.client);
+}
+
+/* That a killed daemon left: the next of its name does. */
+static void take_socket_away(void)
+{
+	assert_int_equal(daemon_end(daemon_start("loop", config), SIGTERM), 0);
+}
+
+/* ---- who is told ---- */
+
+struct race {
+	struct fixture f;
+	hshm_au32 over;
+};
+
+static void *dispatch_all_the_time(void *arg)
+{
+	struct race *race = arg;
+
+	/* relaxed: a flag that carries nothing */
+	while (!hshm_load_relaxed(&race->over))
+		(void)!chi_client_dispatch(race->f.client, 0);
+	return NULL;
+}
+
+static void count_call(void *task, int result, void *arg)
+{
+	(void)task, (void)result;
+	/* relaxed: a count */
+	hshm_fetch_add_relaxed((hshm_au32 *)arg, 1);
+}
+
+static void a_task_that_is_refused_is_not_told_by_a_callback(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop");
+	pid_t daemon = daemon_start("loop", config);
+	struct race race = { 0 };
+	struct probe_task *task;
+	hshm_au32 n_calls = { 0 };
+	pthread_t thread;
+
+	(void)state;
+	assert_true(daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &race.f.client), 0);
+	race.f.pool = open_pool(race.f.client);
+	task = new_task(&race.f, PROBE_NOOP, 0);
+	daemon_end(daemon, SIGKILL);
+	assert_int_equal(chi_client_alive(race.f.client), -EOWNERDEAD);
+	assert_int_equal(pthread_create(&thread, NULL, dispatch_all_the_time, &race), 0);
+	for (int i = 0; i < 50000; i++)
+		assert_int_equal(chi_submit_notify(race.f.client, task, count_call, &n_calls), -EOWNERDEAD);
+	hshm_store_relaxed(&race.over, 1);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(hshm_load_relaxed(&n_calls), 0);
+	assert_int_equal(chi_task_free(race.f.client, task), 0);
+	chi_client_disconnect(race.f.client);
+	take_socket_away();
+}
+
+/* ---- a runtime that is slow, and one that hangs up ---- */
+
+static void answers_that_come_late_are_dropped(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop", .connect_timeout_ns = 2 * HSHM_NSEC_PER_SEC);
+	pid_t daemon = daemon_start("loop", config);
+	struct fixture f = { 0 };
+	struct probe_task *task;
+	int status, fd, rc;
+
+	(void)state;
+	assert_true(daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &f.client), 0);
+	f.pool = open_pool(f.client);
+	task = new_task(&f, PROBE_ADD, 0);
+	assert_int_equal(kill(daemon, SIGSTOP), 0);
+	assert_int_equal(waitpid(daemon, &status, WUNTRACED), daemon);
+	assert_int_equal(chi_client_event_fd(f.client), -EAGAIN);
+	task->task.flags = CHI_TASK_HIGH_LATENCY; /* a lane that is not open */
+	assert_int_equal(chi_submit(f.client, task), -EAGAIN);
+	assert_int_equal(kill(daemon, SIGCONT), 0);
+	while ((rc = chi_submit(f.client, task)) == -EAGAIN)
+		;
+	assert_int_equal(rc, 0);
+	assert_int_equal(chi_wait(task, HSHM_FOREVER), 0);
+	assert_int_equal(chi_task_free(f.client, task), 0);
+	while ((fd = chi_client_event_fd(f.client)) == -EAGAIN)
+		;
+	assert_true(fd >= 0);
+	expect_a_wake_up(&f, fd);
+	chi_client_disconnect(f.client);
+	assert_int_equal(daemon_end(daemon, SIGTERM), 0);
+}
+
+/* The last socket of the kind that a connection to a runtime is. */
+static int find_connection(void)
+{
+	int found = -1, type;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		socklen_t length = sizeof(type);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET)
+			found = fd;
+	}
+	return found;
+}
+
+static void a_session_that_is_ended_is_no_death_of_the_runtime(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop");
+	pid_t daemon = daemon_start("loop", config);
+	struct chi_client *client = NULL;
+	uint64_t n_given_up;
+
+	(void)state;
+	assert_true(daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &client), 0);
+	assert_int_equal(chi_client_runtime_end(client, &n_given_up), -EAGAIN);
+	assert_int_equal(send(find_connection(), "rubbish", 7, MSG_NOSIGNAL), 7);
+	while (chi_client_alive(client) == 0)
+		;
+	assert_int_equal(chi_client_runtime_end(client, &n_given_up), -ECONNRESET);
+	assert_int_equal(chi_client_reconnect(client, 0), 0);
+	daemon_end(daemon, SIGKILL);
+	assert_int_equal(chi_client_runtime_end(client, &n_given_up), -EOWNERDEAD);
+	chi_client_disconnect(client);
+	take_socket_away();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +601,11 @@ int main(void)
 		cmocka_unit_test(a_refused_task_is_told_like_any_other),
 		cmocka_unit_test(several_threads_share_the_dispatching),
 		cmocka_unit_test(a_death_wakes_the_loop_and_calls_every_callback),
+		cmocka_unit_test(a_dispatch_beside_a_reconnect_loses_no_wake_up),
+		cmocka_unit_test(a_descriptor_that_is_not_complete_is_used_by_nobody),
+		cmocka_unit_test(a_task_that_is_refused_is_not_told_by_a_callback),
+		cmocka_unit_test(answers_that_come_late_are_dropped),
+		cmocka_unit_test(a_session_that_is_ended_is_no_death_of_the_runtime),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -73,10 +73,18 @@ static struct chi_task *task_of(struct fixture *f, uint32_t i)
 	return (struct chi_task *)((char *)f->segment.base + (uint64_t)ref_of(i) * HIPC_REF_UNIT);
 }
 
+static uint64_t begin_submit(struct fixture *f, uint32_t i)
+{
+	uint64_t notice = 0;
+
+	assert_int_equal(chi_events_add(&f->events, task_of(f, i), note, &f->called[i], &notice), 0);
+	hshm_store_relaxed(&task_of(f, i)->completion, CHI_COMPLETION_NOTIFY);
+	return notice;
+}
+
 static void submit(struct fixture *f, uint32_t i)
 {
-	assert_int_equal(chi_events_add(&f->events, task_of(f, i), note, &f->called[i]), 0);
-	hshm_store_relaxed(&task_of(f, i)->completion, CHI_COMPLETION_NOTIFY);
+	chi_events_submitted(&f->events, begin_submit(f, i));
 }
 
 /* The worker's two steps. */
@@ -200,6 +208,36 @@ static void lost_tasks_are_told_once(void **state)
 	assert_false(chi_events_take_lost(&f->events, &event));
 }
 
+/* E4 */
+static void a_task_that_is_not_handed_in_yet_is_not_lost(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t first = begin_submit(f, 0), again, second = begin_submit(f, 1);
+	struct chi_event event;
+
+	/* neither is in; one of them never gets in, and is handed in anew */
+	assert_false(chi_events_take_lost(&f->events, &event));
+	chi_events_remove(&f->events, task_of(f, 0));
+	again = begin_submit(f, 0);
+	assert_int_equal((uint32_t)again, (uint32_t)first); /* the same place */
+	chi_events_submitted(&f->events, first);
+	assert_false(chi_events_take_lost(&f->events, &event));
+	/* in: also those that were passed over before */
+	chi_events_submitted(&f->events, second);
+	assert_true(chi_events_take_lost(&f->events, &event));
+	assert_ptr_equal(event.task, task_of(f, 1));
+	chi_events_submitted(&f->events, again);
+	assert_true(chi_events_take_lost(&f->events, &event));
+	assert_ptr_equal(event.task, task_of(f, 0));
+	assert_false(chi_events_take_lost(&f->events, &event));
+	/* ended and told before its submitter came to mark it */
+	first = begin_submit(f, 0);
+	link_to(f, 0, join(f, 0));
+	take(f, 0);
+	chi_events_submitted(&f->events, first);
+	assert_false(chi_events_take_lost(&f->events, &event));
+}
+
 /* E3: whatever stands there, nothing is called that was not set, and no call goes on for ever. */
 static void a_list_full_of_rubbish_calls_nobody(void **state)
 {
@@ -242,9 +280,13 @@ static void a_list_full_of_rubbish_calls_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(ends_are_taken_oldest_first),	CASE(an_unlinked_task_is_awaited_and_nothing_behind_it_lost),
-		CASE(arming_sees_what_ended_meanwhile), CASE(draining_takes_out_what_was_sent_and_never_waits),
-		CASE(lost_tasks_are_told_once),		CASE(a_list_full_of_rubbish_calls_nobody),
+		CASE(ends_are_taken_oldest_first),
+		CASE(an_unlinked_task_is_awaited_and_nothing_behind_it_lost),
+		CASE(arming_sees_what_ended_meanwhile),
+		CASE(draining_takes_out_what_was_sent_and_never_waits),
+		CASE(lost_tasks_are_told_once),
+		CASE(a_task_that_is_not_handed_in_yet_is_not_lost),
+		CASE(a_list_full_of_rubbish_calls_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
