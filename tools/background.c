@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,19 +17,16 @@
 
 #define REPORT_MAX 2048 /* less than PIPE_BUF: written at once */
 
-/* The first byte is the exit code. */
+/* The first byte is the exit code. It comes at once, or the pipe's end: whoever else holds the other end is not waited for. */
 static size_t read_report(int fd, char text[REPORT_MAX])
 {
-	size_t size = 0;
 	ssize_t n;
 
-	do {
-		n = read(fd, text + size, REPORT_MAX - 1 - size);
-		if (n > 0)
-			size += (size_t)n;
-	} while (n > 0 || (n < 0 && errno == EINTR));
-	text[size] = 0;
-	return size;
+	do
+		n = read(fd, text, REPORT_MAX - 1);
+	while (n < 0 && errno == EINTR);
+	text[n > 0 ? n : 0] = 0;
+	return n > 0 ? (size_t)n : 0;
 }
 
 static void wait_for_report(int fd, pid_t daemon)
@@ -56,10 +55,18 @@ static void close_inherited(int keep)
 	close_range((unsigned int)keep + 1, UINT_MAX, 0);
 }
 
+/* Whoever waits for the start and presses ^C does not want a daemon. Its main thread's end is ours: by a SIGTERM. */
+static void end_with(pid_t caller)
+{
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != caller)
+		_exit(EXIT_FAILED);
+}
+
 int go_to_background(void)
 {
+	pid_t caller = getpid(), pid;
 	int ends[2], null;
-	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) < 0) {
 		fprintf(stderr, "chimaera: pipe: %s\n", strerror(errno));
@@ -75,6 +82,7 @@ int go_to_background(void)
 		close(ends[1]);
 		wait_for_report(ends[0], pid);
 	}
+	end_with(caller);
 	close_inherited(ends[1]);
 	setsid();
 	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -95,19 +103,22 @@ void report(int report_fd, int exit_code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text + 1, sizeof(text) - 1, format, args);
 	va_end(args);
+	prctl(PR_SET_PDEATHSIG, 0); /* its end is no reason for ours any more */
 	n = write(report_fd, text, strlen(text + 1) + 1);
 	(void)n; /* when nobody waits any more, nobody is to be told */
 	close(report_fd);
 }
 
-void redirect_output(const char *path)
+bool redirect_output(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	/* not blocking: of a pipe without a reader there is nothing to wait for */
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
 
 	if (fd < 0)
-		return; /* the runtime has it open: only what modules print is lost */
+		return false;
 	fflush(NULL);
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);
 	close(fd);
+	return true;
 }

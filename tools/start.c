@@ -66,7 +66,7 @@ static const struct argp argp = {
 	       "configuration. With --foreground it says on its standard output when it is ready, tells systemd, too, and "
 	       "logs to its standard error.\n\n"
 	       "SIGTERM, SIGINT and `chimaera stop' let tasks in flight end, up to stop_timeout_ms of the configuration; a "
-	       "second signal ends it at once. SIGHUP reads the configuration again and opens the log file anew; what "
+	       "second signal ends it at once, and so does one before it serves (^C as well). SIGHUP reads the configuration again and opens the log file anew; what "
 	       "cannot change while it runs is named in the log.\n\n"
 	       "Exit codes: 0 it serves (--foreground: it has ended, with all tasks done), 1 it could not start (or tasks "
 	       "were given up), 2 wrong usage.",
@@ -118,15 +118,32 @@ static void *wait_for_second_signal(void *arg)
 	_exit(EXIT_FAILED);
 }
 
+/* A start can take long: pools that are made, a module's create(). Nothing is served that would have to end in order. */
+static void *wait_while_starting(void *arg)
+{
+	sigset_t set;
+	int signal_number;
+
+	(void)arg;
+	/* SIGHUP stays pending until somebody reads the configuration again */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	while (sigwait(&set, &signal_number) != 0)
+		continue;
+	_exit(EXIT_FAILED);
+}
+
 static void reload(struct chi_runtime *runtime, bool foreground)
 {
 	const char *log_file;
+	int error;
 
 	notify_reloading();
-	chi_runtime_reload(runtime); /* it logs what is wrong, and goes on as before */
+	error = chi_runtime_reload(runtime); /* it logs what is wrong, and goes on as before */
 	log_file = chi_runtime_log_file(runtime);
-	if (!foreground && log_file)
-		redirect_output(log_file);
+	if (!error && !foreground && log_file)
+		redirect_output(log_file); /* if it cannot: only what modules print stays in the old one */
 	notify_supervisor("READY=1");
 }
 
@@ -184,37 +201,47 @@ static void say_ready(const struct chi_runtime *runtime, int report_fd)
 		fflush(stdout);
 		return;
 	}
-	if (log_file)
-		redirect_output(log_file);
+	/* what the caller gave us is let go of in any case: somebody may wait for its end */
+	if (!log_file || !redirect_output(log_file))
+		redirect_output("/dev/null");
 	report(report_fd, EXIT_OK, "%s\nchimaera: its log is %s\n", text, log_file ? log_file : "lost");
+}
+
+static void say_why_not(int error, int report_fd)
+{
+	const char *why = *chi_error_text() ? chi_error_text() : strerror(-error);
+
+	if (report_fd < 0)
+		fprintf(stderr, "chimaera: cannot start: %s\n", why);
+	else
+		report(report_fd, EXIT_FAILED, "chimaera: cannot start: %s\n", why);
 }
 
 static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
 {
 	bool foreground = report_fd < 0;
+	pthread_t stop_waiter, start_waiter;
 	struct chi_runtime *runtime;
-	pthread_t stop_waiter;
 	sigset_t signals;
 	int error;
 
 	block_signals(&signals);
 	raise_descriptor_limit();
-	error = chi_runtime_start(opts, &runtime);
+	error = -pthread_create(&start_waiter, NULL, wait_while_starting, NULL);
+	if (!error)
+		error = chi_runtime_start(opts, &runtime);
 	if (!error) {
 		error = -pthread_create(&stop_waiter, NULL, wait_for_stop, runtime);
 		if (error)
 			chi_runtime_stop(runtime, 0, NULL);
 	}
 	if (error) {
-		const char *why = *chi_error_text() ? chi_error_text() : strerror(-error);
-
-		if (foreground)
-			fprintf(stderr, "chimaera: cannot start: %s\n", why);
-		else
-			report(report_fd, EXIT_FAILED, "chimaera: cannot start: %s\n", why);
-		return EXIT_FAILED;
+		say_why_not(error, report_fd);
+		_exit(EXIT_FAILED); /* a module's code may run still, and use what exit() would take away */
 	}
 	say_ready(runtime, report_fd);
+	pthread_cancel(start_waiter);
+	pthread_join(start_waiter, NULL);
 	serve(runtime, &signals, foreground);
 	return end(runtime, &signals, stop_waiter);
 }

@@ -433,11 +433,16 @@ int chi_config_read_file(struct chi_config_load *load, const char *path)
 	ssize_t n = 1;
 	int fd, error = 0;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	/* not blocking: should it be a pipe, nobody may come to write */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return chi_error_set(-errno, "%s: %s", path, strerror(errno));
-	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+	if (fstat(fd, &st) < 0)
+		error = chi_error_set(-errno, "%s: %s", path, strerror(errno));
+	else if (S_ISDIR(st.st_mode))
 		error = chi_error_set(-EISDIR, "%s: a folder, not a file", path);
+	else if (!S_ISREG(st.st_mode))
+		error = chi_error_set(-EINVAL, "%s: a pipe or a device, not a file", path);
 	else
 		text = malloc(FILE_MAX_BYTES + 1);
 	if (!error && !text)

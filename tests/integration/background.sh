@@ -87,6 +87,47 @@ run 0 "$bin" stop --name live
 said 'info: client 1 attached' own.log # by the new level, in the new file
 gone "$daemon_pid"
 
+# ---- SIGHUP holds nobody: neither a pipe in the place of the log nor one in that of the configuration
+printf 'log_level: info\n' >live.yaml
+start --config live.yaml --log own.log --name live
+mv own.log moved.log
+mkfifo own.log
+kill -HUP "$daemon_pid"
+await 'reload: the log stays where it is: log file own\.log: No such device' moved.log
+rm live.yaml
+mkfifo live.yaml
+kill -HUP "$daemon_pid"
+await 'reload: nothing is changed: live\.yaml: a pipe or a device, not a file' moved.log
+run 0 timeout 60 "$bin" stop --name live
+gone "$daemon_pid"
+run 1 timeout 60 "$bin" start --config live.yaml
+said '^chimaera: cannot start: live\.yaml: a pipe or a device, not a file$' err
+
+# ---- a start that does not come to its end can be ended: ^C of who waits for it, too
+hanging=(--set 'compose=[{module: create_fails, name: hanging, params: hang}]')
+# under_way PID: its modules are loaded
+under_way() {
+	for ((i = 0; i < 1000; i++)); do
+		! grep -qs create_fails "/proc/$1/maps" || return 0
+		sleep 0.01
+	done
+	fail "it does not start"
+}
+"$bin" start --foreground "${memory[@]}" "${hanging[@]}" >/dev/null 2>&1 &
+daemon_pid=$!
+under_way "$daemon_pid"
+kill -TERM "$daemon_pid"
+await_end 1
+"$bin" start "${memory[@]}" "${hanging[@]}" >/dev/null 2>&1 &
+caller=$!
+for ((i = 0; i < 1000; i++)); do
+	read -r daemon_pid <"/proc/$caller/task/$caller/children" && break
+	sleep 0.01
+done
+under_way "$daemon_pid"
+kill -KILL "$caller" # a shell ignores SIGINT for what runs beside it
+gone "$daemon_pid"
+
 # ---- a daemon that dies while it is to stop: that is no good end
 start
 kill -STOP "$daemon_pid"

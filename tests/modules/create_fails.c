@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A module whose create() fails when the parameters say so: the container with that number returns that error; with "die" it
- * takes the process with it. Counts what
- * was made and not destroyed in a file-wide number, which the method `alive` returns.
+ * takes the process with it, with "hang" it does not return. Counts what was made and not destroyed in a file-wide number, which
+ * the method `alive` returns.
  */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <chimaera/module.h>
 
@@ -31,6 +32,9 @@ static int create(struct chi_container *container, const void *params, uint64_t 
 			return fail.error;
 	} else if (params_size == 3 && memcmp(params, "die", 3) == 0) {
 		raise(SIGKILL);
+	} else if (params_size == 4 && memcmp(params, "hang", 4) == 0) {
+		for (;;)
+			pause();
 	} else if (params_size) {
 		return -EINVAL;
 	}
