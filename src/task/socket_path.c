@@ -36,6 +36,7 @@ static void list_folders(struct folders *folders)
 	snprintf(folders->paths[2], PATH_MAX, "%s/chimaera-%u", tmp && tmp[0] == '/' ? tmp : "/tmp", uid);
 }
 
+/* -EPERM: it is another user's. */
 static int check_folder(const char *folder)
 {
 	struct stat st;
@@ -44,11 +45,11 @@ static int check_folder(const char *folder)
 	 * after su is another user's) has no socket for us. */
 	if (lstat(folder, &st) < 0)
 		return -ENOENT;
+	if (st.st_uid != geteuid())
+		return chi_error_set(-EPERM, "%s belongs to user %u, not to us (%u)", folder, (unsigned int)st.st_uid,
+				     (unsigned int)geteuid());
 	if (!S_ISDIR(st.st_mode))
 		return chi_error_set(-EACCES, "%s is not a folder", folder);
-	if (st.st_uid != geteuid())
-		return chi_error_set(-EACCES, "%s belongs to user %u, not to us (%u)", folder, (unsigned int)st.st_uid,
-				     (unsigned int)geteuid());
 	if (st.st_mode & 0077)
 		return chi_error_set(-EACCES, "%s has mode %04o: others may enter it; make it 0700", folder,
 				     (unsigned int)(st.st_mode & 07777));
@@ -211,8 +212,17 @@ static int use_given_path(const char *path, struct chi_socket_path *ret_path)
 	return 0;
 }
 
+static int refuse_foreign(const char *why)
+{
+	return chi_error_set(-EACCES,
+			     "%s: set XDG_RUNTIME_DIR to a folder of ours, or let root make /run/chimaera-%u: "
+			     "install -d -m 0700 -o %u /run/chimaera-%u",
+			     why, (unsigned int)geteuid(), (unsigned int)geteuid(), (unsigned int)geteuid());
+}
+
 int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_socket_path *ret_path)
 {
+	char foreign[256] = "";
 	struct folders folders;
 	int rc;
 
@@ -231,6 +241,11 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
 		if (!folders.paths[i][0])
 			continue;
 		rc = use_folder(folders.paths[i], name, use, ret_path);
+		if (rc == -EPERM) {
+			/* anybody can make one in /tmp: there is no socket of ours in it, but maybe elsewhere */
+			snprintf(foreign, sizeof(foreign), "; %s", chi_error_text());
+			rc = use == CHI_SOCKET_MAKE ? refuse_foreign(foreign + 2) : -ENOENT;
+		}
 		if (rc != -ENOENT)
 			return rc;
 	}
@@ -241,7 +256,7 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
 	rc = find_shared(name, use, ret_path);
 	if (rc != -ENOENT && rc != -EPERM)
 		return rc;
-	return chi_error_set(-ENOENT, "no runtime named '%s': no socket in %s%s%s, %s and %s%s", name, folders.paths[0],
-			     folders.paths[0][0] ? ", " : "", folders.paths[1], folders.paths[2], CHI_SHARED_FOLDER,
-			     rc == -EPERM ? " (which is not open to us)" : "");
+	return chi_error_set(-ENOENT, "no runtime named '%s': no socket in %s%s%s, %s and %s%s%s", name,
+			     folders.paths[0], folders.paths[0][0] ? ", " : "", folders.paths[1], folders.paths[2],
+			     CHI_SHARED_FOLDER, rc == -EPERM ? " (which is not open to us)" : "", foreign);
 }

@@ -32,7 +32,7 @@ struct chi_socket_path {
  * @ret_path: out
  *
  * Folders, in this order: $XDG_RUNTIME_DIR/chimaera, /run/chimaera-UID, ${TMPDIR:-/tmp}/chimaera-UID. A folder that is
- * used must be ours, mode 0700: else another user could have put the socket there. FIND looks into CHI_SHARED_FOLDER last:
+ * used must be ours, mode 0700: else another user could have put the socket there. FIND passes over another user's, and looks into CHI_SHARED_FOLDER last:
  * root alone can have made it or given it to its owner (this is checked), and only its owner may write there.
  * Threads: any. Returns: 0, -ENOENT (FIND: no socket anywhere; MAKE: no folder can be made), -EACCES (a folder's owner or
  *          mode), -EINVAL (the name, or the path is too long for a socket). chi_error_text() says which.

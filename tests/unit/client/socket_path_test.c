@@ -152,6 +152,30 @@ static void folder_of_another_user_is_refused(void **state)
 	assert_int_equal(chown(folder, 65534, 65534), 0);
 	assert_int_equal(chi_socket_path("one", CHI_SOCKET_MAKE, &where), -EACCES);
 	assert_non_null(strstr(chi_error_text(), "65534"));
+	assert_non_null(strstr(chi_error_text(), "set XDG_RUNTIME_DIR"));
+}
+
+/* Anybody can make it in /tmp: it must not keep us from the folders after it. */
+static void folder_of_another_user_is_passed_over_by_who_looks(void **state)
+{
+	struct chi_socket_path where;
+	char folder[128], socket[160];
+
+	(void)state;
+	if (geteuid() != 0)
+		skip_because("only root can give a folder away");
+	snprintf(folder, sizeof(folder), "%s/chimaera", base);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	assert_int_equal(chown(folder, 65534, 65534), 0);
+	assert_int_equal(chi_socket_path("passed_over", CHI_SOCKET_FIND, &where), -ENOENT);
+	assert_non_null(strstr(chi_error_text(), "/chimaera belongs to user 65534, not to us (0)"));
+
+	snprintf(folder, sizeof(folder), "%s/chimaera-0", base);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	snprintf(socket, sizeof(socket), "%s/passed_over.sock", folder);
+	touch(socket);
+	assert_int_equal(chi_socket_path("passed_over", CHI_SOCKET_FIND, &where), 0);
+	assert_string_equal(where.path, socket);
 }
 
 static void names_that_are_none_are_refused(void **state)
@@ -218,6 +242,7 @@ int main(void)
 		CASE(folder_that_others_may_enter_is_refused),
 		CASE(folder_behind_a_symbolic_link_is_refused),
 		CASE(folder_of_another_user_is_refused),
+		CASE(folder_of_another_user_is_passed_over_by_who_looks),
 		CASE(names_that_are_none_are_refused),
 		CASE(path_too_long_for_a_socket_returns_einval),
 		CASE(runtime_directory_that_is_not_there_is_passed_over),
