@@ -86,7 +86,7 @@ static void add_worker(struct tallies *tallies, struct chi_worker *worker)
 }
 
 /* The worker may come back at any time. Under the pool manager's lock the pool of a task that runs stays, and its module: if it
- * still runs after we have read what it is, we may look. */
+ * still runs after we have read what it is, we may look. Nothing keeps the task: its memory is not looked at. */
 static void log_stuck(const struct chi_worker *worker)
 {
 	struct chi_pool_manager *pools = worker->runtime->pools;
@@ -98,15 +98,12 @@ static void log_stuck(const struct chi_worker *worker)
 	if (context) {
 		const struct chi_pool *pool = context->pool;
 		const struct chi_method *method = context->method;
-		const struct chi_task *task = context->task;
 
 		hshm_fence_acquire();
 		if (hshm_load_relaxed(&worker->running) == context)
-			chi_log_error(
-				"stop: worker %u is stuck in pool '%s' (module '%s'), method '%s' (task %llu.%u): "
-				"its thread and the runtime's memory are left",
-				worker->id, pool->name, pool->module->name, method->name,
-				(unsigned long long)task->id.root, task->id.number);
+			chi_log_error("stop: worker %u is stuck in pool '%s' (module '%s'), method '%s': "
+				      "its thread and the runtime's memory are left",
+				      worker->id, pool->name, pool->module->name, method->name);
 	} else if (!chi_worker_has_ended(worker)) {
 		chi_log_error(
 			"stop: worker %u has not ended, and is in no method (in a module's monitor()?): its thread "

@@ -105,7 +105,7 @@ static void a_daemon_ends_though_a_method_does_not_return(void **state)
 	assert_int_equal(waitpid(daemon_pid, &status, 0), daemon_pid);
 	assert_true(hshm_clock_ns() - begin_ns < SOON_NS);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 1 ||
-	    !strstr(daemon_log(), "is stuck in pool 'spinner' (module 'probe'), method 'spin' (task "))
+	    !strstr(daemon_log(), "is stuck in pool 'spinner' (module 'probe'), method 'spin': its thread"))
 		fail_msg("status %x: %s", (unsigned int)status, daemon_log());
 	assert_int_equal(chi_wait(task, HSHM_FOREVER), -EOWNERDEAD);
 	chi_client_disconnect(client);

@@ -191,7 +191,7 @@ static void a_method_that_never_returns_does_not_hold_up_the_stop(void **state)
 	assert_int_equal(stop(), -EBUSY);
 	assert_true(took_ns < SOON_NS);
 	assert_int_equal(n_given_up, 1);
-	said("is stuck in pool 'held' (module 'holder'), method 'hold' (task ");
+	said("is stuck in pool 'held' (module 'holder'), method 'hold': its thread");
 	said("stop: 1 tasks have not ended in time");
 	/* its client is told, though the process lives */
 	assert_int_equal(chi_wait(task, SOON_NS), -EOWNERDEAD);
