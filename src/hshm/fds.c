@@ -30,12 +30,12 @@ static int socket_errno(int error)
 	case EPIPE:
 	case ECONNRESET:
 	case EMSGSIZE:
+	case ETOOMANYREFS:
 		return -error;
 	case ENOTCONN:
 		return -EPIPE;
 	case ENOBUFS:
 	case ENOMEM:
-	case ETOOMANYREFS: /* too many descriptors on their way */
 		return -EAGAIN;
 	default:
 		return -EINVAL;

@@ -60,6 +60,7 @@ struct ipc_session {
 	struct chi_lane **open_lanes;
 	uint32_t n_open;
 	int event_client_end;		  /* of its event channel, should it ask again; -1: it has asked for none */
+	uint32_t n_answers;		  /* with a descriptor */
 	struct chi_retirement retirement; /* prepared at attach, so that the end cannot fail */
 	struct ipc_session *next_retired;
 };

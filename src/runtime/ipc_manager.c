@@ -29,6 +29,7 @@
 #define EVENTS_MAX	  64
 #define ACCEPTS_PER_EVENT 16
 #define GREETERS_MAX	  256u
+#define ANSWERS_AGAIN	  16u			     /* to who asks for what is open */
 #define GREETING_NS	  (3 * HSHM_NSEC_PER_SEC)    /* from accept to hello */
 #define LISTEN_PAUSE_NS	  (100 * HSHM_NSEC_PER_MSEC) /* when we are out of descriptors */
 #define REFUSALS_LOGGED	  10u			     /* a second */
@@ -154,6 +155,34 @@ static void refuse(struct chi_ipc_manager *ipc, struct ipc_peer *peer, int error
 	send_refusal(peer->socket, peer->serial, error, text);
 }
 
+/* A client that gave up waiting asks again; one that asks for ever fills its socket with descriptors. */
+static bool may_ask(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
+{
+	if (peer->session->n_answers <= ipc->runtime->config.client_lanes * CHI_PRIOS + ANSWERS_AGAIN)
+		return true;
+	refuse(ipc, peer, -EPROTO, "a request for what is open, again and again");
+	end_peer(ipc, peer, "it asked again and again");
+	return false;
+}
+
+/* Descriptors that a peer does not take count for the whole user: whoever hoards them must not end the others. */
+static void refuse_descriptor(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
+{
+	refuse(ipc, peer, -ETOOMANYREFS, "too many descriptors of user %u are on their way", (unsigned int)geteuid());
+}
+
+static void answer_with(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const void *answer, size_t size, int fd)
+{
+	long n = hshm_fds_send(peer->socket, answer, size, &fd, 1);
+
+	if (n >= 0)
+		peer->session->n_answers++;
+	else if (n == -ETOOMANYREFS)
+		refuse_descriptor(ipc, peer);
+	else
+		end_peer(ipc, peer, "it does not read our answers");
+}
+
 /* ---- hello ---- */
 
 static int send_welcome(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const struct ipc_session *session)
@@ -212,8 +241,12 @@ static void attach(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 		end_peer(ipc, peer, "refused");
 		return;
 	}
-	if (send_welcome(ipc, peer, session) < 0)
+	rc = send_welcome(ipc, peer, session);
+	if (rc < 0) {
+		if (rc == -ETOOMANYREFS)
+			refuse_descriptor(ipc, peer);
 		end_peer(ipc, peer, "it left during the handshake");
+	}
 }
 
 static void on_hello(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const struct chi_hello *hello)
@@ -258,14 +291,15 @@ static void on_lane_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, con
 		refuse(ipc, peer, -ESHUTDOWN, "the runtime is stopping");
 		return;
 	}
+	if (!may_ask(ipc, peer))
+		return;
 	rc = chi_ipc_session_open_lane(ipc, peer->session, request->lane, request->prio, &lane);
 	if (rc < 0) {
 		refuse(ipc, peer, rc, "cannot open lane %u: %s", request->lane, strerror(-rc));
 		return;
 	}
 	answer.armed_index = lane->armed_index;
-	if (hshm_fds_send(peer->socket, &answer, sizeof(answer), &lane->eventfd, 1) < 0)
-		end_peer(ipc, peer, "it does not read our answers");
+	answer_with(ipc, peer, &answer, sizeof(answer), lane->eventfd);
 }
 
 /* ---- events ---- */
@@ -276,13 +310,14 @@ static void on_events_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, c
 	int fd, rc;
 
 	peer->serial = request->serial;
+	if (!may_ask(ipc, peer))
+		return;
 	rc = chi_ipc_session_open_events(peer->session, &fd);
 	if (rc < 0) {
 		refuse(ipc, peer, rc, "no event channel: %s", strerror(-rc));
 		return;
 	}
-	if (hshm_fds_send(peer->socket, &answer, sizeof(answer), &fd, 1) < 0)
-		end_peer(ipc, peer, "it does not read our answers");
+	answer_with(ipc, peer, &answer, sizeof(answer), fd);
 }
 
 /* ---- messages ---- */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "hshm_test.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 #include <hshm/segment.h>
 
@@ -36,6 +38,38 @@ static void message_arrives_with_its_bytes(void **state)
 	assert_string_equal(bytes, "hello");
 	assert_int_equal(n_fds, 0);
 	close_pair(pair);
+}
+
+/* By a user without privileges, as root has no such limit. */
+static int hoard(void)
+{
+	struct rlimit limit = { 8, 8 };
+	struct pair pair = make_pair();
+	long n;
+
+	if ((geteuid() == 0 && setresuid(65534, 65534, 65534) < 0) || setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1;
+	for (int i = 0; i < 64; i++) {
+		n = hshm_fds_send(pair.here, "s", 1, &pair.here, 1);
+		if (n < 0)
+			break;
+	}
+	if (n != -ETOOMANYREFS)
+		return 2;
+	/* what carries none goes through */
+	return hshm_fds_send(pair.here, "s", 1, NULL, 0) == 1 ? 0 : 3;
+}
+
+static void too_many_descriptors_on_their_way_are_told(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0)
+		_exit(hoard());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 static void segment_travels_and_shows_the_same_bytes(void **state)
@@ -235,6 +269,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(message_arrives_with_its_bytes),
+		cmocka_unit_test(too_many_descriptors_on_their_way_are_told),
 		cmocka_unit_test(segment_travels_and_shows_the_same_bytes),
 		cmocka_unit_test(most_descriptors_travel_in_one_message),
 		cmocka_unit_test(more_descriptors_than_wanted_are_closed_and_refused),
