@@ -223,7 +223,7 @@ int command_status(int argc, char **argv)
 		if (arguments.period_s == 0)
 			break;
 		if (!error)
-			HSHM_THREAD_MODEL->sleep_for_us((uint32_t)(arguments.period_s * 1e6));
+			HSHM_THREAD_MODEL->sleep_for_us((uint64_t)(arguments.period_s * 1e6));
 	}
 	chi_counters_free(before);
 	return error;

@@ -3,7 +3,9 @@
  * counters.c - read a runtime's counters file
  *
  * The file is copied by read(2), never mapped: whoever cuts it makes us read less, not fault. The kernel copies whole words,
- * so each counter is right. Then the copy is checked, once: magic, versions, sizes, and that each table lies inside.
+ * so each counter is right. Then the header is checked, once: magic, versions, sizes, and that each table is no larger than a
+ * runtime makes it and lies inside, behind the header. The one that is checked and used is a copy of its own: tables may lie over
+ * each other, and facts are read again and texts cleaned where they lie.
  *
  * A row is made and given up while we read. So the facts are read again until two copies of them are the same: then no
  * row is half of one thing and half of another.
@@ -28,18 +30,13 @@
 struct chi_counters {
 	char path[PATH_MAX];
 	bool alive;
+	struct chi_counters_header header;
 	char *bytes;
 	uint64_t size_bytes;
-	struct chi_counters_header
-		header; /* apart from the bytes: tables may lie over theirs, and texts are cleaned in place */
 	uint32_t *rows[CHI_COUNTERS_TABLES]; /* those in use */
 	uint32_t n_rows[CHI_COUNTERS_TABLES];
+	char *pool_sums; /* for each pool in use, what its methods have counted: a struct chi_method_counters */
 };
-
-static const struct chi_counters_header *header_of(const struct chi_counters *counters)
-{
-	return &counters->header;
-}
 
 /* ---- reading ---- */
 
@@ -93,7 +90,8 @@ static int read_at(int fd, char *bytes, uint64_t size_bytes, uint64_t offset)
 /* Who writes it holds a lock on it as long as it lives. */
 static bool is_locked(int fd)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	/* asked as one who reads: a lock of another reader says nothing */
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
 
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
@@ -102,23 +100,24 @@ static bool is_locked(int fd)
 
 static bool is_inside(uint64_t offset, uint64_t bytes, uint64_t size_bytes)
 {
-	return offset % sizeof(uint64_t) == 0 && offset <= size_bytes && bytes <= size_bytes - offset;
+	return offset % sizeof(uint64_t) == 0 && offset >= sizeof(struct chi_counters_header) && offset <= size_bytes &&
+	       bytes <= size_bytes - offset;
 }
 
 static bool table_is_inside(const struct chi_counters *counters, uint32_t table)
 {
-	const struct chi_counters_place *place = &header_of(counters)->places[table];
+	const struct chi_counters_place *place = &counters->header.places[table];
 	const struct chi_counters_table_info *info = &chi_counters_tables[table];
 	uint64_t n = (uint64_t)place->n_rows * place->n_writers;
 
-	return place->n_rows <= CHI_COUNTERS_ROWS_MAX + 2 * CHI_WORKERS_MAX && place->n_writers <= CHI_WORKERS_MAX &&
+	return place->n_rows <= info->rows_max && place->n_writers <= info->writers_max &&
 	       is_inside(place->facts_offset, (uint64_t)place->n_rows * info->facts_bytes, counters->size_bytes) &&
 	       is_inside(place->counters_offset, n * info->counters_bytes, counters->size_bytes);
 }
 
 static int check(const struct chi_counters *counters)
 {
-	const struct chi_counters_header *header = header_of(counters);
+	const struct chi_counters_header *header = &counters->header;
 
 	if (header->magic != CHI_COUNTERS_MAGIC)
 		return chi_error_set(-EPROTO, "%s is no counters file", counters->path);
@@ -132,17 +131,22 @@ static int check(const struct chi_counters *counters)
 				     (unsigned long long)counters->size_bytes, (unsigned long long)header->size_bytes);
 	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++) {
 		if (!table_is_inside(counters, t))
-			return chi_error_set(-EPROTO, "%s: its table of %s does not lie in it", counters->path,
-					     chi_counters_tables[t].name);
+			return chi_error_set(-EPROTO, "%s: its table of %s is too large, or does not lie in it",
+					     counters->path, chi_counters_tables[t].name);
 	}
 	return 0;
 }
 
 /* ---- rows ---- */
 
+static uint64_t word_at(const char *bytes, uint32_t offset)
+{
+	return hshm_load_relaxed((const hshm_au64 *)(bytes + offset)); /* relaxed: a copy of our own */
+}
+
 static char *facts_of(const struct chi_counters *counters, uint32_t table, uint32_t row)
 {
-	return counters->bytes + header_of(counters)->places[table].facts_offset +
+	return counters->bytes + counters->header.places[table].facts_offset +
 	       (uint64_t)row * chi_counters_tables[table].facts_bytes;
 }
 
@@ -161,8 +165,7 @@ static bool read_facts_again(struct chi_counters *counters, int fd, uint32_t tab
 
 static int settle_facts(struct chi_counters *counters, int fd, uint32_t table)
 {
-	uint64_t size_bytes = (uint64_t)header_of(counters)->places[table].n_rows *
-			      chi_counters_tables[table].facts_bytes;
+	uint64_t size_bytes = (uint64_t)counters->header.places[table].n_rows * chi_counters_tables[table].facts_bytes;
 	char *bytes = malloc(size_bytes ? size_bytes : 1);
 
 	if (!bytes)
@@ -191,22 +194,98 @@ static void clean_texts(const struct chi_counters_table_info *info, char *facts)
 
 static int list_rows(struct chi_counters *counters, uint32_t table)
 {
-	uint32_t n_rows = header_of(counters)->places[table].n_rows;
+	uint32_t n_rows = counters->header.places[table].n_rows;
 
 	counters->rows[table] = calloc(n_rows ? n_rows : 1, sizeof(*counters->rows[table]));
 	if (!counters->rows[table])
 		return chi_error_set(-ENOMEM, "no memory for counters");
 	for (uint32_t row = 0; row < n_rows; row++) {
-		char *facts = facts_of(counters, table, row);
-
-		/* every struct of facts begins with it; relaxed: a copy of our own */
-		if (hshm_load_relaxed((const hshm_au64 *)facts) == 0)
+		/* every struct of facts begins with `used` */
+		if (word_at(facts_of(counters, table, row), 0) == 0)
 			continue;
-		clean_texts(&chi_counters_tables[table], facts);
 		counters->rows[table][counters->n_rows[table]++] = row;
 	}
 	return 0;
 }
+
+static void clean_rows(struct chi_counters *counters, uint32_t table)
+{
+	for (uint32_t i = 0; i < counters->n_rows[table]; i++)
+		clean_texts(&chi_counters_tables[table], facts_of(counters, table, counters->rows[table][i]));
+}
+
+/* ---- sums ---- */
+
+static void add_up(uint64_t *sum, uint64_t value, enum chi_counter_kind kind)
+{
+	if (kind != CHI_COUNTER_MAX)
+		*sum += value;
+	else if (value > *sum)
+		*sum = value;
+}
+
+/* Of the row in the file, over all who count in it. */
+static uint64_t sum_writers(const struct chi_counters *counters, uint32_t table, uint32_t row, uint32_t offset,
+			    enum chi_counter_kind kind)
+{
+	const struct chi_counters_place *place = &counters->header.places[table];
+	uint32_t row_bytes = chi_counters_tables[table].counters_bytes;
+	uint64_t sum = 0;
+
+	for (uint32_t w = 0; w < place->n_writers; w++) {
+		const char *at = counters->bytes + place->counters_offset +
+				 ((uint64_t)w * place->n_rows + row) * row_bytes;
+
+		add_up(&sum, word_at(at, offset), kind);
+	}
+	return sum;
+}
+
+static char *sums_of(const struct chi_counters *counters, uint32_t pool_row)
+{
+	return counters->pool_sums + (size_t)pool_row * sizeof(struct chi_method_counters);
+}
+
+/* Where the pool of that method is summed up; NULL: it has no row. */
+static char *sums_for(const struct chi_counters *counters, uint32_t method_row)
+{
+	uint64_t pool = word_at(facts_of(counters, CHI_COUNTERS_METHODS, method_row),
+				offsetof(struct chi_method_facts, pool));
+
+	for (uint32_t i = 0; i < counters->n_rows[CHI_COUNTERS_POOLS]; i++) {
+		const char *facts = facts_of(counters, CHI_COUNTERS_POOLS, counters->rows[CHI_COUNTERS_POOLS][i]);
+
+		if (word_at(facts, offsetof(struct chi_pool_facts, pool)) == pool)
+			return sums_of(counters, i);
+	}
+	return NULL;
+}
+
+/* A pool has counted what its methods have. Each method is looked at once, whatever the file says of pools. */
+static int sum_methods(struct chi_counters *counters)
+{
+	const struct chi_counters_table_info *info = &chi_counters_tables[CHI_COUNTERS_METHODS];
+
+	counters->pool_sums = calloc(counters->n_rows[CHI_COUNTERS_POOLS] + 1, sizeof(struct chi_method_counters));
+	if (!counters->pool_sums)
+		return chi_error_set(-ENOMEM, "no memory for counters");
+	for (uint32_t i = 0; i < counters->n_rows[CHI_COUNTERS_METHODS]; i++) {
+		uint32_t row = counters->rows[CHI_COUNTERS_METHODS][i];
+		char *sums = sums_for(counters, row);
+
+		for (uint32_t c = 0; sums && c < info->n_columns; c++) {
+			const struct chi_counters_field *field = &info->fields[c];
+			enum chi_counter_kind kind = info->columns[c].kind;
+
+			if (field->source == CHI_FROM_COUNTERS)
+				add_up((uint64_t *)(void *)(sums + field->offset),
+				       sum_writers(counters, CHI_COUNTERS_METHODS, row, field->offset, kind), kind);
+		}
+	}
+	return 0;
+}
+
+/* ---- all of it ---- */
 
 static int copy_file(struct chi_counters *counters, int fd)
 {
@@ -220,12 +299,15 @@ static int copy_file(struct chi_counters *counters, int fd)
 	memcpy(&counters->header, counters->bytes, sizeof(counters->header));
 	counters->alive = is_locked(fd);
 	rc = check(counters);
-	for (uint32_t t = 0; rc == 0 && t < CHI_COUNTERS_TABLES; t++) {
-		if (counters->alive)
-			rc = settle_facts(counters, fd, t);
-		if (rc == 0)
-			rc = list_rows(counters, t);
-	}
+	for (uint32_t t = 0; rc == 0 && counters->alive && t < CHI_COUNTERS_TABLES; t++)
+		rc = settle_facts(counters, fd, t);
+	for (uint32_t t = 0; rc == 0 && t < CHI_COUNTERS_TABLES; t++)
+		rc = list_rows(counters, t);
+	/* from here on nothing else is written to the bytes: what one table's texts lose, no other gets back */
+	for (uint32_t t = 0; rc == 0 && t < CHI_COUNTERS_TABLES; t++)
+		clean_rows(counters, t);
+	if (rc == 0)
+		rc = sum_methods(counters);
 	if (rc == 0 && counters->n_rows[CHI_COUNTERS_RUNTIME] != 1)
 		rc = chi_error_set(-EPROTO, "%s does not say whose it is", counters->path);
 	return rc;
@@ -261,6 +343,7 @@ void chi_counters_free(struct chi_counters *counters)
 		return;
 	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++)
 		free(counters->rows[t]);
+	free(counters->pool_sums);
 	free(counters->bytes);
 	free(counters);
 }
@@ -291,81 +374,37 @@ static const struct chi_counters_field *field_of(const struct chi_counters *coun
 	return &chi_counters_tables[table].fields[column];
 }
 
-static uint64_t word_at(const char *bytes, uint32_t offset)
+/* Of the row in use. */
+static uint64_t counter_of(const struct chi_counters *counters, uint32_t table, uint32_t row, uint32_t offset,
+			   enum chi_counter_kind kind)
 {
-	return hshm_load_relaxed((const hshm_au64 *)(bytes + offset)); /* relaxed: a copy of our own */
-}
-
-/* Of the row in the file, over all who count in it. */
-static uint64_t sum_writers(const struct chi_counters *counters, uint32_t table, uint32_t row, uint32_t offset,
-			    enum chi_counter_kind kind)
-{
-	const struct chi_counters_place *place = &header_of(counters)->places[table];
-	uint32_t row_bytes = chi_counters_tables[table].counters_bytes;
-	uint64_t sum = 0;
-
-	for (uint32_t w = 0; w < place->n_writers; w++) {
-		const char *at = counters->bytes + place->counters_offset +
-				 ((uint64_t)w * place->n_rows + row) * row_bytes;
-		uint64_t value = word_at(at, offset);
-
-		if (kind == CHI_COUNTER_MAX)
-			sum = value > sum ? value : sum;
-		else
-			sum += value;
-	}
-	return sum;
+	if (table == CHI_COUNTERS_POOLS)
+		return word_at(sums_of(counters, row), offset);
+	return sum_writers(counters, table, counters->rows[table][row], offset, kind);
 }
 
 /* What was read first may be the older: a difference is at least 0. */
 static uint64_t value_of(const struct chi_counters *counters, uint32_t table, uint32_t row,
 			 const struct chi_counters_field *field, enum chi_counter_kind kind)
 {
-	uint64_t value = sum_writers(counters, table, row, field->offset, kind), less;
+	uint64_t value = counter_of(counters, table, row, field->offset, kind), less;
 
 	if (field->source != CHI_FROM_DIFFERENCE)
 		return value;
-	less = sum_writers(counters, table, row, field->minus, kind);
+	less = counter_of(counters, table, row, field->minus, kind);
 	return value > less ? value - less : 0;
-}
-
-/* A pool has counted what its methods have. */
-static uint64_t sum_methods(const struct chi_counters *counters, uint64_t pool, const struct chi_counters_field *field,
-			    enum chi_counter_kind kind)
-{
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < counters->n_rows[CHI_COUNTERS_METHODS]; i++) {
-		uint32_t row = counters->rows[CHI_COUNTERS_METHODS][i];
-		uint64_t value;
-
-		if (word_at(facts_of(counters, CHI_COUNTERS_METHODS, row), offsetof(struct chi_method_facts, pool)) !=
-		    pool)
-			continue;
-		value = value_of(counters, CHI_COUNTERS_METHODS, row, field, kind);
-		if (kind == CHI_COUNTER_MAX)
-			sum = value > sum ? value : sum;
-		else
-			sum += value;
-	}
-	return sum;
 }
 
 uint64_t chi_counters_number(const struct chi_counters *counters, uint32_t table, uint32_t row, uint32_t column)
 {
 	const struct chi_counters_field *field = field_of(counters, table, row, column);
 	enum chi_counter_kind kind;
-	char *facts;
 
 	if (!field || chi_counters_tables[table].columns[column].kind == CHI_COUNTER_TEXT)
 		return 0;
 	kind = chi_counters_tables[table].columns[column].kind;
-	row = counters->rows[table][row];
-	facts = facts_of(counters, table, row);
 	if (field->source == CHI_FROM_FACTS)
-		return word_at(facts, field->offset);
-	if (table == CHI_COUNTERS_POOLS)
-		return sum_methods(counters, word_at(facts, offsetof(struct chi_pool_facts, pool)), field, kind);
+		return word_at(facts_of(counters, table, counters->rows[table][row]), field->offset);
 	return value_of(counters, table, row, field, kind);
 }
 

@@ -29,7 +29,7 @@
 
 struct load {
 	uint64_t busy_ns;      /* in the last period, less what was given away, with what was taken */
-	uint64_t busy_seen_ns; /* the worker's counter at the last look */
+	uint64_t busy_seen_ns; /* the worker's busy_ns at the last look */
 	uint64_t weight;       /* of all its lanes */
 };
 
@@ -62,7 +62,7 @@ static void weigh_worker(struct chi_balancer *balancer, uint32_t id)
 {
 	struct chi_worker *worker = chi_work_orch_worker(balancer->orch, id);
 	struct load *load = &balancer->loads[id];
-	uint64_t busy_ns = hshm_load_relaxed(&worker->counters->busy_ns); /* relaxed: a figure */
+	uint64_t busy_ns = hshm_load_relaxed(&worker->busy_ns); /* relaxed: a figure */
 
 	load->busy_ns = busy_ns - load->busy_seen_ns;
 	load->busy_seen_ns = busy_ns;

@@ -13,6 +13,7 @@
 #include <chimaera/module.h>
 #include <hshm/clock.h>
 
+#include "task/counters_layout.h"
 #include "task/error.h"
 #include "task/segment_layout.h"
 
@@ -106,12 +107,14 @@ const struct chi_config_key chi_config_keys[] = {
 	BIG("memory.task_arena_kib", "KiB", 1024, task_arena_bytes, 1024, 1, 1048576,
 	    "cap of what one task may take by chi_task_arena_alloc()"),
 
-	NUMBER("counters.pools", "pools", counted_pools, 256, 1, 4096, "counted one by one; the others are not"),
-	NUMBER("counters.methods", "methods", counted_methods, 1024, 16, 16384,
+	NUMBER("counters.pools", "pools", counted_pools, 256, 1, CHI_COUNTED_POOLS_MAX,
+	       "counted one by one; the others are not"),
+	NUMBER("counters.methods", "methods", counted_methods, 1024, 16, CHI_COUNTED_METHODS_MAX,
 	       "of all pools, counted one by one; the others together"),
-	NUMBER("counters.clients", "processes", counted_clients, 256, 1, 16384,
+	NUMBER("counters.clients", "processes", counted_clients, 256, 1, CHI_COUNTED_CLIENTS_MAX,
 	       "counted one by one; the others together"),
-	NUMBER("counters.lanes", "lanes", counted_lanes, 1024, 16, 65536, "counted one by one; the others by worker"),
+	NUMBER("counters.lanes", "lanes", counted_lanes, 1024, 16, CHI_COUNTED_LANES_MAX,
+	       "counted one by one; the others by worker"),
 };
 const size_t chi_config_n_keys = sizeof(chi_config_keys) / sizeof(chi_config_keys[0]);
 _Static_assert(sizeof(chi_config_keys) / sizeof(chi_config_keys[0]) <= CHI_CONFIG_KEYS_MAX, "room for their origins");

@@ -225,10 +225,11 @@ static int open_file(struct chi_counter_page *page, const char *path, gid_t grou
 	page->reader_fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (page->reader_fd < 0)
 		return file_error(path, "open");
-	if (give_to_group(page->fd, group) < 0)
-		return file_error(path, "set the mode of");
+	/* first: who may read it could lock it */
 	if (lock_file(page->fd) < 0)
 		return file_error(path, "lock");
+	if (give_to_group(page->fd, group) < 0)
+		return file_error(path, "set the mode of");
 	return 0;
 }
 

@@ -69,6 +69,7 @@ struct chi_worker {
 	uint64_t polled_ns;
 	uint64_t idle_since_ns; /* 0 = has work */
 	uint64_t busy_since_ns;
+	hshm_au64 busy_ns; /* as the counters file has it, but not for others to write: the balancer goes by it */
 	uint32_t n_iterations;
 	bool spinning;
 	int epoll_fd;

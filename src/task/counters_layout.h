@@ -23,9 +23,14 @@
 #include <hshm/atomic.h>
 
 #define CHI_COUNTERS_MAGIC	    UINT64_C(0x544e554f434d4843) /* "CHMCOUNT" */
-#define CHI_COUNTERS_ROWS_MAX	    65536u
 #define CHI_COUNTERS_WORKERS_OFFSET 4096u
 #define CHI_COUNTERS_SUFFIX	    ".counters" /* NAME.counters, beside NAME.sock */
+
+/* How many a runtime can be told to count one by one (counters.* of its configuration). */
+#define CHI_COUNTED_POOLS_MAX	4096u
+#define CHI_COUNTED_METHODS_MAX 16384u
+#define CHI_COUNTED_CLIENTS_MAX 16384u
+#define CHI_COUNTED_LANES_MAX	65536u
 
 /* ---- facts ---- */
 
@@ -131,6 +136,7 @@ struct chi_counters_field {
 struct chi_counters_table_info {
 	const char *name;
 	uint32_t facts_bytes, counters_bytes; /* of a row */
+	uint32_t rows_max, writers_max;
 	uint32_t n_columns;
 	const struct chi_counter_column *columns;
 	const struct chi_counters_field *fields; /* of the same indices */

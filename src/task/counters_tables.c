@@ -92,23 +92,28 @@ static const struct chi_counters_field pool_fields[] = {
 #include <chimaera/counters/method.def>
 };
 
-#define TABLE(name, facts_bytes, counters_bytes, columns, fields)                                          \
-	{                                                                                                  \
-		name, facts_bytes, counters_bytes, sizeof(columns) / sizeof((columns)[0]), columns, fields \
+#define TABLE(name, facts_bytes, counters_bytes, rows_max, writers_max, columns, fields)                          \
+	{                                                                                                         \
+		name, facts_bytes, counters_bytes, rows_max, writers_max, sizeof(columns) / sizeof((columns)[0]), \
+			columns, fields                                                                           \
 	}
+
+/* Those counted by name, one for the others, and even. */
+#define ROWS(n) ((n) + 2)
 
 const struct chi_counters_table_info chi_counters_tables[CHI_COUNTERS_TABLES] = {
 	[CHI_COUNTERS_RUNTIME] = TABLE("runtime", sizeof(struct chi_runtime_facts), sizeof(struct chi_runtime_counters),
-				       runtime_columns, runtime_fields),
+				       1, 1, runtime_columns, runtime_fields),
 	[CHI_COUNTERS_WORKERS] = TABLE("workers", sizeof(struct chi_worker_facts), sizeof(struct chi_worker_counters),
-				       worker_columns, worker_fields),
-	[CHI_COUNTERS_POOLS] = TABLE("pools", sizeof(struct chi_pool_facts), 0, pool_columns, pool_fields),
+				       CHI_WORKERS_MAX, 1, worker_columns, worker_fields),
+	[CHI_COUNTERS_POOLS] = TABLE("pools", sizeof(struct chi_pool_facts), 0, ROWS(CHI_COUNTED_POOLS_MAX), 0,
+				     pool_columns, pool_fields),
 	[CHI_COUNTERS_METHODS] = TABLE("methods", sizeof(struct chi_method_facts), sizeof(struct chi_method_counters),
-				       method_columns, method_fields),
+				       ROWS(CHI_COUNTED_METHODS_MAX), CHI_WORKERS_MAX, method_columns, method_fields),
 	[CHI_COUNTERS_CLIENTS] = TABLE("clients", sizeof(struct chi_client_facts), sizeof(struct chi_client_counters),
-				       client_columns, client_fields),
+				       ROWS(CHI_COUNTED_CLIENTS_MAX), CHI_WORKERS_MAX, client_columns, client_fields),
 	[CHI_COUNTERS_LANES] = TABLE("lanes", sizeof(struct chi_lane_facts), sizeof(struct chi_lane_counters),
-				     lane_columns, lane_fields),
+				     CHI_COUNTED_LANES_MAX + CHI_WORKERS_MAX, 1, lane_columns, lane_fields),
 };
 
 /* FNV-1a */

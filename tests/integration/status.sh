@@ -59,6 +59,16 @@ read -r -t 20 -u 3 first && read -r -t 20 -u 3 second || fail "status --watch sh
 "$json_check" /state <<<"$second" >/dev/null || fail "$second"
 exec 3<&-
 wait $watch_pid # whoever it shows it to has gone
+# 2^32 us and a little more is no short time
+mkfifo rarely
+"$bin" status --watch 4294.968 --json pools >rarely 2>err &
+watch_pid=$!
+exec 3<rarely
+read -r -t 20 -u 3 first || fail "status --watch shows nothing"
+read -r -t 1 -u 3 second && fail "status --watch 4294.968 does not wait so long"
+exec 3<&-
+kill $watch_pid
+wait $watch_pid || true
 run 2 "$bin" status --watch 0
 said "no number of seconds" err
 run 2 "$bin" status pools lanes

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <hshm/thread_model.h>
@@ -472,6 +473,43 @@ static void what_finds_no_row_is_counted_together_and_told(void **state)
 
 /* ---- the file ---- */
 
+static bool has_writer(int fd)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	char path[64];
+	int other, ret;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	other = open(path, O_RDONLY);
+	assert_true(other >= 0);
+	ret = fcntl(other, F_OFD_GETLK, &lock);
+	close(other);
+	return ret == 0 && lock.l_type == F_WRLCK;
+}
+
+static bool locked_when_given;
+
+/* The runtime's call comes here, not to the C library. */
+int fchmod(int fd, mode_t mode)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	if (strstr(path, CHI_COUNTERS_SUFFIX ".new"))
+		locked_when_given = has_writer(fd);
+	return (int)syscall(SYS_fchmod, fd, mode);
+}
+
+/* Else a member of the group could be the first to lock it. */
+static void the_file_is_locked_before_others_may_read_it(void **state)
+{
+	(void)state;
+	assert_true(locked_when_given);
+}
+
 static void the_file_goes_with_the_runtime(void **state)
 {
 	struct chi_counters *counters;
@@ -586,6 +624,32 @@ static void a_file_that_nobody_writes_says_so(void **state)
 	drop_copy(&copy);
 }
 
+static void lock_copy(const struct copy *copy, int flags, short type, int *ret_fd)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
+
+	*ret_fd = open(copy->path, flags);
+	assert_true(*ret_fd >= 0);
+	assert_int_equal(fcntl(*ret_fd, F_OFD_SETLK, &lock), 0);
+}
+
+static void who_only_reads_the_file_gives_it_no_life(void **state)
+{
+	struct chi_counters *counters;
+	struct copy copy;
+	int fd;
+
+	(void)state;
+	make_copy(&copy);
+	write_copy(&copy, copy.n);
+	lock_copy(&copy, O_RDONLY, F_RDLCK, &fd);
+	assert_int_equal(chi_counters_read(copy.name, &counters), 0);
+	assert_false(chi_counters_alive(counters));
+	chi_counters_free(counters);
+	close(fd);
+	drop_copy(&copy);
+}
+
 static void a_file_that_was_cut_is_refused(void **state)
 {
 	static const size_t sizes[] = { 0, 1, 100, 175, 176, 4096, 20480 };
@@ -687,6 +751,198 @@ static void a_text_without_an_end_ends(void **state)
 	drop_copy(&copy);
 }
 
+static struct chi_counters_place *place_in(const struct copy *copy, uint32_t table)
+{
+	return &((struct chi_counters_header *)(void *)copy->bytes)->places[table];
+}
+
+static void tables_over_the_header_are_refused(void **state)
+{
+	static const uint64_t offsets[] = { 0, 32, 96, sizeof(struct chi_counters_header) - 8 };
+	struct chi_counters *counters;
+	struct copy copy;
+
+	(void)state;
+	make_copy(&copy);
+	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++) {
+		struct chi_counters_place *place = place_in(&copy, t), had = *place;
+
+		for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+			place->facts_offset = offsets[i];
+			write_copy(&copy, copy.n);
+			assert_int_equal(chi_counters_read(copy.name, &counters), -EPROTO);
+			*place = had;
+			place->counters_offset = offsets[i];
+			write_copy(&copy, copy.n);
+			assert_int_equal(chi_counters_read(copy.name, &counters), -EPROTO);
+			*place = had;
+		}
+	}
+	drop_copy(&copy);
+}
+
+/* As large as it says; what was added is 0. */
+static void write_grown(struct copy *copy, uint64_t size_bytes)
+{
+	((struct chi_counters_header *)(void *)copy->bytes)->size_bytes = size_bytes;
+	write_copy(copy, copy->n);
+	assert_int_equal(truncate(copy->path, (off_t)size_bytes), 0);
+}
+
+static int read_copy_with(struct copy *copy, uint32_t table, uint32_t n_rows, uint32_t n_writers)
+{
+	struct chi_counters_place *place = place_in(copy, table), had = *place;
+	struct chi_counters *counters = NULL;
+	int rc;
+
+	place->n_rows = n_rows;
+	place->n_writers = n_writers;
+	if (table != CHI_COUNTERS_RUNTIME)
+		place->facts_offset = place->counters_offset = copy->n; /* no row is in use */
+	write_grown(copy, UINT64_C(16) << 20);
+	rc = chi_counters_read(copy->name, &counters);
+	chi_counters_free(counters);
+	*place = had;
+	return rc;
+}
+
+static void more_than_a_runtime_can_count_is_refused(void **state)
+{
+	static const struct {
+		uint32_t n_rows, n_writers;
+	} most[CHI_COUNTERS_TABLES] = {
+		[CHI_COUNTERS_RUNTIME] = { 1, 1 },	[CHI_COUNTERS_WORKERS] = { 64, 1 },
+		[CHI_COUNTERS_POOLS] = { 4098, 0 },	[CHI_COUNTERS_METHODS] = { 16386, 64 },
+		[CHI_COUNTERS_CLIENTS] = { 16386, 64 }, [CHI_COUNTERS_LANES] = { 65600, 1 },
+	};
+	struct copy copy;
+
+	(void)state;
+	make_copy(&copy);
+	for (uint32_t t = 0; t < CHI_COUNTERS_TABLES; t++) {
+		assert_int_equal(read_copy_with(&copy, t, most[t].n_rows, most[t].n_writers ? 1 : 0), 0);
+		assert_int_equal(read_copy_with(&copy, t, most[t].n_rows + 1, most[t].n_writers ? 1 : 0), -EPROTO);
+		assert_int_equal(read_copy_with(&copy, t, 1, most[t].n_writers), 0);
+		assert_int_equal(read_copy_with(&copy, t, 1, most[t].n_writers + 1), -EPROTO);
+	}
+	drop_copy(&copy);
+}
+
+static void fill_rows(char *facts, uint32_t n_rows, uint32_t row_bytes, size_t pool_offset)
+{
+	const uint64_t one = 1;
+
+	memset(facts, 0, (size_t)n_rows * row_bytes);
+	for (uint32_t row = 0; row < n_rows; row++) {
+		memcpy(facts + (size_t)row * row_bytes, &one, sizeof(one)); /* used */
+		memcpy(facts + (size_t)row * row_bytes + pool_offset, &one, sizeof(one));
+	}
+}
+
+/* Or this does not end in the test's time: each method is added once, not once for each pool that says the same id. */
+static void a_file_of_the_largest_size_is_read_in_good_time(void **state)
+{
+	const struct chi_counters_table_info *pools = &chi_counters_tables[CHI_COUNTERS_POOLS];
+	const struct chi_counters_table_info *methods = &chi_counters_tables[CHI_COUNTERS_METHODS];
+	const uint32_t n_pools = 4098, n_methods = 16386;
+	struct chi_counters *counters;
+	struct copy copy;
+	size_t n;
+
+	(void)state;
+	make_copy(&copy);
+	n = copy.n;
+	copy.n += (size_t)n_pools * pools->facts_bytes + (size_t)n_methods * methods->facts_bytes;
+	copy.bytes = realloc(copy.bytes, copy.n);
+	assert_non_null(copy.bytes);
+	*place_in(&copy, CHI_COUNTERS_POOLS) = (struct chi_counters_place){ n, n, n_pools, 0 };
+	fill_rows(copy.bytes + n, n_pools, pools->facts_bytes, offsetof(struct chi_pool_facts, pool));
+	n += (size_t)n_pools * pools->facts_bytes;
+	*place_in(&copy, CHI_COUNTERS_METHODS) = (struct chi_counters_place){ n, copy.n, n_methods, CHI_WORKERS_MAX };
+	fill_rows(copy.bytes + n, n_methods, methods->facts_bytes, offsetof(struct chi_method_facts, pool));
+	write_grown(&copy, copy.n + (uint64_t)CHI_WORKERS_MAX * n_methods * methods->counters_bytes);
+	assert_int_equal(chi_counters_read(copy.name, &counters), 0);
+	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_POOLS), n_pools);
+	assert_int_equal(chi_counters_rows(counters, CHI_COUNTERS_METHODS), n_methods);
+	read_all(counters);
+	chi_counters_free(counters);
+	drop_copy(&copy);
+}
+
+/* The facts of a living runtime are read again: into bytes that another table has, too. */
+static void tables_over_each_other_show_clean_texts(void **state)
+{
+	struct chi_counters *counters;
+	struct copy copy;
+	int fd;
+
+	(void)state;
+	make_copy(&copy);
+	for (uint64_t shift = 0; shift < 256; shift += 8) {
+		struct chi_counters_place *pools = place_in(&copy, CHI_COUNTERS_POOLS);
+		struct chi_counters_place *methods = place_in(&copy, CHI_COUNTERS_METHODS);
+
+		methods->facts_offset = pools->facts_offset + shift;
+		methods->n_rows = pools->n_rows;
+		memset(copy.bytes + pools->facts_offset, 0x1b,
+		       pools->n_rows * chi_counters_tables[CHI_COUNTERS_POOLS].facts_bytes);
+		write_copy(&copy, copy.n);
+		lock_copy(&copy, O_RDWR, F_WRLCK, &fd);
+		assert_int_equal(chi_counters_read(copy.name, &counters), 0);
+		assert_true(chi_counters_alive(counters));
+		read_all(counters);
+		chi_counters_free(counters);
+		close(fd);
+	}
+	drop_copy(&copy);
+}
+
+static void put_anywhere(const struct copy *copy, struct chi_counters_place *place, uint64_t *seed)
+{
+	place->facts_offset = next_random(seed) % (copy->n / 8) * 8;
+	place->counters_offset = next_random(seed) % (copy->n / 8) * 8;
+	place->n_rows = (uint32_t)(next_random(seed) % 64);
+	place->n_writers = (uint32_t)(next_random(seed) % 3);
+	if (next_random(seed) % 4 == 0) /* over the header, if it may */
+		place->facts_offset %= 2 * sizeof(struct chi_counters_header);
+}
+
+/* One table anywhere, in bytes of any kind, in a file that somebody keeps locked: an error or figures, never a fault. */
+static void tables_anywhere_are_refused_or_shown(void **state)
+{
+	struct chi_counters *counters;
+	uint64_t seed = 1147;
+	uint32_t n_read = 0;
+	struct copy copy;
+	int fd;
+
+	(void)state;
+	make_copy(&copy);
+	write_copy(&copy, copy.n);
+	lock_copy(&copy, O_RDWR, F_WRLCK, &fd);
+	for (int i = 0; i < 400; i++) {
+		struct chi_counters_place had[CHI_COUNTERS_TABLES];
+
+		memcpy(had, place_in(&copy, 0), sizeof(had));
+		for (uint32_t n = 0; n < 2; n++)
+			put_anywhere(&copy, place_in(&copy, 1 + (uint32_t)(next_random(&seed) % 5)), &seed);
+		for (uint32_t n = 0; n < 512; n++)
+			copy.bytes[sizeof(struct chi_counters_header) +
+				   next_random(&seed) % (copy.n - sizeof(struct chi_counters_header))] =
+				(char)next_random(&seed);
+		write_copy(&copy, copy.n);
+		if (chi_counters_read(copy.name, &counters) == 0) {
+			read_all(counters);
+			chi_counters_free(counters);
+			n_read++;
+		}
+		memcpy(place_in(&copy, 0), had, sizeof(had));
+	}
+	assert_true(n_read > 50 && n_read < 400);
+	close(fd);
+	drop_copy(&copy);
+}
+
 /* ---- columns, and the page that documents them ---- */
 
 static void columns_have_names_of_their_own(void **state)
@@ -761,13 +1017,20 @@ int main(int argc, char **argv)
 		CASE(refused_tasks_are_counted_for_client_and_method),
 		CASE(rows_are_given_back_and_start_at_0),
 		cmocka_unit_test_setup_teardown(what_finds_no_row_is_counted_together_and_told, start_scarce, stop),
+		CASE(the_file_is_locked_before_others_may_read_it),
 		CASE(the_file_goes_with_the_runtime),
 		CASE(the_file_of_a_successor_stays),
 		CASE(who_does_not_listen_makes_no_file),
 		CASE(a_file_that_nobody_writes_says_so),
+		CASE(who_only_reads_the_file_gives_it_no_life),
 		CASE(a_file_that_was_cut_is_refused),
 		CASE(rubbish_in_the_file_is_refused_or_shown),
 		CASE(a_text_without_an_end_ends),
+		CASE(tables_over_the_header_are_refused),
+		CASE(more_than_a_runtime_can_count_is_refused),
+		CASE(tables_over_each_other_show_clean_texts),
+		CASE(tables_anywhere_are_refused_or_shown),
+		CASE(a_file_of_the_largest_size_is_read_in_good_time),
 		cmocka_unit_test(columns_have_names_of_their_own),
 		cmocka_unit_test(the_documented_counters_are_the_tables),
 	};

@@ -331,14 +331,22 @@ static int start_balanced(void **state)
 	return start("workers: { count: 2 }\nlanes: { balance_ms: 20 }\nmemory: { private_mib: 256 }\n", 16);
 }
 
-/* All lanes that work stand on one worker: some go to the other, while the tasks run. */
-static void the_balancer_moves_lanes_off_a_busy_worker(void **state)
+/* So that a look comes after many rounds of the test. */
+static int start_balanced_slowly(void **state)
 {
+	(void)state;
+	return start("workers: { count: 2 }\nlanes: { balance_ms: 250 }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+/* All lanes that work stand on worker 0: some go to the other, while the tasks run. Each round adds to what the counters
+ * file says of worker 1, as who may write it can. */
+static void move_lanes_off_a_busy_worker(uint64_t lie_ns)
+{
+	struct chi_worker *idle = chi_work_orch_worker(fixture.runtime->orch, 1);
 	struct chi_container *container = container_of_pool();
 	struct probe_task *tasks[64];
 	uint32_t n_of[2];
 
-	(void)state;
 	for (uint32_t i = 0; i < 16; i++)
 		assert_int_equal(
 			chi_work_orch_remap_lane(fixture.runtime->orch, chi_container_lane(container, 0, i), 0), 0);
@@ -351,6 +359,7 @@ static void the_balancer_moves_lanes_off_a_busy_worker(void **state)
 		tasks[i]->in = 50 * HSHM_NSEC_PER_USEC;
 	}
 	do {
+		hshm_store_relaxed(&idle->counters->busy_ns, hshm_load_relaxed(&idle->counters->busy_ns) + lie_ns);
 		for (uint32_t i = 0; i < 64; i++)
 			assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
 		assert_int_equal(chi_wait_all((void **)tasks, 64, HSHM_FOREVER), 0);
@@ -359,6 +368,18 @@ static void the_balancer_moves_lanes_off_a_busy_worker(void **state)
 	} while (n_of[1] < 4); /* or the test's time is over */
 	for (uint32_t i = 0; i < 64; i++)
 		chi_task_free(fixture.client, tasks[i]);
+}
+
+static void the_balancer_moves_lanes_off_a_busy_worker(void **state)
+{
+	(void)state;
+	move_lanes_off_a_busy_worker(0);
+}
+
+static void the_balancer_does_not_believe_the_counters_file(void **state)
+{
+	(void)state;
+	move_lanes_off_a_busy_worker(HSHM_NSEC_PER_SEC);
 }
 
 static int start_one_worker(void **state)
@@ -472,6 +493,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(of_several_requests_the_last_counts, start_three_workers, stop),
 		cmocka_unit_test_setup_teardown(a_lane_moves_to_a_worker_of_its_kind_only, start_split, stop),
 		cmocka_unit_test_setup_teardown(the_balancer_moves_lanes_off_a_busy_worker, start_balanced, stop),
+		cmocka_unit_test_setup_teardown(the_balancer_does_not_believe_the_counters_file, start_balanced_slowly,
+						stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
