@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "runtime/module_manager.h"
 #include "task/error.h"
@@ -26,6 +27,16 @@ static int name_of_file(const char *path, char name[CHI_NAME_MAX])
 		return chi_error_set(-EINVAL, "%s: the file of a module NAME is called chimaera_NAME.so", path);
 	snprintf(name, CHI_NAME_MAX, "%.*s", (int)(size - strlen("chimaera_.so")), leaf + strlen("chimaera_"));
 	return 0;
+}
+
+/* Opening another kind of file could wait for its writer. */
+static int check_kind(const char *path)
+{
+	struct stat status;
+
+	if (stat(path, &status) != 0)
+		return chi_error_set(-errno, "%s: %s", path, strerror(errno));
+	return S_ISREG(status.st_mode) ? 0 : chi_error_set(-EINVAL, "%s: not a regular file", path);
 }
 
 static void describe(const char *path, const struct chi_loaded_module *module, chi_module_describe_fn *fn, void *arg)
@@ -49,8 +60,10 @@ int chi_module_describe(const char *path, chi_module_describe_fn *fn, void *arg)
 {
 	struct chi_loaded_module *module;
 	char name[CHI_NAME_MAX], with_folder[PATH_MAX];
-	int error = name_of_file(path, name);
+	int error = check_kind(path);
 
+	if (!error)
+		error = name_of_file(path, name);
 	if (error)
 		return error;
 	/* dlopen() looks for a name without a folder in other places */

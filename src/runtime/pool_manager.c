@@ -32,6 +32,7 @@
 #include "runtime/early_end.h"
 #include "runtime/log.h"
 #include "runtime/runtime.h"
+#include "runtime/session.h"
 #include "runtime/worker.h"
 #include "task/error.h"
 
@@ -41,6 +42,7 @@
 #define WAIT_FIRST_NS	 (20 * HSHM_NSEC_PER_USEC)
 #define WAIT_LONGEST_NS	 (5 * HSHM_NSEC_PER_MSEC)
 #define END_ALL_CHECK_US 50
+#define LOGGED_A_SECOND	 10u
 #define THIS_NODE	 0u /* the only one so far */
 
 #define RESTED_OR_RESUMED (UINT64_C(1) << 32) /* in chi_pool.resting */
@@ -306,6 +308,21 @@ static bool called_from_context(const struct chi_run_context *context)
 	return false;
 }
 
+/* A client can repeat it. At the runtime's start nobody asks, and what is made is told there (compose.c). */
+static void log_life(const struct chi_pool *pool, const char *what)
+{
+	static struct chi_log_limit limit;
+	const struct chi_run_context *context = current_context();
+
+	if (!context || !chi_log_allowed(&limit, LOGGED_A_SECOND))
+		return;
+	if (context->session)
+		chi_log_info("pool '%s' %s: id %u, asked by client %u, pid %d", pool->name, what, pool->id,
+			     context->session->client_id, (int)context->session->pid);
+	else
+		chi_log_info("pool '%s' %s: id %u, asked by a task of the runtime", pool->name, what, pool->id);
+}
+
 /* ---- making ---- */
 
 static int check_spec(const struct chi_pool_spec *spec, const char *name)
@@ -554,6 +571,8 @@ int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *
 	struct chi_pool *pool;
 	int ret = check_spec(spec, name);
 
+	if (!ret && fixed_id != CHI_ADMIN_POOL_ID && strcmp(spec->module, "admin") == 0 && strcmp(name, "admin") != 0)
+		ret = chi_error_set(-EPERM, "there is one pool of module 'admin' only: pool 1");
 	if (ret)
 		return ret;
 	pool = alloc_pool(manager, spec, name);
@@ -576,6 +595,7 @@ int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *
 	}
 	*ret_pool_id = pool->id;
 	*ret_created = true;
+	log_life(pool, "made"); /* once published, it may end at any time */
 	publish(manager, pool);
 	return 0;
 }
@@ -643,6 +663,8 @@ static int end_pool(struct chi_pool_manager *manager, uint32_t pool_id, bool onl
 	take_apart(manager, pool, pool->n_local);
 	release_slot(manager, pool);
 	chi_module_put(manager->runtime->modules, pool->module);
+	if (!only_idle) /* not at stop */
+		log_life(pool, "destroyed");
 	free_pool(pool);
 	return 0;
 }

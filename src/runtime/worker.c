@@ -331,6 +331,7 @@ static void worker_main(void *arg)
 	sem_post(&worker->started);
 	if (error == 0)
 		run_until_stop(worker);
+	hshm_store_relaxed(&worker->counters->looked_ns, 0); /* relaxed: a figure; it looks no more */
 	fini_thread();
 	/* release: what the thread has done to its lists; pairs with the acquire in chi_worker_has_ended() */
 	hshm_store_release(&worker->ended, 1);
