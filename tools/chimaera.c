@@ -16,6 +16,7 @@
 #include <chimaera/task.h>
 
 #include "output.h"
+#include "patience.h"
 
 static const struct command commands[] = {
 	{ "start", command_start, "run a runtime that other processes can use" },
@@ -43,7 +44,8 @@ int run_command(const struct command *table, const char *what, int argc, char **
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0) {
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "-?") == 0 ||
+	    strcmp(name, "help") == 0) {
 		print_usage(stdout, table, argv[0], what);
 		return end_output();
 	}
@@ -70,7 +72,7 @@ const char *shown_name(const char *name)
 {
 	const char *from_environment = getenv("CHIMAERA_NAME");
 
-	if (name)
+	if (name && *name)
 		return name;
 	return from_environment && *from_environment ? from_environment : "default";
 }
@@ -82,16 +84,21 @@ int say_failed(const char *name, int error)
 	return EXIT_FAILED;
 }
 
-int connect_to(const char *name, struct chi_client **ret_client)
+int connect_to(const char *name, uint64_t timeout_ms, struct chi_client **ret_client)
 {
-	int error = chi_client_connect(&CHI_CLIENT_OPTS(.name = name), ret_client);
+	int error;
+
+	lose_patience_after(name, timeout_ms);
+	error = chi_client_connect(&CHI_CLIENT_OPTS(.name = name), ret_client);
 
 	if (!error)
 		return EXIT_OK;
 	say_failed(name, error);
 	if (error != -ENOENT && error != -ECONNREFUSED)
 		return EXIT_FAILED;
-	fprintf(stderr, "chimaera: start one with: chimaera start%s%s\n", name ? " --name " : "", name ? name : "");
+	if (!strchr(shown_name(name), '/')) /* no runtime can be given a socket's path for its name */
+		fprintf(stderr, "chimaera: start one with: chimaera start%s%s\n", name && *name ? " --name " : "",
+			name ? name : "");
 	return EXIT_NO_RUNTIME;
 }
 

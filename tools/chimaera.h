@@ -5,6 +5,8 @@
 #ifndef TOOLS_CHIMAERA_H
 #define TOOLS_CHIMAERA_H
 
+#include <stdint.h>
+
 #include <chimaera/client.h>
 
 /* What a shell sees. */
@@ -38,7 +40,8 @@ const char *shown_name(const char *name);
 /* "chimaera: runtime 'NAME': WHY", with the thread's error text or the errno's. Returns EXIT_FAILED. */
 int say_failed(const char *name, int error);
 
-/* Connect, or say why not on stderr: EXIT_OK, EXIT_NO_RUNTIME or EXIT_FAILED. */
-int connect_to(const char *name, struct chi_client **ret_client);
+/* Connect, or say why not on stderr: EXIT_OK, EXIT_NO_RUNTIME or EXIT_FAILED. Until keep_patience() the command has so many
+ * milliseconds for all that it asks (patience.h). */
+int connect_to(const char *name, uint64_t timeout_ms, struct chi_client **ret_client);
 
 #endif

@@ -38,6 +38,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	case 'k':
 		arguments->keys = true;
 		return 0;
+	case ARGP_KEY_END:
+		if (arguments->json && arguments->keys)
+			argp_error(state, "--keys or --json, not both");
+		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &arguments->name;
 		state->child_inputs[1] = &arguments->config;

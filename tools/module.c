@@ -25,11 +25,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	struct arguments *arguments = state->input;
 
 	switch (key) {
-	case 'j':
-		arguments->json = true;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &arguments->json;
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is too much", value);
+		argp_error(state, "unexpected argument '%s'", value);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -52,7 +52,7 @@ static error_t parse_check(int key, char *value, struct argp_state *state)
 }
 
 static const struct argp check_argp = {
-	.options = (const struct argp_option[]){ { "json", 'j', NULL, 0, "One line of JSON", 0 }, { 0 } },
+	.children = JSON_CHILD,
 	.parser = parse_check,
 	.args_doc = "FILE",
 	.doc = "Check a module's file, chimaera_NAME.so, as a runtime does before it takes it: ELF file, note with the ABI version, symbols, "
@@ -145,7 +145,7 @@ static int check_module(int argc, char **argv)
 /* ---- list ---- */
 
 static const struct argp list_argp = {
-	.options = (const struct argp_option[]){ { "json", 'j', NULL, 0, "One line of JSON", 0 }, { 0 } },
+	.children = JSON_CHILD,
 	.parser = parse_option,
 	.doc = "List the modules where a runtime with the same environment would find them: in the folders of CHI_REPO_PATH, then in that of the "
 	       "installation. Each is checked as by `chimaera module check'.\v"

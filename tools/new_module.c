@@ -20,6 +20,7 @@
 #include <chimaera/admin.h>
 
 #include "options.h"
+#include "output.h"
 
 #define PATH_BYTES (2 * CHI_NAME_MAX + 64)
 
@@ -170,7 +171,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_ARG:
 		if (*name)
-			argp_error(state, "one module at a time: '%s' is too much", value);
+			argp_error(state, "unexpected argument '%s': one module at a time", value);
 		*name = value;
 		return 0;
 	case ARGP_KEY_NO_ARGS:
@@ -213,7 +214,10 @@ int command_new_module(int argc, char **argv)
 	}
 	printf("\nBuild and test it:\n"
 	       "  cd %s\n"
-	       "  cmake -S . -B build && cmake --build build && ctest --test-dir build --output-on-failure\n",
-	       name);
-	return EXIT_OK;
+	       "  cmake -S . -B build && cmake --build build && ctest --test-dir build --output-on-failure\n"
+	       "Load it into a runtime:\n"
+	       "  CHI_REPO_PATH=$PWD/build chimaera start\n"
+	       "  chimaera pool create %s\n",
+	       name, name);
+	return end_output();
 }

@@ -4,8 +4,13 @@
  */
 #include "options.h"
 
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "chimaera.h"
 
@@ -22,7 +27,7 @@ static error_t parse_name(int key, char *value, struct argp_state *state)
 		*(const char **)state->input = value;
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is too much", value);
+		argp_error(state, "unexpected argument '%s'", value);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -37,6 +42,32 @@ const struct argp name_argp = {
 		},
 	.parser = parse_name,
 };
+
+static error_t parse_json(int key, char *value, struct argp_state *state)
+{
+	(void)value;
+	if (key != 'j')
+		return ARGP_ERR_UNKNOWN;
+	*(bool *)state->input = true;
+	return 0;
+}
+
+const struct argp json_argp = {
+	.options = (const struct argp_option[]){ { "json", 'j', NULL, 0, "One line of JSON", 0 }, { 0 } },
+	.parser = parse_json,
+};
+
+uint64_t parse_number(struct argp_state *state, const char *option, const char *value, uint64_t min, uint64_t max)
+{
+	unsigned long long number;
+	char *end;
+
+	errno = 0;
+	number = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)*value) || *end || errno || number < min || number > max)
+		argp_error(state, "%s: '%s' is no number from %" PRIu64 " to %" PRIu64, option, value, min, max);
+	return number;
+}
 
 void add_setting(struct argp_state *state, struct config_options *options, const char *key, const char *value)
 {
@@ -69,6 +100,8 @@ static error_t parse_config(int key, char *value, struct argp_state *state)
 		options->file = value;
 		return 0;
 	case 's':
+		if (!strchr(value, '='))
+			argp_error(state, "--set: '%s' is no KEY=VALUE", value);
 		add_setting(state, options, "", value);
 		return 0;
 	default:

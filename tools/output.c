@@ -14,7 +14,8 @@ int end_output(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return EXIT_OK;
-	fprintf(stderr, "chimaera: cannot write the answer: %s\n", strerror(errno));
+	if (errno != EPIPE) /* who has seen enough knows */
+		fprintf(stderr, "chimaera: cannot write the answer: %s\n", strerror(errno));
 	return EXIT_FAILED;
 }
 

@@ -15,6 +15,7 @@
 
 #include "options.h"
 #include "output.h"
+#include "patience.h"
 
 #define CODES "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is no runtime."
 
@@ -22,6 +23,7 @@ struct arguments {
 	const char *runtime;
 	bool json, open;
 	uint32_t n_containers;
+	uint64_t timeout_ms;
 	const char *params;
 	const char *words[2]; /* what stands without an option */
 	unsigned int n_words;
@@ -30,12 +32,8 @@ struct arguments {
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	char *end;
 
 	switch (key) {
-	case 'j':
-		arguments->json = true;
-		return 0;
 	case 'o':
 		arguments->open = true;
 		return 0;
@@ -43,14 +41,15 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		arguments->params = value;
 		return 0;
 	case 'C':
-		arguments->n_containers = (uint32_t)strtoul(value, &end, 10);
-		if (*end || *value < '0' || *value > '9' || arguments->n_containers < 1 ||
-		    arguments->n_containers > CHI_POOL_CONTAINERS_MAX)
-			argp_error(state, "--containers: '%s' is no number from 1 to %u", value,
-				   CHI_POOL_CONTAINERS_MAX);
+		arguments->n_containers = (uint32_t)parse_number(state, "--containers", value, 1,
+								 CHI_POOL_CONTAINERS_MAX);
+		return 0;
+	case 't':
+		arguments->timeout_ms = parse_number(state, "--timeout", value, 1, TIMEOUT_MS_MAX);
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &arguments->runtime;
+		state->child_inputs[1] = &arguments->json;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -71,9 +70,9 @@ static error_t parse_words(int key, char *value, struct argp_state *state, unsig
 	return parse_option(key, value, state);
 }
 
-#define JSON_OPTION                                         \
-	{                                                   \
-		"json", 'j', NULL, 0, "One line of JSON", 0 \
+#define TIMEOUT_OPTION                                                                  \
+	{                                                                               \
+		"timeout", 't', "MS", 0, "Wait at most so many milliseconds (10000)", 0 \
 	}
 
 /* ---- create ---- */
@@ -86,7 +85,7 @@ static error_t parse_create(int key, char *value, struct argp_state *state)
 static const struct argp create_argp = {
 	.options =
 		(const struct argp_option[]){
-			JSON_OPTION,
+			TIMEOUT_OPTION,
 			{ "containers", 'C', "N", 0, "Containers: shares of its state (1)", 0 },
 			{ "params", 'p', "TEXT", 0, "Bytes for the module's create()", 0 },
 			{ "open", 'o', NULL, 0, "No error when the pool is there already, of the same module", 0 },
@@ -94,7 +93,7 @@ static const struct argp create_argp = {
 		},
 	.parser = parse_create,
 	.args_doc = "MODULE [POOL]",
-	.children = NAME_CHILD,
+	.children = NAME_JSON_CHILDREN,
 	.doc = "Make a pool from a module; without POOL it has the module's name.\v" CODES,
 };
 
@@ -116,14 +115,14 @@ static int print_created(const struct arguments *arguments, const char *pool, ui
 
 static int create_pool(int argc, char **argv)
 {
-	struct arguments arguments = { 0 };
+	struct arguments arguments = { .timeout_ms = PATIENCE_MS };
 	struct chi_client *client;
 	const char *pool;
 	uint32_t pool_id;
 	int error = parse_arguments(&create_argp, argc, argv, &arguments), created;
 
 	if (!error)
-		error = connect_to(arguments.runtime, &client);
+		error = connect_to(arguments.runtime, arguments.timeout_ms, &client);
 	if (error)
 		return error;
 	pool = arguments.n_words > 1 ? arguments.words[1] : arguments.words[0];
@@ -168,9 +167,9 @@ static int get_pools(struct chi_client *client, struct chi_pool_info **ret_pools
 }
 
 static const struct argp list_argp = {
-	.options = (const struct argp_option[]){ JSON_OPTION, { 0 } },
+	.options = (const struct argp_option[]){ TIMEOUT_OPTION, { 0 } },
 	.parser = parse_option,
-	.children = NAME_CHILD,
+	.children = NAME_JSON_CHILDREN,
 	.doc = "List the pools of a runtime.\v" CODES,
 };
 
@@ -216,13 +215,13 @@ static int print_pools(const struct chi_pool_info *pools, int n)
 
 static int list_pools(int argc, char **argv)
 {
-	struct arguments arguments = { 0 };
+	struct arguments arguments = { .timeout_ms = PATIENCE_MS };
 	struct chi_pool_info *pools;
 	struct chi_client *client;
 	int error = parse_arguments(&list_argp, argc, argv, &arguments), n;
 
 	if (!error)
-		error = connect_to(arguments.runtime, &client);
+		error = connect_to(arguments.runtime, arguments.timeout_ms, &client);
 	if (error)
 		return error;
 	n = get_pools(client, &pools);
@@ -240,10 +239,17 @@ static int list_pools(int argc, char **argv)
 
 static error_t parse_destroy(int key, char *value, struct argp_state *state)
 {
+	struct arguments *arguments = state->input;
+
+	if (key == ARGP_KEY_INIT) { /* it has no --json */
+		state->child_inputs[0] = &arguments->runtime;
+		return 0;
+	}
 	return parse_words(key, value, state, 1, 1);
 }
 
 static const struct argp destroy_argp = {
+	.options = (const struct argp_option[]){ TIMEOUT_OPTION, { 0 } },
 	.parser = parse_destroy,
 	.args_doc = "POOL",
 	.children = NAME_CHILD,
@@ -291,12 +297,12 @@ static int destroy_named(struct chi_client *client, const struct arguments *argu
 
 static int destroy_pool(int argc, char **argv)
 {
-	struct arguments arguments = { 0 };
+	struct arguments arguments = { .timeout_ms = PATIENCE_MS };
 	struct chi_client *client;
 	int error = parse_arguments(&destroy_argp, argc, argv, &arguments);
 
 	if (!error)
-		error = connect_to(arguments.runtime, &client);
+		error = connect_to(arguments.runtime, arguments.timeout_ms, &client);
 	if (error)
 		return error;
 	error = destroy_named(client, &arguments);

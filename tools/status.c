@@ -19,6 +19,7 @@
 
 #include "options.h"
 #include "output.h"
+#include "patience.h"
 #include "status_tables.h"
 
 struct arguments {
@@ -29,7 +30,6 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-	{ "json", 'j', NULL, 0, "One line of JSON instead of tables", 0 },
 	{ "watch", 'w', "SECONDS", 0, "Again and again, every so many seconds (0.1 to 86400)", 0 },
 	{ 0 },
 };
@@ -47,7 +47,7 @@ static void parse_period(struct argp_state *state, struct arguments *arguments, 
 static void parse_table(struct argp_state *state, struct arguments *arguments, const char *value)
 {
 	if (arguments->table != CHI_COUNTERS_TABLES)
-		argp_error(state, "'%s' is too much", value);
+		argp_error(state, "unexpected argument '%s'", value);
 	for (arguments->table = 0; arguments->table < CHI_COUNTERS_TABLES; arguments->table++) {
 		if (strcmp(value, chi_counters_table_name(arguments->table)) == 0)
 			return;
@@ -60,9 +60,6 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 	struct arguments *arguments = state->input;
 
 	switch (key) {
-	case 'j':
-		arguments->json = true;
-		return 0;
 	case 'w':
 		parse_period(state, arguments, value);
 		return 0;
@@ -71,6 +68,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &arguments->name;
+		state->child_inputs[1] = &arguments->json;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -80,7 +78,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
-	.children = NAME_CHILD,
+	.children = NAME_JSON_CHILDREN,
 	.args_doc = "[runtime|workers|pools|methods|clients|lanes]",
 	.doc = "Show what a runtime has counted: the most useful of it, or one table with all its columns.\v"
 	       "Tables:\n"
@@ -151,7 +149,7 @@ static struct json_object *json_of_counters(const struct chi_counters *counters,
 static int explain_absence(const char *name)
 {
 	struct chi_client *client;
-	int error = connect_to(name, &client);
+	int error = connect_to(name, PATIENCE_MS, &client);
 
 	if (error)
 		return error;
@@ -168,9 +166,7 @@ static int read_counters(const char *name, struct chi_counters **ret_counters)
 		return EXIT_OK;
 	if (error == -ENOENT)
 		return explain_absence(name);
-	fprintf(stderr, "chimaera: runtime '%s': %s\n", shown_name(name),
-		*chi_error_text() ? chi_error_text() : strerror(-error));
-	return EXIT_FAILED;
+	return say_failed(name, error);
 }
 
 /* And not the next of that name. */

@@ -194,6 +194,8 @@ static void print_worker_state(FILE *out, const struct chi_counters *counters, u
 	if (ns) {
 		fprintf(out, "hangs: ");
 		print_ns(out, ns);
+	} else if (cell_number(counters, CHI_COUNTERS_WORKERS, row, "looked_ns") == 0) {
+		fputs("ended", out);
 	} else {
 		fputs(cell_number(counters, CHI_COUNTERS_WORKERS, row, "asleep") ? "asleep" : "awake", out);
 	}
@@ -211,15 +213,31 @@ static void print_method_name(FILE *out, const struct chi_counters *counters, ui
 	fputs(cell_text(counters, CHI_COUNTERS_METHODS, row, "name"), out);
 }
 
+/* 0: none of its runs was timed. */
+static void print_time(FILE *out, uint64_t ns)
+{
+	if (ns)
+		print_ns(out, ns);
+	else
+		fputc('-', out);
+}
+
+static void print_longest_time(FILE *out, const struct chi_counters *counters, uint32_t row)
+{
+	print_time(out, cell_number(counters, CHI_COUNTERS_METHODS, row, "time_max_ns"));
+}
+
+static void print_whole_time(FILE *out, const struct chi_counters *counters, uint32_t row)
+{
+	print_time(out, cell_number(counters, CHI_COUNTERS_METHODS, row, "time_ns"));
+}
+
 static void print_mean_time(FILE *out, const struct chi_counters *counters, uint32_t row)
 {
 	uint64_t time_ns = cell_number(counters, CHI_COUNTERS_METHODS, row, "time_ns");
 	uint64_t n = cell_number(counters, CHI_COUNTERS_METHODS, row, "tasks");
 
-	if (time_ns && n)
-		print_ns(out, time_ns / n);
-	else
-		fputc('-', out);
+	print_time(out, n ? time_ns / n : 0);
 }
 
 static const struct shown worker_columns[] = {
@@ -242,9 +260,14 @@ static const struct shown client_columns[] = {
 	{ "at most", "contexts_max", NULL }, { "refused", "refused", NULL }, { "parks", "parks", NULL },
 };
 static const struct shown method_columns[] = {
-	{ "method", NULL, print_method_name }, { "tasks", "tasks", NULL },    { "failed", "failed", NULL },
-	{ "in flight", "in_flight", NULL },    { "bytes", "bytes", NULL },    { "mean", NULL, print_mean_time },
-	{ "longest", "time_max_ns", NULL },    { "in all", "time_ns", NULL },
+	{ "method", NULL, print_method_name },
+	{ "tasks", "tasks", NULL },
+	{ "failed", "failed", NULL },
+	{ "in flight", "in_flight", NULL },
+	{ "bytes", "bytes", NULL },
+	{ "mean", NULL, print_mean_time },
+	{ "longest", NULL, print_longest_time },
+	{ "in all", NULL, print_whole_time },
 };
 #define COUNT_OF(array) ((uint32_t)(sizeof(array) / sizeof((array)[0])))
 

@@ -18,13 +18,15 @@
 
 #include "options.h"
 #include "output.h"
+#include "patience.h"
 
+#define ANSWER_MS_MIN 1000u /* a shorter timeout shall not keep the request from arriving */
 #define LOOK_EVERY_US 10000u
 #define DOT_EVERY_NS  HSHM_NSEC_PER_SEC
 
 struct arguments {
 	const char *name;
-	uint64_t timeout_ns;
+	uint64_t timeout_ms;
 };
 
 static const struct argp_option options[] = {
@@ -35,16 +37,9 @@ static const struct argp_option options[] = {
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	unsigned long long ms;
-	char *end;
-
 	switch (key) {
 	case 't':
-		errno = 0;
-		ms = strtoull(value, &end, 10);
-		if (errno || end == value || *end || *value == '-' || ms > UINT64_MAX / HSHM_NSEC_PER_MSEC)
-			argp_error(state, "--timeout: '%s' is no number of milliseconds", value);
-		arguments->timeout_ns = ms * HSHM_NSEC_PER_MSEC;
+		arguments->timeout_ms = parse_number(state, "--timeout", value, 0, TIMEOUT_MS_MAX);
 		return 0;
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &arguments->name;
@@ -65,9 +60,9 @@ static const struct argp argp = {
 };
 
 /* Until it hangs up: 0, or -ETIMEDOUT. */
-static int wait_for_end(struct chi_client *client, uint64_t timeout_ns)
+static int wait_for_end(struct chi_client *client, uint64_t started_ns, uint64_t timeout_ns)
 {
-	uint64_t started_ns = hshm_clock_ns(), dots = 0;
+	uint64_t dots = 0;
 	bool on_terminal = isatty(STDERR_FILENO);
 	int error = 0;
 
@@ -114,18 +109,22 @@ static int say_end(struct chi_client *client, const char *name)
 
 int command_stop(int argc, char **argv)
 {
-	struct arguments arguments = { .timeout_ns = 60 * HSHM_NSEC_PER_SEC };
+	struct arguments arguments = { .timeout_ms = 60000 };
+	uint64_t started_ns = hshm_clock_ns();
 	struct chi_client *client;
 	int error = parse_arguments(&argp, argc, argv, &arguments);
 
 	if (!error)
-		error = connect_to(arguments.name, &client);
+		error = connect_to(arguments.name,
+				   arguments.timeout_ms < ANSWER_MS_MIN ? ANSWER_MS_MIN : arguments.timeout_ms,
+				   &client);
 	if (error)
 		return error;
 	error = chi_stop(client);
+	keep_patience();
 	/* it may have gone before it could answer, or be on its way already */
 	if (error == 0 || error == -EOWNERDEAD || error == -ESHUTDOWN)
-		error = wait_for_end(client, arguments.timeout_ns);
+		error = wait_for_end(client, started_ns, arguments.timeout_ms * HSHM_NSEC_PER_MSEC);
 	error = error ? has_not_ended(arguments.name, error) : say_end(client, arguments.name);
 	chi_client_disconnect(client);
 	return error;

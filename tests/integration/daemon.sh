@@ -109,6 +109,7 @@ said "pid $daemon_pid " out
 # ---- a frozen daemon: stop does not wait for ever
 kill -STOP "$daemon_pid"
 run 1 timeout 20 "$bin" stop --timeout 300
+said "\(pid $daemon_pid\) does not answer within 1 s" err
 kill -CONT "$daemon_pid"
 run 0 "$bin" stop
 await_end 0

@@ -72,7 +72,7 @@ wait $watch_pid || true
 run 2 "$bin" status --watch 0
 said "no number of seconds" err
 run 2 "$bin" status pools lanes
-said "'lanes' is too much" err
+said "unexpected argument 'lanes'" err
 
 # ---- it does not have to answer
 kill -STOP "$daemon_pid"

@@ -48,21 +48,49 @@ said '^Usage: chimaera' err
 run 2 "$bin" frobnicate
 said "no command 'frobnicate'" err
 run 2 "$bin" start superfluous
-said "'superfluous' is too much" err
+said "unexpected argument 'superfluous'" err
 run 2 "$bin" status --no-such-option
 run 2 "$bin" status superfluous
 said "no table 'superfluous': runtime, workers, pools, methods, clients or lanes" err
 run 2 "$bin" stop --timeout=-1
+run 2 "$bin" config --keys --json
+said 'not both' err
+run 2 "$bin" config --set workers.count
+said "'workers.count' is no KEY=VALUE" err
+for word in help -h; do
+	run 0 "$bin" $word
+	said '^Usage: chimaera COMMAND' out
+done
 run 2 "$bin" stop --timeout 1s
-said "'1s' is no number of milliseconds" err
+said "'1s' is no number from 0 to" err
 
 # ---- there is no runtime
 run 3 "$bin" status
 said "chimaera start$" err
 run 3 "$bin" stop --name other
 said "chimaera start --name other$" err
+run 3 "$bin" stop --name "$dir/other.sock"
+said "$dir/other\.sock" err
+grep -q 'chimaera start' err && fail "a path is no name for a start"
 run 3 "${ARCHIVE_BIN:?}" ls
 said 'chimaera start' err
+
+# ---- what cannot be written is told; who reads no more needs no telling
+for command in --help config "new-module full"; do
+	code=0
+	# the words of a command
+	# shellcheck disable=SC2086
+	"$bin" $command >/dev/full 2>err || code=$?
+	[ $code -eq 1 ] || fail "chimaera $command to a full device ended with $code"
+	said 'cannot write the answer' err
+done
+mkfifo unread
+"$bin" config --keys >unread 2>err &
+pid=$!
+exec 3<unread 3<&-
+code=0
+wait $pid || code=$?
+[ ! -s err ] || fail "it told who does not read"
 
 # ---- a bad configuration: exit code, file, line, key
 bad_config() {

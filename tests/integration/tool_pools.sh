@@ -24,10 +24,13 @@ for command in "pool create" "pool destroy" "module check"; do
 	said "Usage: chimaera $command" err
 done
 run 2 "$bin" pool create blob cache more
-said "'more' is too much" err
+said "unexpected argument 'more'" err
 run 2 "$bin" pool create blob --containers 0
 said "'0' is no number from 1 to 1024" err
 run 2 "$bin" pool create blob --containers 2x
+run 2 "$bin" pool create blob --containers 4294967297
+said "'4294967297' is no number from 1 to 1024" err
+run 2 "$bin" pool list --timeout 0
 run 2 "$bin" pool list superfluous
 run 3 "$bin" pool list
 run 3 "$bin" pool create blob
@@ -49,6 +52,10 @@ refused "$bad_modules/chimaera_bad_no_note.so" 'no module: it has no note'
 refused "$bad_modules/chimaera_bad_table.so" "methods 'first' and 'second' have the same id 3"
 refused "$bad_modules/chimaera_bad_undefined.so" 'undefined symbol'
 refused "$dir/chimaera_nowhere.so" 'No such file'
+refused "$dir/nope" "$dir/nope: No such file"
+mkfifo chimaera_fifo.so
+refused chimaera_fifo.so 'not a regular file'
+refused "$dir" 'not a regular file'
 echo "no ELF" >chimaera_text.so
 refused chimaera_text.so 'no ELF file'
 cp "$modules/chimaera_blob.so" chimaera_other.so
@@ -79,6 +86,9 @@ run 0 "$bin" pool create compress --open --json
 said "^\{\"pool\":$id,\"name\":\"compress\",\"module\":\"compress\",\"created\":false\}$" out
 run 0 "$bin" pool create blob cache --containers 4 --json
 said '^\{"pool":[0-9]+,"name":"cache","module":"blob","created":true\}$' out
+said "^chimaera: info: pool 'cache' made: id [0-9]+, asked by client [0-9]+, pid [0-9]+$" daemon.log
+run 1 "$bin" pool create admin a2
+said "there is one pool of module 'admin' only" err
 run 1 "$bin" pool create nowhere
 said "no chimaera_nowhere\.so in" err
 run 1 "$bin" pool create create_fails bad --params x
@@ -90,6 +100,7 @@ run 0 "$bin" pool list --json
 said "\{\"pool\":$id,\"name\":\"compress\",\"module\":\"compress\",\"containers\":1,\"tasks\":0,\"in_flight\":0\}" out
 run 0 "$bin" pool destroy cache
 said "^pool 'cache' destroyed$" out
+said "^chimaera: info: pool 'cache' destroyed: id [0-9]+, asked by client [0-9]+, pid [0-9]+$" daemon.log
 run 1 "$bin" pool destroy cache
 said "there is no pool 'cache'" err
 run 0 "$bin" pool destroy "$id"
@@ -102,5 +113,15 @@ done
 run 0 "$bin" pool list
 [ "$(wc -l <out)" -eq 72 ] || fail "not all pools are listed"
 run 0 "$bin" pool destroy pool70
+
+# ---- one that does not answer
+kill -STOP "$daemon_pid"
+for command in "create compress late" list "destroy pool1"; do
+	# the words of a command
+	# shellcheck disable=SC2086
+	run 1 timeout 20 "$bin" pool $command --timeout 200
+	said "^chimaera: runtime 'default' \(pid $daemon_pid\) does not answer within 0\.2 s; see chimaera status; kill -TERM $daemon_pid ends it$" err
+done
+kill -CONT "$daemon_pid"
 run 0 "$bin" stop
 await_end 0
