@@ -243,7 +243,7 @@ static uint64_t sum_writers(const struct chi_counters *counters, uint32_t table,
 
 static char *sums_of(const struct chi_counters *counters, uint32_t pool_row)
 {
-	return counters->pool_sums + (size_t)pool_row * sizeof(struct chi_method_counters);
+	return counters->pool_sums + (size_t)pool_row * chi_counters_tables[CHI_COUNTERS_METHODS].counters_bytes;
 }
 
 /* Where the pool of that method is summed up; NULL: it has no row. */
@@ -266,7 +266,7 @@ static int sum_methods(struct chi_counters *counters)
 {
 	const struct chi_counters_table_info *info = &chi_counters_tables[CHI_COUNTERS_METHODS];
 
-	counters->pool_sums = calloc(counters->n_rows[CHI_COUNTERS_POOLS] + 1, sizeof(struct chi_method_counters));
+	counters->pool_sums = calloc(counters->n_rows[CHI_COUNTERS_POOLS] + 1, info->counters_bytes);
 	if (!counters->pool_sums)
 		return chi_error_set(-ENOMEM, "no memory for counters");
 	for (uint32_t i = 0; i < counters->n_rows[CHI_COUNTERS_METHODS]; i++) {
@@ -323,7 +323,7 @@ int chi_counters_read(const char *name, struct chi_counters **ret_counters)
 	rc = find_file(name, counters->path);
 	if (rc == 0)
 		rc = open_file(counters->path, &fd, &counters->size_bytes);
-	if (rc < 0)
+	if (rc != 0)
 		goto fail;
 	rc = copy_file(counters, fd);
 	close(fd);
