@@ -125,3 +125,16 @@ done
 kill -CONT "$daemon_pid"
 run 0 "$bin" stop
 await_end 0
+
+# ---- one whose only worker is in a method that does not come back
+CHI_REPO_PATH=$bad_modules start_daemon --set workers.count=1
+run 0 timeout 60 "$CHI_TEST_BUILD_DIR/tests/bin/spin_worker" 60
+for command in "pool list" "pool create compress" stop; do
+	# the words of a command
+	# shellcheck disable=SC2086
+	run 1 timeout 20 "$bin" $command --timeout 1000
+	said "\(pid $daemon_pid\) does not answer within 1 s; .* kill -TERM $daemon_pid ends it$" err
+done
+kill -KILL "$daemon_pid"
+await_end 137
+rm -r "$dir/chimaera" # what a killed one leaves
