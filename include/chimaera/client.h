@@ -47,7 +47,7 @@ struct chi_client_opts {
  *
  * Threads: any. May block up to the timeouts. May switch the fiber: no.
  * Returns: 0, -ENOENT (no such runtime: no socket), -ECONNREFUSED (its process is gone), -ESHUTDOWN (it is stopping),
- *          -EACCES (another user's, or its folder's owner or mode is wrong), -EPROTO (other layout version), -EMFILE,
+ *          -EACCES (the runtime is not for us, or its folder's mode is wrong), -EPROTO (other layout version), -EMFILE,
  *          -ENOMEM, -EUSERS (the runtime's client limit), -ETIMEDOUT (it is there and does not answer), -EINVAL, -E2BIG
  *          (options from a newer header). With start_timeout_ns: what the last try found.
  */

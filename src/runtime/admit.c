@@ -182,12 +182,13 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		ret = check_request(session, ref, &request);
 		if (ret == 0)
 			ret = make_context(worker, session, &request, shared, &context);
-		if (ret < 0)
-			chi_client_task_done(session, ref, shared, request.flags, ret);
 	}
 	if (!context) {
+		/* before the answer: who got it finds it counted */
 		hshm_count_add(&worker->counters->tasks_refused, 1);
 		hshm_count_add(&chi_client_counters(worker, session)->refused, 1);
+		if (shared)
+			chi_client_task_done(session, ref, shared, request.flags, ret);
 		log_refused(session, ref, &request, ret);
 		return NULL;
 	}

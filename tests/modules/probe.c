@@ -6,6 +6,7 @@
 
 #include <chimaera/module.h>
 #include <errno.h>
+#include <hshm/thread_model.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,6 +172,13 @@ static int spin(struct chi_container *container, struct chi_task *task, struct c
 		hshm_store_release(begun, 1); /* release: an event for who waits for it */
 	while (hshm_clock_ns() < end_ns)
 		hshm_cpu_relax();
+	return 0;
+}
+
+static int occupy(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container, (void)context;
+	HSHM_THREAD_MODEL->sleep_for_us(probe(task)->in / HSHM_NSEC_PER_USEC);
 	return 0;
 }
 
@@ -397,6 +405,7 @@ static const struct chi_method methods[] = {
 	PROBE_METHOD(PROBE_ORDER, order),
 	PROBE_METHOD(PROBE_COUNTS, counts),
 	PROBE_METHOD(PROBE_LEAVE, leave),
+	PROBE_METHOD(PROBE_OCCUPY, occupy),
 };
 
 static const struct chi_module probe_module = {

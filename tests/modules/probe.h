@@ -27,6 +27,7 @@ enum probe_method {
 	PROBE_ORDER,	/* notes that it started: `in` is its number */
 	PROBE_COUNTS,	/* answers what the container has counted */
 	PROBE_LEAVE,	/* submits a gate_wait and returns without waiting for it */
+	PROBE_OCCUPY, /* sleeps for so many ns on its worker's thread, as a call into a library may that knows no fibers */
 };
 
 struct probe_task {
