@@ -16,11 +16,14 @@
 #include <unistd.h>
 
 #include <chimaera/runtime.h>
+#include <hshm/atomic.h>
 #include <hshm/clock.h>
 
 #include "background.h"
 #include "notify.h"
 #include "options.h"
+
+#define START_GRACE_S 2 /* for a start that was asked to end */
 
 struct arguments {
 	bool foreground;
@@ -118,19 +121,22 @@ static void *wait_for_second_signal(void *arg)
 	_exit(EXIT_FAILED);
 }
 
-/* A start can take long: pools that are made, a module's create(). Nothing is served that would have to end in order. */
+/* A start can take long: pools that are made, a module's create(). One that is all but over, and may have clients already, gets
+ * the time to end in order. */
 static void *wait_while_starting(void *arg)
 {
+	hshm_au32 *asked_to_end = arg;
 	sigset_t set;
 	int signal_number;
 
-	(void)arg;
 	/* SIGHUP stays pending until somebody reads the configuration again */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	while (sigwait(&set, &signal_number) != 0)
 		continue;
+	hshm_store_relaxed(asked_to_end, 1); /* relaxed: read after the thread was joined */
+	sleep(START_GRACE_S);
 	_exit(EXIT_FAILED);
 }
 
@@ -220,6 +226,7 @@ static void say_why_not(int error, int report_fd)
 static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
 {
 	bool foreground = report_fd < 0;
+	hshm_au32 asked_to_end = { 0 };
 	pthread_t stop_waiter, start_waiter;
 	struct chi_runtime *runtime;
 	sigset_t signals;
@@ -227,7 +234,7 @@ static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
 
 	block_signals(&signals);
 	raise_descriptor_limit();
-	error = -pthread_create(&start_waiter, NULL, wait_while_starting, NULL);
+	error = -pthread_create(&start_waiter, NULL, wait_while_starting, &asked_to_end);
 	if (!error)
 		error = chi_runtime_start(opts, &runtime);
 	if (!error) {
@@ -242,7 +249,8 @@ static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
 	say_ready(runtime, report_fd);
 	pthread_cancel(start_waiter);
 	pthread_join(start_waiter, NULL);
-	serve(runtime, &signals, foreground);
+	if (!hshm_load_relaxed(&asked_to_end)) /* relaxed: the join orders it */
+		serve(runtime, &signals, foreground);
 	return end(runtime, &signals, stop_waiter);
 }
 
