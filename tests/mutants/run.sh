@@ -64,7 +64,7 @@ run_one() {
 		verify/run.sh "${test#verify:}" && return 0 || { [ $? -eq 1 ] && return 1 || return 2; }
 	fi
 	if [ ! -f "build/$preset/build.ninja" ]; then
-		cmake --preset "$preset" -DCHIMAERA_TEST_TIMEOUT_MAX="$([ "$preset" = tsan ] && echo 90 || echo 30)" || return 2
+		cmake --preset "$preset" -DCHIMAERA_TEST_TIMEOUT_MAX="$([ "$preset" = tsan ] && echo 120 || echo 60)" || return 2
 	fi
 	cmake --build "build/$preset" -j "$jobs" --target "$test" -- --quiet || return 2
 	local prefix=()
