@@ -16,14 +16,14 @@
 #include <unistd.h>
 
 #include <chimaera/runtime.h>
-#include <hshm/atomic.h>
 #include <hshm/clock.h>
 
 #include "background.h"
 #include "notify.h"
 #include "options.h"
 
-#define START_GRACE_S 2 /* for a start that was asked to end */
+#define START_GRACE_S  2       /* for a start that was asked to end */
+#define SIGNAL_STARTED SIGUSR1 /* to the thread that watches the start, from the main one */
 
 struct arguments {
 	bool foreground;
@@ -121,23 +121,58 @@ static void *wait_for_second_signal(void *arg)
 	_exit(EXIT_FAILED);
 }
 
+/* What is over once the runtime serves: a signal would then be the main thread's. */
+struct start_watch {
+	pthread_t thread;
+	bool asked_to_end;
+};
+
 /* A start can take long: pools that are made, a module's create(). One that is all but over, and may have clients already, gets
  * the time to end in order. */
-static void *wait_while_starting(void *arg)
+static void *watch_start(void *arg)
 {
-	hshm_au32 *asked_to_end = arg;
-	sigset_t set;
+	static const struct timespec grace = { .tv_sec = START_GRACE_S };
+	struct start_watch *watch = arg;
+	sigset_t ends, started;
 	int signal_number;
 
+	sigemptyset(&started);
+	sigaddset(&started, SIGNAL_STARTED);
 	/* SIGHUP stays pending until somebody reads the configuration again */
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	while (sigwait(&set, &signal_number) != 0)
+	ends = started;
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	while (sigwait(&ends, &signal_number) != 0)
 		continue;
-	hshm_store_relaxed(asked_to_end, 1); /* relaxed: read after the thread was joined */
-	sleep(START_GRACE_S);
-	_exit(EXIT_FAILED);
+	if (signal_number == SIGNAL_STARTED)
+		return NULL;
+	watch->asked_to_end = true;
+	while (sigtimedwait(&started, NULL, &grace) < 0)
+		if (errno == EAGAIN)
+			_exit(EXIT_FAILED);
+	return NULL;
+}
+
+static int start_watch_begin(struct start_watch *watch)
+{
+	sigset_t started, before;
+	int error;
+
+	sigemptyset(&started);
+	sigaddset(&started, SIGNAL_STARTED);
+	pthread_sigmask(SIG_BLOCK, &started, &before);
+	error = pthread_create(&watch->thread, NULL, watch_start, watch);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -error;
+}
+
+/* Whether somebody wanted the start to end. By a signal of its own, not by pthread_cancel(): a thread that is cancelled in
+ * sigwait() may take a SIGTERM with it (glibc's bug 12683). */
+static bool start_watch_end(struct start_watch *watch)
+{
+	pthread_kill(watch->thread, SIGNAL_STARTED);
+	pthread_join(watch->thread, NULL);
+	return watch->asked_to_end;
 }
 
 static void reload(struct chi_runtime *runtime, bool foreground)
@@ -226,15 +261,15 @@ static void say_why_not(int error, int report_fd)
 static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
 {
 	bool foreground = report_fd < 0;
-	hshm_au32 asked_to_end = { 0 };
-	pthread_t stop_waiter, start_waiter;
+	struct start_watch watch = { 0 };
+	pthread_t stop_waiter;
 	struct chi_runtime *runtime;
 	sigset_t signals;
 	int error;
 
 	block_signals(&signals);
 	raise_descriptor_limit();
-	error = -pthread_create(&start_waiter, NULL, wait_while_starting, &asked_to_end);
+	error = start_watch_begin(&watch);
 	if (!error)
 		error = chi_runtime_start(opts, &runtime);
 	if (!error) {
@@ -247,9 +282,7 @@ static int start_and_serve(const struct chi_runtime_opts *opts, int report_fd)
 		_exit(EXIT_FAILED); /* a module's code may run still, and use what exit() would take away */
 	}
 	say_ready(runtime, report_fd);
-	pthread_cancel(start_waiter);
-	pthread_join(start_waiter, NULL);
-	if (!hshm_load_relaxed(&asked_to_end)) /* relaxed: the join orders it */
+	if (!start_watch_end(&watch))
 		serve(runtime, &signals, foreground);
 	return end(runtime, &signals, stop_waiter);
 }
