@@ -50,7 +50,7 @@ run_one() {
 	rc=$?
 	seconds=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN{printf "%.1f", b - a}')
 	states=$(awk '/states, stored/{print $1}' pan.out 2>/dev/null)
-	got=$(sed -n 's/^pan:[0-9]*: assertion violated  *!(\([a-z_]*\)).*/\1/p' pan.out 2>/dev/null | head -n 1)
+	got=$(sed -n 's/^pan:[0-9]*: assertion violated  *(*\([a-z_]*\)||.*/\1/p' pan.out 2>/dev/null | head -n 1)
 	if grep -q 'Search not completed' pan.out 2>/dev/null && [ -z "$got" ]; then
 		got=incomplete
 	elif grep -qE 'max search depth too small|out of memory|reached -DMEMLIM' pan.out 2>/dev/null; then
