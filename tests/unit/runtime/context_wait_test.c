@@ -64,12 +64,12 @@ static const struct chi_module module = {
 
 /* One task that waits: for the children it is told. */
 struct waiter {
-	struct chi_run_context context;
 	void *tasks[N_CHILDREN];
 	uint32_t n_tasks;
 	enum chi_wait_mode mode;
 	uint64_t timeout_ns;
-	int ret; /* NOT_YET, while it waits */
+	int ret;			/* NOT_YET, while it waits */
+	struct chi_run_context context; /* last: it ends in the copy of a task */
 };
 
 static struct chi_runtime *runtime;
@@ -175,7 +175,7 @@ static uint32_t run_ready(void)
 	worker.ready.first = worker.ready.last = NULL;
 	for (; context; n++) {
 		struct chi_run_context *next = context->next;
-		struct waiter *waiter = (struct waiter *)context; /* its first member */
+		struct waiter *waiter = (struct waiter *)((char *)context - offsetof(struct waiter, context));
 
 		worker.current = context;
 		chi_fiber_resume(context->fiber);
