@@ -284,18 +284,20 @@ static void connect_can_wait_for_a_runtime_that_is_just_starting(void **state)
 	}
 }
 
+/* Returns NULL when each that was asked to end did. */
 static void *come_and_go(void *arg)
 {
 	hshm_au32 *over = arg;
+	bool stuck = false;
 
 	/* relaxed: a flag that carries nothing */
 	while (!hshm_load_relaxed(over)) {
 		pid_t daemon = daemon_start("phoenix", config);
 
 		if (daemon > 0)
-			daemon_end(daemon, hshm_clock_ns() % 2 ? SIGTERM : SIGKILL);
+			stuck |= daemon_end(daemon, hshm_clock_ns() % 2 ? SIGTERM : SIGKILL) < 0;
 	}
-	return NULL;
+	return stuck ? arg : NULL;
 }
 
 static void connects_while_it_comes_and_goes_never_hang(void **state)
@@ -305,6 +307,7 @@ static void connects_while_it_comes_and_goes_never_hang(void **state)
 	unsigned n_connected = 0;
 	pthread_t thread;
 	hshm_au32 over = { 0 };
+	void *stuck;
 
 	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, come_and_go, &over), 0);
@@ -321,7 +324,8 @@ static void connects_while_it_comes_and_goes_never_hang(void **state)
 		chi_client_disconnect(client);
 	}
 	hshm_store_relaxed(&over, 1);
-	pthread_join(thread, NULL);
+	pthread_join(thread, &stuck);
+	assert_null(stuck);
 	assert_true(n_connected > 0);
 }
 

@@ -6,12 +6,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define END_MAX_MS 30000
 
 /* Returns the path of a file with the text, to be freed. */
 static char *write_config(const char *name, const char *text)
@@ -67,15 +72,33 @@ pid_t daemon_start(const char *name, const char *config_text)
 	return strstr(line, "ready") ? pid : -1;
 }
 
+static bool ends_within(pid_t pid, int timeout_ms)
+{
+	struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+	int n;
+
+	do
+		n = poll(&ended, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	close(ended.fd);
+	return n != 0;
+}
+
 int daemon_end(pid_t pid, int signal)
 {
+	bool timed_out = false;
 	int status = -1;
 
 	/* kill() takes -1 for every process of the machine */
 	if (pid <= 0)
 		abort();
 	kill(pid, signal);
+	if (!ends_within(pid, END_MAX_MS)) {
+		fprintf(stderr, "the daemon %d does not end\n", (int)pid);
+		kill(pid, SIGKILL);
+		timed_out = true;
+	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	return status;
+	return timed_out ? -1 : status;
 }

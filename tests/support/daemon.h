@@ -11,7 +11,8 @@
 pid_t daemon_start(const char *name, const char *config_text);
 /* The same, and does not wait until it is ready. */
 pid_t daemon_launch(const char *name, const char *config_text);
-/* Send a signal (0: none) and wait for its end. Returns the status of waitpid(). */
+/* Send a signal (0: none) and wait for its end. Returns the status of waitpid(), or -1 when it had not ended after 30 s and was
+ * killed. */
 int daemon_end(pid_t pid, int signal);
 
 #endif
