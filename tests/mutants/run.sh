@@ -55,20 +55,23 @@ revert() {
 	done
 }
 
-# run_one COPY PRESET TEST: 0 green, 1 red, 2 does not build, 3 there is no such test
+# build_one COPY PRESET TEST
+build_one() {
+	[[ $3 != verify:* ]] || return 0
+	cd "$1"
+	[ -f "build/$2/build.ninja" ] || cmake --preset "$2" || return
+	cmake --build "build/$2" -j "$jobs" --target "$3" -- --quiet
+}
+
+# run_one COPY PRESET TEST SECONDS: 0 green, 1 red, 2 trouble, 3 there is no such test. What takes longer is red, too: many hang.
 run_one() {
-	local copy=$1 preset=$2 test=$3 out
+	local copy=$1 preset=$2 test=$3 prefix=(timeout --kill-after=10 "$4") out
 	cd "$copy"
 	if [[ $test == verify:* ]]; then
 		# 1 is a violated property; anything else is trouble with the model itself
 		verify/run.sh "${test#verify:}" && return 0 || { [ $? -eq 1 ] && return 1 || return 2; }
 	fi
-	if [ ! -f "build/$preset/build.ninja" ]; then
-		cmake --preset "$preset" -DCHIMAERA_TEST_TIMEOUT_MAX="$([ "$preset" = tsan ] && echo 120 || echo 60)" || return 2
-	fi
-	cmake --build "build/$preset" -j "$jobs" --target "$test" -- --quiet || return 2
-	local prefix=()
-	[ "$preset" != tsan ] || ! setarch "$(uname -m)" -R true 2>/dev/null || prefix=(setarch "$(uname -m)" -R)
+	[ "$preset" != tsan ] || ! setarch "$(uname -m)" -R true 2>/dev/null || prefix+=(setarch "$(uname -m)" -R)
 	out=$("${prefix[@]}" ctest --test-dir "build/$preset" -R "^$test\$" --no-tests=error --output-on-failure 2>&1) && {
 		echo "$out"
 		return 0
@@ -78,14 +81,22 @@ run_one() {
 	return 1
 }
 
-# green_before COPY PRESET TEST: the test passes as long as nothing is broken; asked once a run
+# green_before COPY PRESET TEST: the test passes as long as nothing is broken; asked once a run, and remembers how long it took
 green_before() {
-	local mark=$base/green/$2.${3//[:\/]/_}
+	local mark=$base/green/$2.${3//[:\/]/_} begin
 	# the models have their own group, and some take minutes
 	[[ $3 != verify:* ]] || return 0
 	[ ! -e "$mark" ] || return 0
-	run_one "$@" || return 1
-	touch "$mark"
+	build_one "$@" || return 1
+	begin=$SECONDS
+	run_one "$@" 300 || return 1
+	echo $((SECONDS - begin)) >"$mark"
+}
+
+# how long a broken one may take: many hang
+limit_for() {
+	local mark=$base/green/$1.${2//[:\/]/_}
+	[ ! -e "$mark" ] || echo $((10 + 4 * $(cat "$mark")))
 }
 
 # verdict COPY PATCH: one sentence; "red" is the only good one
@@ -105,12 +116,14 @@ verdict() {
 	}
 	if ! patch -d "$copy" -p1 --force --no-backup-if-mismatch <"$patch" >"$log" 2>&1; then
 		echo "does not apply"
+	elif ! (build_one "$copy" "$preset" "$test") >>"$log" 2>&1; then
+		echo "does not build"
 	else
-		(run_one "$copy" "$preset" "$test") >>"$log" 2>&1 || rc=$?
+		(run_one "$copy" "$preset" "$test" "$(limit_for "$preset" "$test")") >>"$log" 2>&1 || rc=$?
 		case $rc in
 		0) echo "survives: the test stays green" ;;
 		1) echo "red" ;;
-		2) echo "does not build" ;;
+		2) echo "the model does not run" ;;
 		3) echo "there is no test $test" ;;
 		esac
 	fi
