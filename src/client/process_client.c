@@ -11,6 +11,7 @@
 #include "client/process_client.h"
 #include "task/error.h"
 #include "task/segment_layout.h"
+#include "task/tsan.h"
 
 /* Fire-and-forget tasks looked at for each one submitted: more than one, so that the list shrinks. */
 #define GIVEN_LOOKS 4u
@@ -199,6 +200,7 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 		given->task = task;
 	}
 
+	chi_tsan_submitted(task);
 	rc = more ? chi_task_queue_push(&now->queue, lane, prio, ref)
 		  : chi_task_queue_enqueue(&now->queue, lane, prio, ref);
 	if (rc < 0) {
