@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/hostile/liar.c - the campaign of lies: a daemon, processes that lie to it in every way they have, and honest clients
+ *
+ * usage: liar [--seed N] [--seconds N] [--liars N] [--honest N] [--only KIND] [--slower-max X] [--json]
+ *
+ * All processes are this program again, with a role. Two phases take turns: in one the liars lie, in the other as many honest
+ * processes with as many threads work in their place. So the pace of the steady honest clients in the one can be held against
+ * that in the other, whatever else the machine does. Seen:
+ *
+ *   the daemon lives on under its pid, ends in order when asked, and (in a build for that) no sanitizer speaks;
+ *   no honest client has an error or a wrong answer, none of its tasks is run twice or never, none of its memory changes;
+ *   no liar is served what it has to be refused, and none is left without the answer that it is due;
+ *   the steady clients go on at their pace, --slower-max times slower at most (0: not judged);
+ *   what the liars had is given back: the daemon's descriptors and mappings are as before.
+ *
+ * Exit code: 0; 1 on a violation, which is printed with the seed.
+ */
+#include <chimaera/chimaera.h>
+#include <dirent.h>
+#include <errno.h>
+#include <hshm/clock.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hostile/board.h"
+#include "support/daemon.h"
+
+#define TURN_NS	      (400 * HSHM_NSEC_PER_MSEC) /* of a phase */
+#define SETTLE_NS     (100 * HSHM_NSEC_PER_MSEC) /* until the other phase's processes are silent: not measured */
+#define PROCESSES_MAX (HONEST_MAX + 2 * LIARS_MAX)
+#define END_MS	      60000
+
+extern char **environ;
+
+static const char config_text[] = "log_level: error\n"
+				  "workers: { count: 2 }\n"
+				  "memory: { private_mib: 256 }\n"
+				  "clients: { max: 128, memory_mib: 8, lanes: 4, lane_depth: 128, contexts: 64 }\n";
+
+struct options {
+	uint64_t seed;
+	uint32_t seconds, n_liars, n_honest;
+	const char *only;
+	double slower_max;
+	bool json;
+};
+
+static struct campaign {
+	struct options options;
+	struct board *board;
+	int board_fd;
+	pid_t daemon;
+	pid_t processes[PROCESSES_MAX];
+	uint32_t n_processes;
+	uint64_t ns[PHASES], n_right[PHASES]; /* measured */
+	uint32_t n_fds;			      /* the daemon's, before */
+} campaign;
+
+/* ---- the daemon, from outside ---- */
+
+static uint32_t count_fds(void)
+{
+	char path[64];
+	uint32_t n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)campaign.daemon);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static uint32_t count_maps(void)
+{
+	char path[64], line[512];
+	uint32_t n = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)campaign.daemon);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		n += strstr(line, "memfd:chimaera-client") != NULL;
+	if (file)
+		fclose(file);
+	return n;
+}
+
+static void look_at_daemon(void)
+{
+	int status;
+
+	if (campaign.daemon > 0 && waitpid(campaign.daemon, &status, WNOHANG) == campaign.daemon) {
+		board_violation(campaign.board, "the daemon has ended: status 0x%x", (unsigned int)status);
+		campaign.daemon = -1;
+	}
+}
+
+static int make_pools(void)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = RUNTIME_NAME);
+	struct chi_pool_spec tally = { .module = "tally", .n_containers = 4 };
+	struct chi_pool_spec probe = { .module = "probe", .n_containers = 4 };
+	struct chi_client *client;
+
+	if (chi_client_connect(&opts, &client) < 0 ||
+	    chi_pool_create(client, &tally, &campaign.board->tally_pool) < 0 ||
+	    chi_pool_create(client, &probe, &campaign.board->probe_pool) < 0) {
+		fprintf(stderr, "liar: %s\n", chi_error_text());
+		return -1;
+	}
+	chi_client_disconnect(client);
+	return 0;
+}
+
+/* Are all segments of clients and all descriptors but so many given back? */
+static bool await_given_back(uint32_t n_fds)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(20 * HSHM_NSEC_PER_SEC);
+
+	while (count_maps() > 0 || count_fds() > n_fds) {
+		if (hshm_clock_ns() > deadline_ns)
+			return false;
+		usleep(2000);
+	}
+	return true;
+}
+
+/* ---- the other processes ---- */
+
+static int spawn_role(const char *role, uint32_t index)
+{
+	char fd_text[16], index_text[16];
+	char *argv[] = { (char *)(uintptr_t) "liar",
+			 (char *)(uintptr_t) "--role",
+			 (char *)(uintptr_t)role,
+			 index_text,
+			 fd_text,
+			 (char *)(uintptr_t)campaign.options.only,
+			 NULL };
+
+	snprintf(fd_text, sizeof(fd_text), "%d", campaign.board_fd);
+	snprintf(index_text, sizeof(index_text), "%u", index);
+	if (posix_spawn(&campaign.processes[campaign.n_processes], "/proc/self/exe", NULL, NULL, argv, environ))
+		return -1;
+	campaign.n_processes++;
+	return 0;
+}
+
+static int spawn_all(void)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < campaign.options.n_honest && ret == 0; i++)
+		ret = spawn_role("honest", i);
+	for (uint32_t i = 0; i < campaign.options.n_liars && ret == 0; i++)
+		ret = spawn_role("load", i);
+	for (uint32_t i = 0; i < campaign.options.n_liars && ret == 0; i++)
+		ret = spawn_role("liar", i);
+	return ret;
+}
+
+static bool all_are_ready(void)
+{
+	bool ready = true;
+
+	for (uint32_t i = 0; i < campaign.options.n_honest; i++)
+		ready &= hshm_load_relaxed(&campaign.board->honest[i].ready) != 0;
+	for (uint32_t i = 0; i < campaign.options.n_liars; i++)
+		ready &= hshm_load_relaxed(&campaign.board->load[i].ready) != 0;
+	return ready;
+}
+
+static void end_all(void)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(END_MS * HSHM_NSEC_PER_MSEC);
+
+	for (uint32_t i = 0; i < campaign.n_processes; i++) {
+		struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, campaign.processes[i], 0),
+					.events = POLLIN };
+		uint64_t now_ns = hshm_clock_ns();
+		int status = 0;
+
+		if (poll(&ended, 1, now_ns < deadline_ns ? (int)((deadline_ns - now_ns) / HSHM_NSEC_PER_MSEC) : 0) !=
+		    1) {
+			board_violation(campaign.board, "process %u of the campaign does not end", i);
+			kill(campaign.processes[i], SIGKILL);
+		}
+		close(ended.fd);
+		waitpid(campaign.processes[i], &status, 0);
+		if (status != 0)
+			board_violation(campaign.board, "process %u of the campaign ended with status 0x%x", i,
+					(unsigned int)status);
+	}
+}
+
+/* ---- phases ---- */
+
+static bool is_violated(void)
+{
+	return hshm_load_relaxed(&campaign.board->violated) != 0;
+}
+
+static uint64_t sum_right(void)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < campaign.options.n_honest; i++)
+		sum += hshm_load_relaxed(&campaign.board->honest[i].n_right);
+	return sum;
+}
+
+static void pass(uint64_t ns)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(ns);
+
+	while (hshm_clock_ns() < deadline_ns && !is_violated()) {
+		usleep(5000);
+		look_at_daemon();
+	}
+}
+
+static void run_phase(enum phase phase)
+{
+	uint64_t begin_ns, n_before;
+
+	hshm_store_relaxed(&campaign.board->phase, phase);
+	pass(SETTLE_NS);
+	begin_ns = hshm_clock_ns();
+	n_before = sum_right();
+	pass(TURN_NS);
+	campaign.n_right[phase] += sum_right() - n_before;
+	campaign.ns[phase] += hshm_clock_ns() - begin_ns;
+}
+
+static void run_all_phases(void)
+{
+	uint64_t end_ns = hshm_deadline_ns(campaign.options.seconds * HSHM_NSEC_PER_SEC);
+
+	for (int i = 0; i < 2000 && !all_are_ready() && !is_violated(); i++)
+		pass(10 * HSHM_NSEC_PER_MSEC);
+	if (!all_are_ready())
+		board_violation(campaign.board, "the honest clients do not come up");
+	while (hshm_clock_ns() < end_ns && !is_violated()) {
+		run_phase(PHASE_LOAD);
+		run_phase(PHASE_LIES);
+	}
+	hshm_store_relaxed(&campaign.board->phase, PHASE_END);
+}
+
+/* ---- what came of it ---- */
+
+struct figures {
+	uint64_t n_right, n_wrong, n_errors, n_load, n_sent, gap_load_ns, gap_lies_ns;
+	uint32_t n_checked;
+	double per_s[PHASES], slower;
+};
+
+static void raise_to(uint64_t *most, uint64_t value)
+{
+	*most = value > *most ? value : *most;
+}
+
+static struct figures sum_up(void)
+{
+	struct figures f = { 0 };
+
+	for (uint32_t i = 0; i < campaign.options.n_honest; i++) {
+		const struct honest_row *row = &campaign.board->honest[i];
+
+		f.n_right += hshm_load_relaxed(&row->n_right);
+		f.n_wrong += hshm_load_relaxed(&row->n_wrong);
+		f.n_errors += hshm_load_relaxed(&row->n_errors);
+		f.n_checked += hshm_load_relaxed(&row->checked);
+		raise_to(&f.gap_load_ns, hshm_load_relaxed(&row->longest_gap_ns[PHASE_LOAD]));
+		raise_to(&f.gap_lies_ns, hshm_load_relaxed(&row->longest_gap_ns[PHASE_LIES]));
+	}
+	for (uint32_t i = 0; i < campaign.options.n_liars; i++) {
+		f.n_load += hshm_load_relaxed(&campaign.board->load[i].n_right);
+		f.n_checked += hshm_load_relaxed(&campaign.board->load[i].checked);
+		for (uint32_t kind = 0; lie_name(kind); kind++)
+			f.n_sent += hshm_load_relaxed(&campaign.board->kinds[i][kind].n_sent);
+	}
+	for (uint32_t phase = PHASE_LOAD; phase <= PHASE_LIES; phase++)
+		f.per_s[phase] = campaign.ns[phase] ? 1e9 * (double)campaign.n_right[phase] / (double)campaign.ns[phase]
+						    : 0;
+	f.slower = f.per_s[PHASE_LIES] > 0 ? f.per_s[PHASE_LOAD] / f.per_s[PHASE_LIES] : 0;
+	return f;
+}
+
+static void judge(const struct figures *f)
+{
+	double most = campaign.options.slower_max;
+
+	if (f->n_checked != campaign.options.n_honest + campaign.options.n_liars)
+		board_violation(campaign.board, "%u honest processes have checked their runs and their memory, not %u",
+				f->n_checked, campaign.options.n_honest + campaign.options.n_liars);
+	if (most > 0 && (f->slower > most || f->per_s[PHASE_LIES] <= 0))
+		board_violation(campaign.board,
+				"beside liars an honest client is %.2f times slower than beside honest ones",
+				f->slower);
+}
+
+static void add_rows(uint32_t kind, struct kind_row *sum)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (uint32_t i = 0; i < campaign.options.n_liars; i++) {
+		const struct kind_row *row = &campaign.board->kinds[i][kind];
+
+		hshm_count_add(&sum->n_acts, hshm_load_relaxed(&row->n_acts));
+		hshm_count_add(&sum->n_sent, hshm_load_relaxed(&row->n_sent));
+		hshm_count_add(&sum->n_unanswered, hshm_load_relaxed(&row->n_unanswered));
+		for (uint32_t e = 0; e < ERRNOS_MAX; e++)
+			hshm_count_add(&sum->answers[e], hshm_load_relaxed(&row->answers[e]));
+	}
+}
+
+static void print_kind(uint32_t kind)
+{
+	bool json = campaign.options.json;
+	const char *between = "";
+	struct kind_row sum;
+
+	add_rows(kind, &sum);
+	printf(json ? "{\"kind\": \"%s\", \"acts\": %llu, \"sent\": %llu, \"without_answer\": %llu, \"answers\": {"
+		    : "%-16s %6llu %9llu %8llu  ",
+	       lie_name(kind), (unsigned long long)hshm_load_relaxed(&sum.n_acts),
+	       (unsigned long long)hshm_load_relaxed(&sum.n_sent),
+	       (unsigned long long)hshm_load_relaxed(&sum.n_unanswered));
+	for (uint32_t e = 0; e < ERRNOS_MAX; e++) {
+		uint64_t n = hshm_load_relaxed(&sum.answers[e]);
+
+		if (!n)
+			continue;
+		printf(json ? "%s\"%s\": %llu" : "%s%s %llu", between, e ? strerrorname_np((int)e) : "served",
+		       (unsigned long long)n);
+		between = json ? ", " : "  ";
+	}
+	printf(json ? "}}\n" : "\n");
+}
+
+static void print_figures(const struct figures *f)
+{
+	const struct options *o = &campaign.options;
+
+	printf(o->json ? "{\"seed\": %llu, \"seconds\": %u, \"liars\": %u, \"honest\": %u, "
+		       : "seed %llu, %u s, %u liars, %u steady honest clients\n",
+	       (unsigned long long)o->seed, o->seconds, o->n_liars, o->n_honest);
+	printf(o->json ? "\"lies\": %llu, \"right\": %llu, \"load\": %llu, \"wrong\": %llu, \"errors\": %llu, "
+		       : "lies %llu; honest answers: %llu right (and %llu of the load), %llu wrong, %llu errors\n",
+	       (unsigned long long)f->n_sent, (unsigned long long)f->n_right, (unsigned long long)f->n_load,
+	       (unsigned long long)f->n_wrong, (unsigned long long)f->n_errors);
+	printf(o->json ? "\"per_s_beside_load\": %.0f, \"per_s_beside_lies\": %.0f, \"slower\": %.3f, "
+		       : "steady clients: %.0f tasks/s beside honest load, %.0f beside liars: %.2f times slower\n",
+	       f->per_s[PHASE_LOAD], f->per_s[PHASE_LIES], f->slower);
+	printf(o->json ? "\"longest_gap_load_ms\": %.2f, \"longest_gap_lies_ms\": %.2f, \"violated\": %s}\n"
+		       : "longest gap: %.2f ms beside honest load, %.2f ms beside liars%s\n",
+	       (double)f->gap_load_ns / 1e6, (double)f->gap_lies_ns / 1e6,
+	       o->json ? (is_violated() ? "true" : "false") : "");
+}
+
+static int report(const struct figures *f)
+{
+	if (!campaign.options.json)
+		printf("%-16s %6s %9s %8s  answers\n", "kind of lie", "acts", "sent", "no ans.");
+	for (uint32_t kind = 0; lie_name(kind); kind++)
+		print_kind(kind);
+	print_figures(f);
+	fflush(stdout);
+	/* acquire: pairs with the release in board_violation() */
+	if (hshm_load_acquire(&campaign.board->violated)) {
+		fprintf(stderr, "VIOLATION: %s\nagain: liar --seed %llu --seconds %u --liars %u --honest %u%s%s\n",
+			campaign.board->violation, (unsigned long long)campaign.options.seed, campaign.options.seconds,
+			campaign.options.n_liars, campaign.options.n_honest, campaign.options.only[0] ? " --only " : "",
+			campaign.options.only);
+		return 1;
+	}
+	return 0;
+}
+
+/* ---- life ---- */
+
+static struct board *map_board(int fd)
+{
+	void *map = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static int begin(void)
+{
+	campaign.board_fd = memfd_create("board", 0);
+	if (campaign.board_fd < 0 || ftruncate(campaign.board_fd, sizeof(struct board)) < 0)
+		return -1;
+	campaign.board = map_board(campaign.board_fd);
+	if (!campaign.board)
+		return -1;
+	campaign.board->seed = campaign.options.seed;
+	campaign.daemon = daemon_start(RUNTIME_NAME, config_text);
+	if (campaign.daemon < 0 || make_pools() < 0)
+		return -1;
+	if (!await_given_back(UINT32_MAX))
+		return -1;
+	campaign.n_fds = count_fds();
+	return spawn_all();
+}
+
+static void end(void)
+{
+	int status;
+
+	end_all();
+	look_at_daemon();
+	if (campaign.daemon < 0)
+		return;
+	if (!await_given_back(campaign.n_fds))
+		board_violation(campaign.board, "the daemon keeps %u descriptors (%u before), %u segments of clients",
+				count_fds(), campaign.n_fds, count_maps());
+	status = daemon_end(campaign.daemon, SIGTERM);
+	if (status != 0)
+		board_violation(campaign.board, "the daemon's end: status 0x%x", (unsigned int)status);
+}
+
+static int run_role(char **argv)
+{
+	uint32_t index = (uint32_t)strtoul(argv[3], NULL, 10);
+	struct board *board = map_board(atoi(argv[4]));
+
+	if (!board)
+		return 3;
+	if (strcmp(argv[2], "honest") == 0)
+		return role_honest(board, index);
+	return strcmp(argv[2], "load") == 0 ? role_load(board, index) : role_liar(board, index, argv[5]);
+}
+
+static uint64_t take_number(int argc, char **argv, int *at)
+{
+	return *at + 1 < argc ? strtoull(argv[++*at], NULL, 0) : 0;
+}
+
+static int take_options(int argc, char **argv, struct options *o)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--seed") == 0)
+			o->seed = take_number(argc, argv, &i);
+		else if (strcmp(argv[i], "--seconds") == 0)
+			o->seconds = (uint32_t)take_number(argc, argv, &i);
+		else if (strcmp(argv[i], "--liars") == 0)
+			o->n_liars = (uint32_t)take_number(argc, argv, &i);
+		else if (strcmp(argv[i], "--honest") == 0)
+			o->n_honest = (uint32_t)take_number(argc, argv, &i);
+		else if (strcmp(argv[i], "--slower-max") == 0 && i + 1 < argc)
+			o->slower_max = strtod(argv[++i], NULL);
+		else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+			o->only = argv[++i];
+		else if (strcmp(argv[i], "--json") == 0)
+			o->json = true;
+		else
+			return -1;
+	}
+	return o->n_liars <= LIARS_MAX && o->n_honest >= 1 && o->n_honest <= HONEST_MAX && o->seconds > 0 ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct figures figures;
+
+	if (argc == 6 && strcmp(argv[1], "--role") == 0)
+		return run_role(argv);
+	campaign.options =
+		(struct options){ .seed = hshm_clock_ns(), .seconds = 4, .n_liars = 3, .n_honest = 2, .only = "" };
+	if (take_options(argc, argv, &campaign.options) < 0) {
+		fprintf(stderr,
+			"usage: liar [--seed N] [--seconds N] [--liars 0..%u] [--honest 1..%u] [--only KIND] "
+			"[--slower-max X] [--json]\n",
+			LIARS_MAX, HONEST_MAX);
+		return 2;
+	}
+	if (begin() < 0) {
+		fprintf(stderr, "liar: cannot begin\n");
+		return 2;
+	}
+	run_all_phases();
+	end();
+	figures = sum_up();
+	judge(&figures);
+	return report(&figures);
+}
