@@ -26,7 +26,7 @@ struct chi_runtime_opts {
 	bool environment;	     /* let variables such as CHIMAERA_WORKERS_COUNT override the file */
 	const char *const *settings; /* "KEY=VALUE" ..., the last one NULL: override file and environment */
 	bool log_beside_socket;	     /* without a log_file the log goes to NAME.log beside the socket, not to stderr */
-	bool handle_faults;	     /* handle SIGSEGV and SIGBUS; else no handler is installed: see below */
+	bool handle_faults;	     /* handle SIGSEGV, SIGBUS, SIGURG; else no handler is installed: see below */
 };
 #define CHI_RUNTIME_OPTS(...) ((struct chi_runtime_opts){ .size = sizeof(struct chi_runtime_opts), __VA_ARGS__ })
 
@@ -36,7 +36,8 @@ struct chi_runtime_opts {
  * @ret_runtime: out; release with chi_runtime_stop()
  *
  * handle_faults: a stack overflow or another SIGSEGV in a method says which module and method, and a SIGBUS in a client's
- * segment (a client can punch holes into its memory) ends that client instead of this process. The handlers are installed
+ * segment (a client can punch holes into its memory) ends that client instead of this process. By SIGURG the watchdog
+ * (watchdog.hang_ms) asks a worker that hangs for its stack; without it the log names pool, module and method alone. The handlers are installed
  * once for all runtimes of the process that ask, and taken back by the last; what is not ours goes to the handler that was
  * there before, or the signal kills as it would have. Without it the application's signals are its own, and with @listen a
  * hostile client can end the process: listen for trusted ones only.

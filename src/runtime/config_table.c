@@ -107,6 +107,9 @@ const struct chi_config_key chi_config_keys[] = {
 	BIG("memory.task_arena_kib", "KiB", 1024, task_arena_bytes, 1024, 1, 1048576,
 	    "cap of what one task may take by chi_task_arena_alloc()"),
 
+	BIG("watchdog.hang_ms", "ms", HSHM_NSEC_PER_MSEC, hang_ns, 1000, 0, 3600000,
+	    "a method that neither returns nor waits for so long is told in the log, with its stack; 0: never"),
+
 	NUMBER("counters.pools", "pools", counted_pools, 256, 1, CHI_COUNTED_POOLS_MAX,
 	       "counted one by one; the others are not"),
 	NUMBER("counters.methods", "methods", counted_methods, 1024, 16, CHI_COUNTED_METHODS_MAX,

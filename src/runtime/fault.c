@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fault.c - what happens at SIGSEGV and SIGBUS
+ * fault.c - what happens at SIGSEGV and SIGBUS; and the handler that answers for thread_stack.h
  *
  * Everything below on_fault() is async-signal-safe: no locks, no allocation, no stdio; write(2) and raw system calls.
  * errno is kept.
@@ -28,6 +28,7 @@
 #include "runtime/pool_manager.h"
 #include "runtime/run_context.h"
 #include "runtime/session.h"
+#include "runtime/thread_stack.h"
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
@@ -282,11 +283,20 @@ _Noreturn void chi_fault_stack_overflow(const struct chi_fiber *fiber)
 
 /* ---- the handlers ---- */
 
+static void on_fault(int signal_number, siginfo_t *info, void *ucontext);
+static void on_stack_asked(int signal_number, siginfo_t *info, void *ucontext);
+
 static struct handler {
 	int signal_number;
+	void (*ours)(int signal_number, siginfo_t *info, void *ucontext);
+	int flags;
 	bool left_behind; /* somebody had put theirs on top when we were to go */
 	struct sigaction previous;
-} handlers[] = { { .signal_number = SIGSEGV }, { .signal_number = SIGBUS } };
+} handlers[] = {
+	{ .signal_number = SIGSEGV, .ours = on_fault },
+	{ .signal_number = SIGBUS, .ours = on_fault },
+	{ .signal_number = CHI_STACK_SIGNAL, .ours = on_stack_asked, .flags = SA_RESTART },
+};
 
 #define N_HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
 
@@ -326,20 +336,37 @@ static struct watch *watch_of_address(uint64_t address)
 	return watch;
 }
 
+static const struct sigaction *previous_of(int signal_number)
+{
+	const struct handler *handler = handlers;
+
+	while (handler->signal_number != signal_number)
+		handler++;
+	return &handler->previous;
+}
+
+/* Returns whether there was a handler before ours. */
+static bool call_previous(int signal_number, siginfo_t *info, void *ucontext)
+{
+	const struct sigaction *previous = previous_of(signal_number);
+
+	if (previous->sa_flags & SA_SIGINFO)
+		previous->sa_sigaction(signal_number, info, ucontext);
+	else if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN)
+		previous->sa_handler(signal_number);
+	else
+		return false;
+	return true;
+}
+
 /* What would have happened without us. When we return, the instruction faults again. */
 static void pass_on(int signal_number, siginfo_t *info, void *ucontext)
 {
-	const struct sigaction *previous = &handlers[signal_number == SIGBUS].previous;
+	const struct sigaction *previous = previous_of(signal_number);
 	struct sigaction deadly = { .sa_handler = SIG_DFL };
 
-	if (previous->sa_flags & SA_SIGINFO) {
-		previous->sa_sigaction(signal_number, info, ucontext);
+	if (call_previous(signal_number, info, ucontext))
 		return;
-	}
-	if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
-		previous->sa_handler(signal_number);
-		return;
-	}
 	/* sent by somebody, no fault of ours, and to be ignored: the kernel would have done that */
 	if (info->si_code <= 0 && previous->sa_handler == SIG_IGN)
 		return;
@@ -374,19 +401,26 @@ static void on_fault(int signal_number, siginfo_t *info, void *ucontext)
 	pass_on(signal_number, info, ucontext);
 }
 
+/* Without a handler it would have been ignored. */
+static void on_stack_asked(int signal_number, siginfo_t *info, void *ucontext)
+{
+	if (!chi_stack_on_signal(info, ucontext))
+		(void)call_previous(signal_number, info, ucontext);
+}
+
 /* ---- install ---- */
 
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned n_installed;
 
-static bool is_ours(const struct sigaction *action)
+static bool is_ours(const struct handler *handler, const struct sigaction *action)
 {
-	return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_fault;
+	return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handler->ours;
 }
 
 static int handler_install(struct handler *handler)
 {
-	struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction ours = { .sa_sigaction = handler->ours, .sa_flags = SA_SIGINFO | SA_ONSTACK | handler->flags };
 	struct sigaction before;
 
 	/* Theirs passes on to ours, if it passes on at all; to go on top again would make a ring of the two. */
@@ -406,7 +440,7 @@ static void handler_uninstall(struct handler *handler)
 
 	if (sigaction(handler->signal_number, NULL, &now))
 		return;
-	handler->left_behind = !is_ours(&now);
+	handler->left_behind = !is_ours(handler, &now);
 	if (!handler->left_behind)
 		sigaction(handler->signal_number, &handler->previous, NULL);
 }

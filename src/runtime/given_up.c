@@ -12,6 +12,7 @@
 
 #include "runtime/log.h"
 #include "runtime/pool_manager.h"
+#include "runtime/running.h"
 #include "runtime/worker.h"
 
 /* Tasks of one method of one pool. */
@@ -85,32 +86,19 @@ static void add_worker(struct tallies *tallies, struct chi_worker *worker)
 		add_lane(tallies, worker->runtime, worker->lanes[i]);
 }
 
-/* The worker may come back at any time. Under the pool manager's lock the pool of a task that runs stays, and its module: if it
- * still runs after we have read what it is, we may look. Nothing keeps the task: its memory is not looked at. */
 static void log_stuck(const struct chi_worker *worker)
 {
-	struct chi_pool_manager *pools = worker->runtime->pools;
-	const struct chi_run_context *context;
+	struct chi_running running;
 
-	chi_pool_manager_lock(pools);
-	/* acquire: pairs with the release in set_running(); and the fields before the second look */
-	context = hshm_load_acquire(&worker->running);
-	if (context) {
-		const struct chi_pool *pool = context->pool;
-		const struct chi_method *method = context->method;
-
-		hshm_fence_acquire();
-		if (hshm_load_relaxed(&worker->running) == context)
-			chi_log_error("stop: worker %u is stuck in pool '%s' (module '%s'), method '%s': "
-				      "its thread and the runtime's memory are left",
-				      worker->id, pool->name, pool->module->name, method->name);
-	} else if (!chi_worker_has_ended(worker)) {
+	if (chi_running_look(worker, &running))
+		chi_log_error("stop: worker %u is stuck in pool '%s' (module '%s'), method '%s': "
+			      "its thread and the runtime's memory are left",
+			      worker->id, running.pool, running.module, running.method);
+	else if (!chi_worker_has_ended(worker))
 		chi_log_error(
 			"stop: worker %u has not ended, and is in no method (in a module's monitor()?): its thread "
 			"and the runtime's memory are left",
 			worker->id);
-	}
-	chi_pool_manager_unlock(pools);
 }
 
 void chi_given_up_log(struct chi_runtime *runtime, uint64_t n_given_up)

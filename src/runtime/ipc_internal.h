@@ -76,6 +76,9 @@ struct chi_ipc_manager {
 	struct chi_ipc_socket listener;
 	uint64_t listen_pause_ns; /* 0, or until when we do not accept: out of descriptors */
 
+	struct chi_watchdog *watchdog; /* NULL: none; made when the thread starts */
+	uint64_t watch_ns;	       /* when it looks next */
+
 	struct ipc_peer *first_greeter, *last_greeter;
 	uint32_t n_greeters;
 	struct ipc_peer *dead;

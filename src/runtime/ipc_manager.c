@@ -24,6 +24,7 @@
 #include "runtime/fault.h"
 #include "runtime/ipc_internal.h"
 #include "runtime/runtime.h"
+#include "runtime/watchdog.h"
 #include "task/error.h"
 
 #define EVENTS_MAX	  64
@@ -523,6 +524,8 @@ static void look_at_clock(struct chi_ipc_manager *ipc, uint64_t now_ns)
 		if (ipc->listener.fd >= 0 && watch_fd(ipc, ipc->listener.fd, EPOLLIN, &ipc->listen_source) < 0)
 			ipc->listen_pause_ns = hshm_deadline_ns(LISTEN_PAUSE_NS);
 	}
+	if (ipc->watchdog && ipc->watch_ns <= now_ns)
+		ipc->watch_ns = chi_watchdog_look(ipc->watchdog, now_ns);
 }
 
 static int timeout_ms(const struct chi_ipc_manager *ipc, uint64_t now_ns)
@@ -533,6 +536,8 @@ static int timeout_ms(const struct chi_ipc_manager *ipc, uint64_t now_ns)
 		next_ns = ipc->first_greeter->deadline_ns;
 	if (ipc->listen_pause_ns && ipc->listen_pause_ns < next_ns)
 		next_ns = ipc->listen_pause_ns;
+	if (ipc->watchdog && ipc->watch_ns < next_ns)
+		next_ns = ipc->watch_ns;
 	if (next_ns == HSHM_FOREVER)
 		return -1;
 	return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns) / HSHM_NSEC_PER_MSEC) + 1;
@@ -662,6 +667,7 @@ static void destroy(struct chi_ipc_manager *ipc)
 		close(ipc->wake_fd);
 	if (ipc->epoll_fd >= 0)
 		close(ipc->epoll_fd);
+	chi_watchdog_destroy(ipc->watchdog);
 	free(ipc->slots);
 	free(ipc->armed_used);
 	pthread_mutex_destroy(&ipc->lock);
@@ -703,8 +709,12 @@ int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_mana
 
 int chi_ipc_start(struct chi_ipc_manager *ipc)
 {
-	int rc = HSHM_THREAD_MODEL->spawn("chi-ipc", ipc_thread, ipc, &ipc->thread);
+	int rc = 0;
 
+	if (ipc->runtime->config.hang_ns)
+		rc = chi_watchdog_create(ipc->runtime, &ipc->watchdog);
+	if (rc == 0)
+		rc = HSHM_THREAD_MODEL->spawn("chi-ipc", ipc_thread, ipc, &ipc->thread);
 	return rc < 0 ? chi_error_set(rc, "cannot start the ipc thread: %s", strerror(-rc)) : 0;
 }
 

@@ -276,6 +276,8 @@ static void set_running(struct chi_worker *worker, struct chi_run_context *conte
 {
 	worker->current = context;
 	chi_fault_current = context;
+	if (context)
+		hshm_count_add(&worker->beats, 1);
 	/* release: what the task is; pairs with the acquire in given_up.c */
 	hshm_store_release(&worker->running, context);
 }

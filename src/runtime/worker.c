@@ -18,11 +18,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "runtime/counter_page.h"
 #include "runtime/fault.h"
 #include "runtime/log.h"
+#include "runtime/thread_stack.h"
 
 #define EVENTS_MAX    64
 #define POLL_EVERY_NS (10 * HSHM_NSEC_PER_USEC) /* epoll costs 134 ns */
@@ -259,7 +261,10 @@ static bool expire_periodic(struct chi_worker *worker)
 
 static bool iterate(struct chi_worker *worker)
 {
-	bool worked = chi_worker_run_next_lane(worker);
+	bool worked;
+
+	hshm_count_add(&worker->beats, 1);
+	worked = chi_worker_run_next_lane(worker);
 
 	worked |= chi_worker_poll_hot(worker);
 	worked |= resume_ready(worker);
@@ -295,10 +300,13 @@ static int init_thread(struct chi_worker *worker)
 	int ret;
 
 	chi_cur_worker = worker;
+	worker->tid = (pid_t)syscall(SYS_gettid);
 	chi_counter_page_worker_runs(worker->runtime->counters, worker->id);
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	bind_to_cpu(worker);
 	ret = chi_fault_thread_init();
+	if (ret == 0 && worker->runtime->handles_faults)
+		chi_stack_thread_init();
 	return ret < 0 ? ret : chi_fiber_pool_create(&opts, &worker->fibers);
 }
 

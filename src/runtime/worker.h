@@ -87,9 +87,12 @@ struct chi_worker {
 	hshm_au32 expire; /* (any) periodic tasks end now: pool closing, client gone, or the runtime stops */
 	hshm_au32 stop;	  /* (any) end */
 
-	/* for who asks it to end and waits (given_up.c) */
+	/* for who asks it to end and waits (given_up.c), and for the watchdog */
 	hshm_aptr running; /* `current`, as others may look at it */
-	hshm_au32 ended;   /* set last: nothing here is the thread's any more */
+	hshm_au64
+		beats; /* raised at each start of a method and each look for work: the same again, it is where it was */
+	pid_t tid;     /* once it has started */
+	hshm_au32 ended; /* set last: nothing here is the thread's any more */
 };
 
 /* worker.c */

@@ -169,7 +169,7 @@ static int spin(struct chi_container *container, struct chi_task *task, struct c
 
 	(void)container;
 	if (begun)
-		hshm_store_release(begun, 1); /* release: an event for who waits for it */
+		hshm_store_release(begun, 1 + chi_context_worker(context)); /* release: an event for who waits for it */
 	while (hshm_clock_ns() < end_ns)
 		hshm_cpu_relax();
 	return 0;
@@ -177,7 +177,11 @@ static int spin(struct chi_container *container, struct chi_task *task, struct c
 
 static int occupy(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
-	(void)container, (void)context;
+	hshm_au32 *begun = chi_context_buffer(context, &probe(task)->buffers[0]);
+
+	(void)container;
+	if (begun)
+		hshm_store_release(begun, 1 + chi_context_worker(context)); /* release: an event for who waits for it */
 	HSHM_THREAD_MODEL->sleep_for_us(probe(task)->in / HSHM_NSEC_PER_USEC);
 	return 0;
 }

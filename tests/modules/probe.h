@@ -15,8 +15,8 @@ enum probe_method {
 	PROBE_FAIL,	 /* ends with the result asked for */
 	PROBE_GATE_WAIT, /* yields until the gate is opened or it is cancelled */
 	PROBE_GATE_OPEN,
-	PROBE_LOCKED,	/* increments a counter under a chi_mutex, yielding inside */
-	PROBE_SPIN,	/* computes for so many ns; sets a word in buffer 0, if there is one, when it begins */
+	PROBE_LOCKED, /* increments a counter under a chi_mutex, yielding inside */
+	PROBE_SPIN, /* computes for so many ns; sets a word in buffer 0, if there is one, to 1 + its worker when it begins */
 	PROBE_OVERFLOW, /* overflows its stack */
 	PROBE_COPY,	/* copies buffer 0 to buffer 1 */
 	PROBE_SUM,	/* broadcast: container ids, folded */
@@ -27,7 +27,7 @@ enum probe_method {
 	PROBE_ORDER,	/* notes that it started: `in` is its number */
 	PROBE_COUNTS,	/* answers what the container has counted */
 	PROBE_LEAVE,	/* submits a gate_wait and returns without waiting for it */
-	PROBE_OCCUPY, /* sleeps for so many ns on its worker's thread, as a call into a library may that knows no fibers */
+	PROBE_OCCUPY, /* sleeps for so many ns on its worker's thread, as a call into a library may that knows no fibers; begun: as SPIN */
 };
 
 struct probe_task {

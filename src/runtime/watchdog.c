@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * watchdog.c - tells of a worker that does not come back from a method
+ *
+ * A worker raises `beats` at each start of a method and each look for work. The same number at several looks, hang_ms in all,
+ * while it does not sleep: it hangs. A look counts for two periods at most, whatever the clock says: when the whole process was
+ * stopped, or got no processor, the workers had as little time as we.
+ *
+ *   GOING --- still for hang_ms: counted, its stack asked for ---> FOUND --- answered, or 1 s later: told ---> TOLD
+ *     ^                                                              |                                          |
+ *     '------- it has gone on: what was not told is told now --------'------------- it came back: told --------'
+ */
+#include "runtime/watchdog.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <hshm/clock.h>
+
+#include "runtime/log.h"
+#include "runtime/running.h"
+#include "runtime/thread_stack.h"
+#include "runtime/work_orchestrator.h"
+#include "runtime/worker.h"
+
+#define LOOKS_IN_HANG 4u		       /* so a hang is found after hang_ms, or a quarter more */
+#define STACK_LOOK_NS (5 * HSHM_NSEC_PER_MSEC) /* a thread that runs answers sooner */
+#define STACK_WAIT_NS HSHM_NSEC_PER_SEC	       /* one that sleeps in the kernel, uninterruptible, not at all */
+#define HANGS_LOGGED  4u		       /* a second */
+#define PERIOD_MIN_NS (1 * HSHM_NSEC_PER_MSEC)
+
+enum watched_state { WATCHED_GOING = 0, WATCHED_FOUND, WATCHED_TOLD };
+
+struct watched {
+	enum watched_state state;
+	uint64_t beats;
+	uint64_t since_ns; /* when they were seen first */
+	uint64_t still_ns; /* of looks that found the same */
+	uint64_t found_ns;
+	bool in_method;
+	bool is_asked; /* for its stack */
+	bool is_held_back;
+	struct chi_running running;
+};
+
+struct chi_watchdog {
+	struct chi_runtime *runtime;
+	uint64_t period_ns, looked_ns;
+	struct chi_log_limit limit;
+	uint32_t n_workers;
+	struct watched watched[];
+};
+
+/* ---- what is told ---- */
+
+struct what {
+	char text[4 * CHI_NAME_MAX + 128];
+};
+
+static struct what describe(const struct watched *watched)
+{
+	const struct chi_running *running = &watched->running;
+	struct what what;
+
+	if (watched->in_method)
+		snprintf(what.text, sizeof(what.text), "pool '%s' (module '%s'), method '%s' (%stask %llu.0)",
+			 running->pool, running->module, running->method, running->is_subtask ? "a subtask of " : "",
+			 (unsigned long long)running->root);
+	else
+		snprintf(what.text, sizeof(what.text), "no method (a module's monitor()?)");
+	return what;
+}
+
+static unsigned long long ms(uint64_t ns)
+{
+	return ns / HSHM_NSEC_PER_MSEC;
+}
+
+static void tell_stack(uint32_t worker_id, const struct chi_stack *stack)
+{
+	char texts[CHI_STACK_DEPTH_MAX][CHI_STACK_FRAME_TEXT];
+
+	chi_stack_describe(stack, texts);
+	for (uint32_t i = 0; i < stack->n; i++)
+		chi_log_warn("watchdog: worker %u: #%u %s", worker_id, i, texts[i]);
+}
+
+/* @stack: NULL: there is none */
+static void tell_hang(struct chi_watchdog *watchdog, uint32_t worker_id, struct watched *watched, uint64_t now_ns,
+		      const struct chi_stack *stack)
+{
+	const char *no_stack = watchdog->runtime->handles_faults ? "; its thread takes no signal, so no stack"
+								 : "; no stack without handle_faults";
+
+	watched->state = WATCHED_TOLD;
+	watched->is_held_back = !chi_log_allowed(&watchdog->limit, HANGS_LOGGED);
+	if (watched->is_held_back)
+		return;
+	chi_log_warn("watchdog: worker %u has not come back for %llu ms from %s%s", worker_id,
+		     ms(now_ns - watched->since_ns), describe(watched).text, stack ? ", its stack:" : no_stack);
+	if (stack)
+		tell_stack(worker_id, stack);
+}
+
+/* ---- a worker ---- */
+
+static void found(struct chi_worker *worker, struct watched *watched, uint64_t now_ns)
+{
+	watched->state = WATCHED_FOUND;
+	watched->found_ns = now_ns;
+	watched->is_asked = false;
+	watched->in_method = chi_running_look(worker, &watched->running);
+	hshm_count_add(&worker->counters->hangs, 1);
+}
+
+static void came_back(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched,
+		      uint64_t now_ns)
+{
+	uint64_t ns = now_ns - watched->since_ns;
+
+	if (watched->is_asked)
+		chi_stack_withdraw();
+	if (watched->state == WATCHED_FOUND)
+		tell_hang(watchdog, worker->id, watched, now_ns, NULL);
+	if (ns > hshm_load_relaxed(&worker->counters->hang_max_ns))
+		hshm_store_relaxed(&worker->counters->hang_max_ns, ns); /* relaxed: a figure, ours alone to write */
+	if (!watched->is_held_back)
+		chi_log_warn("watchdog: worker %u came back after %llu ms from %s", worker->id, ms(ns),
+			     describe(watched).text);
+}
+
+/* Found, and not told yet: its stack is asked for as soon as no other thread's is, and waited for. */
+static void get_stack(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched,
+		      uint64_t now_ns)
+{
+	struct chi_stack stack;
+
+	if (watchdog->runtime->handles_faults && now_ns - watched->found_ns < STACK_WAIT_NS) {
+		if (!watched->is_asked)
+			watched->is_asked = chi_stack_ask(worker->tid) == 0;
+		else if (chi_stack_take(&stack))
+			tell_hang(watchdog, worker->id, watched, now_ns, &stack);
+		return;
+	}
+	if (watched->is_asked)
+		chi_stack_withdraw();
+	tell_hang(watchdog, worker->id, watched, now_ns, NULL);
+}
+
+/* Returns whether it may hang, now or soon: it is awake. */
+static bool look_at(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched, uint64_t now_ns)
+{
+	uint64_t passed_ns = now_ns - watchdog->looked_ns;
+	/* relaxed, both: what is missed is seen at the next look */
+	uint64_t beats = hshm_load_relaxed(&worker->beats);
+	bool awake = !hshm_load_relaxed(&worker->doorbell.sleeping) && !chi_worker_has_ended(worker);
+
+	if (beats != watched->beats || !awake) {
+		if (watched->state != WATCHED_GOING)
+			came_back(watchdog, worker, watched, now_ns);
+		watched->state = WATCHED_GOING;
+		watched->beats = beats;
+		watched->since_ns = now_ns;
+		watched->still_ns = 0;
+		return awake;
+	}
+	watched->still_ns += passed_ns < 2 * watchdog->period_ns ? passed_ns : 2 * watchdog->period_ns;
+	if (watched->state == WATCHED_GOING && watched->still_ns >= watchdog->runtime->config.hang_ns)
+		found(worker, watched, now_ns);
+	if (watched->state == WATCHED_FOUND)
+		get_stack(watchdog, worker, watched, now_ns);
+	return true;
+}
+
+uint64_t chi_watchdog_look(struct chi_watchdog *watchdog, uint64_t now_ns)
+{
+	bool any_awake = false, any_asked = false;
+
+	for (uint32_t i = 0; i < watchdog->n_workers; i++) {
+		struct watched *watched = &watchdog->watched[i];
+
+		any_awake |= look_at(watchdog, chi_work_orch_worker(watchdog->runtime->orch, i), watched, now_ns);
+		any_asked |= watched->state == WATCHED_FOUND;
+	}
+	watchdog->looked_ns = now_ns;
+	if (any_asked)
+		return now_ns + (watchdog->period_ns < STACK_LOOK_NS ? watchdog->period_ns : STACK_LOOK_NS);
+	/* an idle runtime is looked at less often */
+	return now_ns + (any_awake ? watchdog->period_ns : LOOKS_IN_HANG * watchdog->period_ns);
+}
+
+/* ---- life ---- */
+
+int chi_watchdog_create(struct chi_runtime *runtime, struct chi_watchdog **ret_watchdog)
+{
+	uint32_t n = chi_work_orch_n_workers(runtime->orch);
+	struct chi_watchdog *watchdog = calloc(1, sizeof(*watchdog) + n * sizeof(watchdog->watched[0]));
+
+	if (!watchdog)
+		return -ENOMEM;
+	watchdog->runtime = runtime;
+	watchdog->n_workers = n;
+	watchdog->period_ns = runtime->config.hang_ns / LOOKS_IN_HANG;
+	if (watchdog->period_ns < PERIOD_MIN_NS)
+		watchdog->period_ns = PERIOD_MIN_NS;
+	watchdog->looked_ns = hshm_clock_ns();
+	*ret_watchdog = watchdog;
+	return 0;
+}
+
+void chi_watchdog_destroy(struct chi_watchdog *watchdog)
+{
+	free(watchdog);
+}

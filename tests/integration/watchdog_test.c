@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * watchdog_test.c - a method that does not come back is told in the log, with its stack; the other workers go on
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off */
+#include <cmocka.h>
+/* clang-format on */
+
+#include <chimaera/chimaera.h>
+#include <chimaera/counters.h>
+#include <chimaera/runtime.h>
+#include <errno.h>
+#include <hshm/clock.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../modules/probe.h"
+#include "support/daemon.h"
+
+#define NAME	     "watchdog"
+#define SOON_NS	     (20 * HSHM_NSEC_PER_SEC)
+#define HANG_NS	     (200 * HSHM_NSEC_PER_MSEC)
+#define N_CONTAINERS 4u
+#define N_OTHERS     2u
+#define N_OF_A_TURN  40u
+
+static char log_path[256], log_text[65536];
+static struct chi_client *client;
+static pid_t daemon_pid;
+static uint32_t pool, worker_of[N_CONTAINERS];
+
+/* ThreadSanitizer holds a signal back until the thread calls into its library. */
+static bool has_stacks(void)
+{
+	const char *sanitize = getenv("CHI_TEST_SANITIZE");
+
+	return !sanitize || !strstr(sanitize, "thread");
+}
+
+static const char *read_log(void)
+{
+	FILE *file = fopen(log_path, "re");
+	size_t n = file ? fread(log_text, 1, sizeof(log_text) - 1, file) : 0;
+
+	if (file)
+		fclose(file);
+	log_text[n] = '\0';
+	return log_text;
+}
+
+static const char *await_log(const char *text)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
+	const char *found;
+
+	while (!(found = strstr(read_log(), text))) {
+		if (hshm_clock_ns() > deadline_ns)
+			fail_msg("'%s' is not in the log: %s", text, log_text);
+		usleep(1000);
+	}
+	return found;
+}
+
+static uint32_t n_in_log(const char *text)
+{
+	uint32_t n = 0;
+
+	for (const char *at = read_log(); (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
+/* A task that its worker has begun. */
+static struct probe_task *begin(uint32_t method, uint64_t container, uint64_t ns, uint32_t *ret_worker)
+{
+	struct probe_task *task;
+	hshm_au32 *begun;
+	void *memory;
+
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(container), method, &task), 0);
+	assert_int_equal(chi_alloc(client, sizeof(*begun), &memory), 0);
+	begun = memset(memory, 0, sizeof(*begun));
+	task->in = ns;
+	assert_int_equal(chi_buffer_set(client, &task->buffers[0], begun, sizeof(*begun), CHI_BUFFER_OUT), 0);
+	assert_int_equal(chi_submit(client, task), 0);
+	/* acquire: pairs with the release in the method */
+	while (!hshm_load_acquire(begun))
+		usleep(500);
+	*ret_worker = hshm_load_relaxed(begun) - 1; /* relaxed: seen above */
+	return task;
+}
+
+static void start_daemon(const char *more)
+{
+	struct chi_pool_spec spec = { .module = "probe", .name = "hanger", .n_containers = N_CONTAINERS };
+	char config[1024];
+
+	snprintf(log_path, sizeof(log_path), "%s/watchdog.log", getenv("XDG_RUNTIME_DIR"));
+	unlink(log_path);
+	snprintf(config, sizeof(config),
+		 "log_level: warn\nlog_file: %s\nstop_timeout_ms: 100\nmemory: { private_mib: 256 }\n"
+		 "clients: { memory_mib: 4, lanes: 2 }\n%s",
+		 log_path, more);
+	daemon_pid = daemon_start(NAME, config);
+	assert_true(daemon_pid > 0);
+	assert_int_equal(chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &client), 0);
+	assert_int_equal(chi_pool_create(client, &spec, &pool), 1);
+	for (uint64_t i = 0; i < N_CONTAINERS; i++) {
+		struct probe_task *task = begin(PROBE_SPIN, i, 0, &worker_of[i]);
+
+		assert_int_equal(chi_wait(task, SOON_NS), 0);
+	}
+}
+
+static void end_daemon(void)
+{
+	int status;
+
+	chi_client_disconnect(client);
+	status = daemon_end(daemon_pid, SIGTERM);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* A container whose lane is not on that worker. */
+static uint64_t container_not_on(uint32_t worker)
+{
+	for (uint64_t i = 0; i < N_CONTAINERS; i++)
+		if (worker_of[i] != worker)
+			return i;
+	fail_msg("all containers are on worker %u", worker);
+	return 0;
+}
+
+/* Lanes are given to workers in turn, so of several clients some have theirs where nothing hangs: those are served, and their
+ * answers are right. */
+static void others_go_on(uint32_t hung_worker)
+{
+	uint64_t container = container_not_on(hung_worker);
+	struct chi_client *others[N_OTHERS];
+	struct probe_task *tasks[N_OTHERS];
+	uint32_t n_served = 0;
+
+	for (uint32_t i = 0; i < N_OTHERS; i++) {
+		assert_int_equal(chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &others[i]), 0);
+		for (uint64_t n = 0; n < 100; n++) {
+			assert_int_equal(chi_task_alloc(others[i], sizeof(*tasks[i]), pool,
+							CHI_QUERY_LOCAL_ID(container), PROBE_ADD, &tasks[i]),
+					 0);
+			tasks[i]->in = n;
+			assert_int_equal(chi_submit(others[i], tasks[i]), 0);
+			if (chi_wait(tasks[i], HANG_NS) == -ETIMEDOUT)
+				break;
+			assert_int_equal(tasks[i]->out, n + 1);
+			chi_task_free(others[i], tasks[i]);
+			tasks[i] = NULL;
+		}
+		n_served += !tasks[i];
+	}
+	assert_int_equal(n_in_log("came back"), 0);
+	assert_true(n_served >= 1);
+	for (uint32_t i = 0; i < N_OTHERS; i++) {
+		if (tasks[i])
+			assert_int_equal(chi_wait(tasks[i], SOON_NS), 0);
+		chi_client_disconnect(others[i]);
+	}
+}
+
+static uint64_t sum_of(const char *column)
+{
+	struct chi_counters *counters;
+	uint64_t sum = 0;
+
+	assert_int_equal(chi_counters_read(NAME, &counters), 0);
+	for (uint32_t row = 0; row < chi_counters_rows(counters, CHI_COUNTERS_WORKERS); row++)
+		sum += chi_counters_number(counters, CHI_COUNTERS_WORKERS, row,
+					   (uint32_t)chi_counters_column(CHI_COUNTERS_WORKERS, column));
+	chi_counters_free(counters);
+	return sum;
+}
+
+static void expect_told(const char *method, const char *function)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "from pool 'hanger' (module 'probe'), method '%s' (task ", method);
+	await_log(text);
+	assert_non_null(strstr(log_text, "has not come back for "));
+	if (has_stacks()) {
+		/* "watchdog: worker 1: #0 spin+0x2f (chimaera_probe.so+0x1b2c)" */
+		snprintf(text, sizeof(text), "%s+0x", function);
+		await_log(text);
+		await_log("(chimaera_probe.so+0x");
+		await_log("fiber_entry+0x"); /* the stack was walked to its end */
+	}
+}
+
+static void a_method_that_spins_is_told_with_its_stack_and_once(void **state)
+{
+	struct probe_task *task;
+	uint32_t worker;
+
+	(void)state;
+	start_daemon("workers: { count: 2 }\nwatchdog: { hang_ms: 50 }\n");
+	task = begin(PROBE_SPIN, 0, 8 * HANG_NS, &worker);
+	others_go_on(worker);
+	expect_told("spin", " spin");
+	assert_int_equal(chi_wait(task, SOON_NS), 0);
+	await_log("came back after ");
+	assert_int_equal(n_in_log("has not come back"), 1);
+	assert_int_equal(n_in_log("came back after"), 1);
+	assert_int_equal(sum_of("hangs"), 1);
+	assert_true(sum_of("hang_max_ns") >= 6 * HANG_NS);
+	end_daemon();
+}
+
+/* Its call ends no sooner for the signal: sleep_for_us() goes on. */
+static void a_method_that_sleeps_in_a_library_is_told(void **state)
+{
+	struct probe_task *task;
+	uint64_t begin_ns;
+	uint32_t worker;
+
+	(void)state;
+	start_daemon("workers: { count: 2 }\nwatchdog: { hang_ms: 50 }\n");
+	begin_ns = hshm_clock_ns();
+	task = begin(PROBE_OCCUPY, 1, 4 * HANG_NS, &worker);
+	expect_told("occupy", " occupy");
+	assert_int_equal(chi_wait(task, SOON_NS), 0);
+	assert_true(hshm_clock_ns() - begin_ns >= 4 * HANG_NS);
+	await_log("came back after ");
+	end_daemon();
+}
+
+/* Tasks of one turn, each short, all of them long. */
+static void many_tasks_of_a_turn_are_no_hang(void **state)
+{
+	struct probe_task *tasks[N_OF_A_TURN];
+
+	(void)state;
+	start_daemon("workers: { count: 1 }\nwatchdog: { hang_ms: 400 }\n");
+	for (uint32_t i = 0; i < N_OF_A_TURN; i++) {
+		assert_int_equal(
+			chi_task_alloc(client, sizeof(*tasks[i]), pool, CHI_QUERY_LOCAL_ID(0), PROBE_SPIN, &tasks[i]),
+			0);
+		tasks[i]->in = 20 * HSHM_NSEC_PER_MSEC;
+		assert_int_equal(chi_submit(client, tasks[i]), 0);
+	}
+	assert_int_equal(chi_wait_all((void **)tasks, N_OF_A_TURN, SOON_NS), 0);
+	assert_int_equal(sum_of("hangs"), 0);
+	end_daemon();
+}
+
+/* ---- embedded: signals are the application's ---- */
+
+static hshm_au32 n_urgent;
+
+static void on_urgent(int signal_number)
+{
+	(void)signal_number;
+	hshm_fetch_add_relaxed(&n_urgent, 1); /* relaxed: this thread raises it */
+}
+
+static struct chi_runtime *start_embedded(bool handle_faults)
+{
+	struct chi_pool_spec spec = { .module = "probe", .name = "hanger", .n_containers = N_CONTAINERS };
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.handle_faults = handle_faults);
+	struct chi_runtime *runtime;
+	char config[1024];
+
+	snprintf(config, sizeof(config),
+		 "log_level: warn\nlog_file: %s\nworkers: { count: 2 }\nwatchdog: { hang_ms: 50 }\n"
+		 "memory: { private_mib: 256 }\n",
+		 log_path);
+	unlink(log_path);
+	opts.config_text = config;
+	assert_int_equal(chi_runtime_start(&opts, &runtime), 0);
+	assert_int_equal(chi_runtime_client(runtime, NULL, &client), 0);
+	assert_int_equal(chi_pool_create(client, &spec, &pool), 1);
+	return runtime;
+}
+
+static void without_handlers_it_is_told_without_a_stack(void **state)
+{
+	struct chi_runtime *runtime = start_embedded(false);
+	struct sigaction now;
+	uint32_t worker;
+	struct probe_task *task = begin(PROBE_SPIN, 0, HANG_NS, &worker);
+
+	(void)state;
+	assert_int_equal(sigaction(SIGURG, NULL, &now), 0);
+	assert_true(now.sa_handler == SIG_DFL);
+	await_log("method 'spin' (task ");
+	assert_non_null(strstr(log_text, "no stack without handle_faults"));
+	assert_int_equal(chi_wait(task, SOON_NS), 0);
+	await_log("came back after ");
+	chi_client_disconnect(client);
+	assert_int_equal(chi_runtime_stop(runtime, 0, NULL), 0);
+}
+
+static void a_signal_that_is_not_ours_goes_to_the_applications_handler(void **state)
+{
+	struct sigaction theirs = { .sa_handler = on_urgent }, before, now;
+	struct chi_runtime *runtime;
+	struct probe_task *task;
+	uint32_t worker;
+
+	(void)state;
+	assert_int_equal(sigaction(SIGURG, &theirs, &before), 0);
+	runtime = start_embedded(true);
+	raise(SIGURG);
+	assert_int_equal(hshm_load_relaxed(&n_urgent), 1);
+	task = begin(PROBE_SPIN, 0, HANG_NS, &worker);
+	expect_told("spin", " spin");
+	assert_int_equal(chi_wait(task, SOON_NS), 0);
+	assert_int_equal(hshm_load_relaxed(&n_urgent), 1); /* the watchdog's was not passed on */
+	chi_client_disconnect(client);
+	assert_int_equal(chi_runtime_stop(runtime, 0, NULL), 0);
+	assert_int_equal(sigaction(SIGURG, &before, &now), 0);
+	assert_true(now.sa_handler == on_urgent);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_method_that_spins_is_told_with_its_stack_and_once),
+		cmocka_unit_test(a_method_that_sleeps_in_a_library_is_told),
+		cmocka_unit_test(many_tasks_of_a_turn_are_no_hang),
+		cmocka_unit_test(without_handlers_it_is_told_without_a_stack),
+		cmocka_unit_test(a_signal_that_is_not_ours_goes_to_the_applications_handler),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
