@@ -7,7 +7,7 @@
  *
  * The rule, for each kind of workers (low-latency, high-latency, or all when they are not split):
  *
- * B1  Nothing happens unless the busiest and the idlest differ by DIFFERENCE_MIN of the period, in two looks running.
+ * B1  Nothing happens unless the busiest and the idlest differ by DIFFERENCE_MIN of the period, in LOOKS_RUNNING looks.
  * B2  Of the busiest one's lanes that goes whose load comes nearest to half the difference, and is smaller than the difference: so the two do not change places. Reckon with the loads as they are to be; again, until B1 says stop.
  * B3  A lane that was moved rests for LOOKS_AT_REST.
  */
@@ -23,7 +23,7 @@
 #include "runtime/worker.h"
 
 #define DIFFERENCE_MIN_PERCENT 20u
-#define LOOKS_RUNNING	       2u
+#define LOOKS_RUNNING	       4u
 #define LOOKS_AT_REST	       4u
 #define MOVES_MAX	       64u /* of one look */
 
