@@ -464,6 +464,18 @@ void chi_counter_page_worker_runs(struct chi_counter_page *page, uint32_t worker
 	set_used(facts, true);
 }
 
+void chi_counter_page_note_memory(struct chi_counter_page *page, struct hshm_heap *own, struct hshm_heap *modules)
+{
+	struct hshm_heap_stats own_stats, module_stats;
+
+	hshm_heap_get_stats(own, &own_stats);
+	hshm_heap_get_stats(modules, &module_stats);
+	pthread_mutex_lock(&page->lock);
+	store(&own_counters(page)->own_bytes, own_stats.used_bytes);
+	store(&own_counters(page)->module_bytes, module_stats.used_bytes);
+	pthread_mutex_unlock(&page->lock);
+}
+
 void chi_counter_page_stopping(struct chi_counter_page *page)
 {
 	pthread_mutex_lock(&page->lock);

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <hshm/heap.h>
+
 #include "task/counters_layout.h"
 
 struct chi_counter_page; /* opaque */
@@ -59,6 +61,9 @@ uint32_t chi_counter_page_add_client(struct chi_counter_page *page, const struct
 uint32_t chi_counter_page_add_lane(struct chi_counter_page *page, const struct chi_lane *lane);
 /* Nobody counts in it any more. */
 void chi_counter_page_remove(struct chi_counter_page *page, enum chi_counters_table table, uint32_t row);
+
+/* What of the private memory is in use now. Threads: ipc, when a client has come or gone; it takes each heap's lock. */
+void chi_counter_page_note_memory(struct chi_counter_page *page, struct hshm_heap *own, struct hshm_heap *modules);
 
 /* From here on it takes no new tasks. */
 void chi_counter_page_stopping(struct chi_counter_page *page);

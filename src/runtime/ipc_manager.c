@@ -231,6 +231,7 @@ static void attach(struct chi_ipc_manager *ipc, struct ipc_peer *peer)
 	session->base.counters_offset = (uint32_t)sizeof(struct chi_client_counters) *
 					chi_counter_page_add_client(ipc->runtime->counters, &session->base,
 								    peer->who.uid);
+	chi_counter_page_note_memory(ipc->runtime->counters, ipc->runtime->heap, ipc->runtime->module_heap);
 	session->peer = peer;
 	peer->session = session;
 	remove_greeter(ipc, peer);

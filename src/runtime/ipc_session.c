@@ -274,6 +274,8 @@ void chi_ipc_session_abandon(struct chi_ipc_manager *ipc, struct ipc_session *se
 
 void chi_ipc_session_close(struct chi_ipc_manager *ipc, struct ipc_session *session)
 {
+	/* before the client counts as gone: who waits for that finds its memory taken off */
+	chi_counter_page_note_memory(ipc->runtime->counters, ipc->runtime->heap, ipc->runtime->module_heap);
 	chi_counter_page_remove(ipc->runtime->counters, CHI_COUNTERS_CLIENTS,
 				session->base.counters_offset / (uint32_t)sizeof(struct chi_client_counters));
 	chi_fault_unwatch(&session->base);

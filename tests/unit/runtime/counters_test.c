@@ -536,6 +536,39 @@ static void the_file_goes_with_the_runtime(void **state)
 	assert_int_equal(start(DEFAULTS, true), 0);
 }
 
+static uint64_t own_number(const char *column)
+{
+	struct chi_counters *counters = look();
+	uint64_t value = number(counters, CHI_COUNTERS_RUNTIME, 0, column);
+
+	chi_counters_free(counters);
+	return value;
+}
+
+/* A client's own lanes, and tasks that have just ended, are a few KiB more or less. */
+static void private_memory_is_noted_when_a_client_comes_and_when_one_has_gone(void **state)
+{
+	const uint64_t size = 1u << 20, slack = size / 4;
+	uint64_t own = own_number("own_bytes"), modules = own_number("module_bytes");
+	struct chi_client *other;
+	void *own_block, *block;
+
+	(void)state;
+	assert_true(own > 0);
+	assert_int_equal(hshm_heap_alloc(runtime->heap, size, &own_block), 0);
+	assert_int_equal(hshm_heap_alloc(runtime->module_heap, 2 * size, &block), 0);
+	other = attach();
+	assert_in_range(own_number("own_bytes"), own + size - slack, own + size + slack);
+	assert_in_range(own_number("module_bytes"), modules + 2 * size - slack, modules + 2 * size + slack);
+	hshm_heap_free(runtime->heap, own_block);
+	hshm_heap_free(runtime->module_heap, block);
+	chi_client_disconnect(other);
+	while (own_number("clients_ended") < 1)
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+	assert_in_range(own_number("own_bytes"), 1, own + slack);
+	assert_in_range(own_number("module_bytes"), 0, modules + slack);
+}
+
 static void the_file_of_a_successor_stays(void **state)
 {
 	char path[PATH_MAX], new_path[PATH_MAX + 8];
@@ -1008,6 +1041,7 @@ int main(int argc, char **argv)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, start_usual, stop)
 	const struct CMUnitTest tests[] = {
 		CASE(tasks_are_counted_for_their_method_and_its_pool),
+		CASE(private_memory_is_noted_when_a_client_comes_and_when_one_has_gone),
 		CASE(the_rest_of_a_periodic_task_is_no_time_of_its_method),
 		CASE(subtasks_and_bytes_are_counted),
 		cmocka_unit_test_setup_teardown(a_lane_counts_each_reference_once, start_queued, stop),
