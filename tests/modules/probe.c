@@ -186,6 +186,19 @@ static int occupy(struct chi_container *container, struct chi_task *task, struct
 	return 0;
 }
 
+static int block(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct chi_mutex mutex = { 0 };
+	struct chi_cond never = { 0 };
+	int ret;
+
+	(void)container, (void)context;
+	chi_mutex_lock(&mutex);
+	ret = chi_cond_wait(&never, &mutex, probe(task)->in);
+	chi_mutex_unlock(&mutex);
+	return ret == -ETIMEDOUT ? 0 : ret;
+}
+
 __attribute__((noinline)) static uint64_t overflow_frames(uint64_t n)
 {
 	volatile unsigned char frame[1024];
@@ -410,6 +423,7 @@ static const struct chi_method methods[] = {
 	PROBE_METHOD(PROBE_COUNTS, counts),
 	PROBE_METHOD(PROBE_LEAVE, leave),
 	PROBE_METHOD(PROBE_OCCUPY, occupy),
+	PROBE_METHOD(PROBE_BLOCK, block),
 };
 
 static const struct chi_module probe_module = {

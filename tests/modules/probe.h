@@ -28,6 +28,7 @@ enum probe_method {
 	PROBE_COUNTS,	/* answers what the container has counted */
 	PROBE_LEAVE,	/* submits a gate_wait and returns without waiting for it */
 	PROBE_OCCUPY, /* sleeps for so many ns on its worker's thread, as a call into a library may that knows no fibers; begun: as SPIN */
+	PROBE_BLOCK, /* waits for so many ns, blocked: its worker does other work */
 };
 
 struct probe_task {
