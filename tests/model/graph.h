@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * graph.h - the plain model: a table of tasks, what each shall do, and what became of it
+ */
+#ifndef TESTS_MODEL_GRAPH_H
+#define TESTS_MODEL_GRAPH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <chimaera/module.h>
+
+#include "tests/model/sim.h"
+
+#define NODES_MAX    96u
+#define OPS_MAX	     12u
+#define CHILDREN_MAX 6u
+#define CLIENTS_MAX  3u
+#define POOLS_MAX    2u /* that are there all the time */
+#define PASSING_MAX  2u /* that come and go */
+#define MUTEXES	     3u
+#define RWLOCKS	     2u
+#define FLAGS_MAX    8u
+
+enum sim_op_kind {
+	OP_SUBMIT,   /* a: child, b: where its task lies */
+	OP_WAIT_ALL, /* of those submitted so far; b: timeout, ns */
+	OP_WAIT_ANY,
+	OP_WAIT_ONE, /* a: child */
+	OP_CANCEL,   /* a: child */
+	OP_YIELD,
+	OP_ARENA,
+	OP_LOCKED, /* a: lock, b: enum sim_inside; c: another lock, child or timeout */
+	OP_TRY_LOCK,
+	OP_AWAIT_FLAG, /* a: flag; until it is set, without a timeout */
+	OP_SET_FLAG,
+	OP_MOVE_LANE,
+	OP_MAKE_POOL, /* a: which; b: its create() fails */
+	OP_END_POOL,
+	OP_FLUSH,
+	OP_LOOK, /* shall it end early? Then it does */
+};
+
+enum sim_inside {
+	INSIDE_NOTHING,
+	INSIDE_YIELD,
+	INSIDE_CHILD,
+	INSIDE_SECOND_LOCK,
+	INSIDE_COND_WAIT,
+	INSIDE_SIGNAL,
+	INSIDE_BROADCAST,
+	INSIDE_KINDS
+};
+
+enum sim_place { IN_FRAME, IN_ARENA, IN_HEAP, PLACES };
+
+struct sim_op {
+	uint8_t kind, a, b;
+	uint32_t c;
+};
+
+/* What goes through the lanes. */
+struct sim_task {
+	struct chi_task task;
+	uint32_t node;
+	uint32_t answer; /* how many containers have run it */
+};
+
+struct sim_node {
+	/* what it shall do */
+	int32_t parent; /* -1: a client's */
+	uint32_t client;
+	uint32_t pool; /* POOLS_MAX and more: passing ones */
+	struct chi_domain_query query;
+	uint32_t container; /* of the query; where there is no such pool at that time: none */
+	uint32_t queue, lane;
+	uint16_t flags;
+	uint64_t period_ns;
+	uint32_t deadline_us;
+	uint32_t n_runs; /* periodic: after so many it fails */
+	int32_t result;
+	bool calm; /* it and all below it need nothing that might not come */
+	struct sim_op ops[OPS_MAX];
+	uint32_t n_ops;
+	uint32_t children[CHILDREN_MAX];
+	uint32_t n_children;
+
+	/* what became of it */
+	struct sim_task *task; /* as its submitter has it */
+	uint32_t client_lane, client_place;
+	bool submitted, refused; /* the submit said no */
+	bool cancelled;
+	bool in_lane_order; /* its first start has come out of its lane */
+	bool seen_done;
+	uint32_t n_starts, n_ends; /* of its method */
+	uint32_t n_inside;	   /* at the moment: more than one only of a broadcast */
+	int32_t returned;
+	uint64_t due_ns;
+};
+
+/* Somebody waits: for the quiet moments. */
+struct sim_wait {
+	struct sim_wait *next;
+	struct chi_task *const *tasks;
+	uint32_t n_tasks;
+	bool any;
+	bool polls; /* it finds out by looking */
+	uint64_t until_ns;
+	uint32_t who;
+};
+
+struct sim_graph {
+	struct sim_rng rng;
+	struct sim_node nodes[NODES_MAX];
+	uint32_t n_nodes;
+	uint32_t n_clients;
+	uint32_t n_pools;
+	uint32_t n_containers[POOLS_MAX];
+	uint32_t n_lanes;
+	uint32_t pool_ids[POOLS_MAX];
+	uint32_t passing_ids[PASSING_MAX]; /* 0: none */
+	uint32_t passing_containers;
+	bool has_passing, has_flush, few_fibers, posting;
+	struct sim_wait *waits;
+	/* locks, and the model's own books of them */
+	struct chi_mutex mutexes[MUTEXES];
+	struct chi_cond conds[MUTEXES];
+	struct chi_rwlock rwlocks[RWLOCKS];
+	uint32_t n_readers[MUTEXES + RWLOCKS], n_writers[MUTEXES + RWLOCKS];
+	struct chi_mutex flag_mutex;
+	struct chi_cond flag_cond;
+	bool flags[FLAGS_MAX];
+	uint32_t n_flags;
+};
+
+extern struct sim_graph sim_graph;
+extern const struct chi_module sim_module;
+
+struct sim_pool_params {
+	uint32_t n_lanes;
+	uint32_t fails; /* create() of the last container */
+};
+
+/* script.c */
+void sim_graph_make(uint64_t seed, bool few_fibers, bool posting);
+/* The task for a node, ready to be submitted; false: there is no such pool. */
+bool sim_node_fill(uint32_t node, struct sim_task *task);
+/* Its submitter sees it done: is its result what it may be, has all below it ended? */
+void sim_node_done(uint32_t node);
+void sim_node_cancel(uint32_t node);
+void sim_wait_begins(struct sim_wait *wait);
+void sim_wait_ends(struct sim_wait *wait);
+void sim_graph_check_end(void);
+/* A task of a lane is about to start (watch.c). */
+struct chi_run_context;
+struct chi_lane;
+void sim_graph_starts(const struct chi_run_context *context, const struct chi_lane *lane);
+
+/* clients.c */
+void sim_clients_start(uint64_t seed, bool strike);
+/* Until all have ended and their sessions are gone. */
+void sim_clients_finish(void);
+bool sim_client_was_killed(uint32_t client);
+
+#endif
