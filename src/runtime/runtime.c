@@ -69,9 +69,9 @@ static int make_heaps(struct chi_runtime *runtime)
 	uint64_t own_end = size_bytes / 4 / CHI_PAGE * CHI_PAGE;
 	int ret = hshm_heap_create(&runtime->private_mem, CHI_PAGE, own_end - CHI_PAGE, &runtime->heap);
 
-	if (ret < 0)
-		return ret;
-	return hshm_heap_create(&runtime->private_mem, own_end, size_bytes - own_end, &runtime->module_heap);
+	if (ret == 0)
+		ret = hshm_heap_create(&runtime->private_mem, own_end, size_bytes - own_end, &runtime->module_heap);
+	return ret < 0 ? chi_error_set(ret, "cannot make the runtime's heaps: %s", strerror(-ret)) : 0;
 }
 
 static int make_segments(struct chi_runtime *runtime)
@@ -85,11 +85,10 @@ static int make_segments(struct chi_runtime *runtime)
 	n_armed = n_armed < ARMED_MAX ? n_armed : ARMED_MAX;
 	main_bytes = chi_main_armed_offset((uint32_t)n_armed);
 	ret = hshm_segment_create("chimaera-main", main_bytes, CHI_SEGMENT_MAIN, HSHM_SEAL_WRITE, &runtime->main);
+	if (ret == 0)
+		ret = hshm_segment_reserve(&runtime->main, 0, chi_main_armed_offset(0));
 	if (ret < 0)
-		return ret;
-	ret = hshm_segment_reserve(&runtime->main, 0, chi_main_armed_offset(0));
-	if (ret < 0)
-		return ret;
+		return chi_error_set(ret, "cannot make the main segment: %s", strerror(-ret));
 	header = chi_runtime_main_header(runtime);
 	header->magic = CHI_MAIN_MAGIC;
 	header->generation = runtime->generation;
@@ -100,7 +99,8 @@ static int make_segments(struct chi_runtime *runtime)
 	hshm_store_relaxed(&header->n_given_up, CHI_NOT_ENDED); /* relaxed: published with the layout version */
 	ret = hshm_segment_create_private(config->private_bytes, CHI_SEGMENT_PRIVATE, &runtime->private_mem);
 	if (ret < 0)
-		return ret;
+		return chi_error_set(ret, "no room for %llu bytes of private memory: %s",
+				     (unsigned long long)config->private_bytes, strerror(-ret));
 	return make_heaps(runtime);
 }
 
@@ -217,8 +217,10 @@ int chi_runtime_start(const struct chi_runtime_opts *caller_opts, struct chi_run
 	/* release: all of the header first; pairs with the acquire in the client's attach */
 	hshm_store_release(&chi_runtime_main_header(runtime)->layout_version, CHI_LAYOUT_VERSION);
 	ret = opts.handle_faults ? chi_fault_install() : 0;
-	if (ret < 0)
+	if (ret < 0) {
+		chi_error_set(ret, "cannot handle faults: %s", strerror(-ret));
 		goto free_runtime;
+	}
 	runtime->handles_faults = opts.handle_faults;
 	ret = chi_work_orch_start(runtime->orch);
 	if (ret == 0)

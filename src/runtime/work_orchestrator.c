@@ -25,6 +25,7 @@
 #include "runtime/counter_page.h"
 #include "runtime/log.h"
 #include "runtime/worker.h"
+#include "task/error.h"
 
 #define END_CHECK_US 100u
 
@@ -83,14 +84,16 @@ int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret
 	int ret = -ENOMEM;
 
 	if (!orch)
-		return -ENOMEM;
+		return chi_error_set(-ENOMEM, "no memory for the work orchestrator");
 	orch->runtime = runtime;
 	orch->n_workers = chi_work_orch_workers_for(&runtime->config);
 	orch->workers = aligned_alloc(128, orch->n_workers * sizeof(*orch->workers));
-	orch->active = calloc((size_t)orch->n_workers * CHI_PRIOS, sizeof(*orch->active));
-	if (!orch->workers || !orch->active)
+	if (!orch->workers)
 		goto destroy;
-	memset(orch->workers, 0, orch->n_workers * sizeof(*orch->workers));
+	memset(orch->workers, 0, orch->n_workers * sizeof(*orch->workers)); /* `destroy` looks at them */
+	orch->active = calloc((size_t)orch->n_workers * CHI_PRIOS, sizeof(*orch->active));
+	if (!orch->active)
+		goto destroy;
 	for (uint32_t i = 0; i < orch->n_workers; i++) {
 		ret = chi_worker_init(&orch->workers[i], runtime, i, &orch->active[i * CHI_PRIOS]);
 		for (uint32_t prio = 0; ret == 0 && prio < CHI_PRIOS; prio++)
@@ -102,6 +105,7 @@ int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret
 	return 0;
 
 destroy:
+	chi_error_set(ret, "cannot make %u workers: %s", orch->n_workers, strerror(-ret));
 	chi_work_orch_destroy(orch);
 	return ret;
 }
@@ -112,10 +116,14 @@ int chi_work_orch_start(struct chi_work_orch *orch)
 		int ret = chi_worker_start(&orch->workers[orch->n_started]);
 
 		if (ret < 0)
-			return ret;
+			return chi_error_set(ret, "cannot start worker %u: %s", orch->n_started, strerror(-ret));
 	}
-	if (orch->runtime->config.balance_ns && orch->n_workers > 1)
-		return chi_balancer_start(orch, orch->runtime->config.balance_ns, &orch->balancer);
+	if (orch->runtime->config.balance_ns && orch->n_workers > 1) {
+		int ret = chi_balancer_start(orch, orch->runtime->config.balance_ns, &orch->balancer);
+
+		if (ret < 0)
+			return chi_error_set(ret, "cannot start the balancer: %s", strerror(-ret));
+	}
 	return 0;
 }
 
