@@ -447,17 +447,19 @@ static void handler_uninstall(struct handler *handler)
 
 int chi_fault_install(void)
 {
+	size_t n = 0;
 	int rc = 0;
 
 	pthread_mutex_lock(&install_lock);
-	if (n_installed++ == 0)
-		for (size_t i = 0; i < N_HANDLERS && !rc; i++)
-			rc = handler_install(&handlers[i]);
-	if (rc) {
-		n_installed--;
-		for (size_t i = 0; i < N_HANDLERS; i++)
-			handler_uninstall(&handlers[i]);
+	while (n_installed == 0 && n < N_HANDLERS && !rc) {
+		rc = handler_install(&handlers[n]);
+		n += !rc;
 	}
+	if (!rc)
+		n_installed++;
+	/* the first n alone: of another it would be thought that somebody has come on top of it */
+	for (size_t i = 0; rc && i < n; i++)
+		handler_uninstall(&handlers[i]);
 	pthread_mutex_unlock(&install_lock);
 	return rc;
 }
