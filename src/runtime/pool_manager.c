@@ -42,6 +42,7 @@
 #define WAIT_FIRST_NS	 (20 * HSHM_NSEC_PER_USEC)
 #define WAIT_LONGEST_NS	 (5 * HSHM_NSEC_PER_MSEC)
 #define END_ALL_CHECK_US 50
+#define END_ALL_TRIES	 8u
 #define LOGGED_A_SECOND	 10u
 #define THIS_NODE	 0u /* the only one so far */
 
@@ -61,6 +62,15 @@ struct flush_caller {
 	uint32_t n_flushes;
 };
 
+/* At stop: a task of admin's that nobody submitted: it comes to a worker as a work. */
+struct end_all {
+	struct chi_work work;
+	struct chi_run_context *context; /* made ahead: a stop may come because there is no memory left */
+	struct chi_task task;
+	hshm_au32 pool_id; /* the one that it ends just now */
+	hshm_au32 failed;
+};
+
 struct chi_pool_manager {
 	struct chi_runtime *runtime;
 	pthread_mutex_t lock;
@@ -71,7 +81,7 @@ struct chi_pool_manager {
 	uint32_t n_callers;
 	uint32_t callers_allocated;
 	struct chi_mutex flush_turn; /* one flush at a time flips epochs */
-	struct end_all *end_all;     /* at stop */
+	struct end_all end_all;
 };
 
 void chi_pool_manager_lock(struct chi_pool_manager *manager)
@@ -90,6 +100,10 @@ int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager
 
 	if (!manager)
 		return chi_error_set(-ENOMEM, "no memory for the pool manager");
+	if (chi_context_alloc(runtime, 0, &manager->end_all.context) < 0) {
+		free(manager);
+		return chi_error_set(-ENOMEM, "no memory for the pool manager");
+	}
 	manager->runtime = runtime;
 	manager->next_slot = FIRST_FREE_SLOT;
 	/* an id of the runtime before this one, which a client still has, shall find nothing here */
@@ -153,7 +167,8 @@ void chi_pool_manager_destroy(struct chi_pool_manager *manager)
 			chi_module_put(manager->runtime->modules, pool->module);
 		free_pool(pool);
 	}
-	free(manager->end_all);
+	if (manager->end_all.context)
+		hshm_heap_free(manager->runtime->heap, manager->end_all.context);
 	free(manager->callers);
 	pthread_mutex_destroy(&manager->lock);
 	free(manager);
@@ -676,22 +691,13 @@ int chi_pool_end(struct chi_pool_manager *manager, uint32_t pool_id)
 
 /* ---- ending all, at the runtime's stop ---- */
 
-/* A task of admin's that nobody submitted: it comes to a worker as a work. */
-struct end_all {
-	struct chi_work work;
-	struct chi_pool_manager *manager;
-	struct chi_task task;
-	hshm_au32 pool_id; /* the one that it ends just now */
-	hshm_au32 failed;
-};
-
 static int end_all_run(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
-	struct end_all *end = (struct end_all *)((char *)task - offsetof(struct end_all, task));
-	struct chi_pool_manager *manager = end->manager;
+	struct chi_pool_manager *manager = context->pool->runtime->pools;
+	struct end_all *end = &manager->end_all;
 
 	(void)container;
-	(void)context;
+	(void)task;
 	for (uint32_t i = FIRST_FREE_SLOT; i < CHI_POOL_SLOTS; i++) {
 		uint32_t pool_id = 0;
 
@@ -716,18 +722,19 @@ static const struct chi_method end_all_method = {
 static void end_all_start(struct chi_worker *worker, struct chi_work *work)
 {
 	struct end_all *end = (struct end_all *)work;
-	struct chi_run_context *context;
+	struct chi_run_context *context = end->context;
 	struct chi_pool *admin;
 	uint8_t epoch;
 
-	admin = chi_pool_get(end->manager, CHI_ADMIN_POOL_ID, &epoch);
-	if (!admin || chi_context_alloc(worker->runtime, 0, &context)) {
+	admin = chi_pool_get(worker->runtime->pools, CHI_ADMIN_POOL_ID, &epoch);
+	if (!admin || (!context && chi_context_alloc(worker->runtime, 0, &context))) {
 		if (admin)
 			chi_pool_put(admin, epoch);
-		/* release: nothing of `end` is touched after it; pairs with the acquire in chi_pool_end_all() */
+		/* release: nothing of `end` is touched after it; pairs with the acquire in end_all_on() */
 		hshm_store_release(&end->failed, 1);
 		return;
 	}
+	end->context = NULL;
 	context->task = &end->task;
 	context->pool = admin;
 	context->flush_epoch = epoch;
@@ -751,19 +758,16 @@ static void log_destroy_that_hangs(struct chi_pool_manager *manager, const struc
 	chi_pool_manager_unlock(manager);
 }
 
-int chi_pool_end_all(struct chi_pool_manager *manager, uint64_t deadline_ns)
+/* Returns 0, -ETIMEDOUT, or what the worker lacked: memory for a context, a stack. */
+static int end_all_on(struct chi_pool_manager *manager, uint32_t worker_id, uint64_t deadline_ns)
 {
-	struct end_all *end = calloc(1, sizeof(*end));
+	struct end_all *end = &manager->end_all;
 
-	manager->end_all = end; /* freed with the manager: it may have to outlive this call */
-	if (!end) {
-		chi_log_warn("no memory to end the pools in order");
-		return 0;
-	}
 	end->work.fn = end_all_start;
-	end->manager = manager;
+	/* relaxed: the post publishes it */
+	hshm_store_relaxed(&end->failed, 0);
 	chi_task_init(&end->task, sizeof(end->task), CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0), end_all_method.id);
-	chi_worker_post(chi_work_orch_worker(manager->runtime->orch, 0), &end->work);
+	chi_worker_post(chi_work_orch_worker(manager->runtime->orch, worker_id), &end->work);
 	/* acquire: pairs with the release in end_all_start() */
 	while (!chi_task_done(&end->task) && !hshm_load_acquire(&end->failed)) {
 		if (hshm_clock_ns() >= deadline_ns) {
@@ -772,9 +776,20 @@ int chi_pool_end_all(struct chi_pool_manager *manager, uint64_t deadline_ns)
 		}
 		HSHM_THREAD_MODEL->sleep_for_us(END_ALL_CHECK_US);
 	}
-	if (hshm_load_relaxed(&end->failed))
-		chi_log_warn("no memory to end the pools in order");
-	return 0;
+	return hshm_load_relaxed(&end->failed) ? -ENOMEM : end->task.result;
+}
+
+int chi_pool_end_all(struct chi_pool_manager *manager, uint64_t deadline_ns)
+{
+	uint32_t n_workers = chi_work_orch_n_workers(manager->runtime->orch);
+	int ret = -ENOMEM;
+
+	/* one of them has a stack left from an earlier task, or there is memory again */
+	for (uint32_t i = 0; ret < 0 && ret != -ETIMEDOUT && i < n_workers + END_ALL_TRIES; i++)
+		ret = end_all_on(manager, i % n_workers, deadline_ns);
+	if (ret < 0 && ret != -ETIMEDOUT)
+		chi_log_warn("no memory to end the pools in order: their modules' destroy() is not called");
+	return ret == -ETIMEDOUT ? ret : 0;
 }
 
 /* ---- flush ---- */
