@@ -46,6 +46,7 @@ static void free_closer(struct chi_fd_closer *closer)
 		struct open_fd *open_fd = closer->first;
 
 		closer->first = open_fd->next;
+		close(open_fd->fd); /* no thread was to be had for it: it may wait, as in chi_fd_closer_close() */
 		free(open_fd);
 	}
 	pthread_cond_destroy(&closer->changed);
