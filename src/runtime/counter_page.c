@@ -278,18 +278,6 @@ static int rename_file(struct chi_counter_page *page, const char *path)
 	return rc;
 }
 
-static void remove_file(struct chi_counter_page *page)
-{
-	struct stat st;
-	int lock_fd = -1;
-
-	if (chi_ipc_name_lock(page->socket_path, &lock_fd) < 0)
-		return;
-	if (lstat(page->path, &st) == 0 && st.st_dev == page->device && st.st_ino == page->inode)
-		unlink(page->path);
-	chi_ipc_name_unlock(page->socket_path, lock_fd);
-}
-
 /* ---- rows ---- */
 
 static void store(hshm_au64 *word, uint64_t value)
@@ -564,7 +552,7 @@ void chi_counter_page_destroy(struct chi_counter_page *page)
 	if (!page)
 		return;
 	if (page->inode)
-		remove_file(page);
+		chi_ipc_file_remove(page->socket_path, page->path, page->device, page->inode);
 	if (page->base) {
 		chi_fault_unwatch_memory(page->base);
 		munmap(page->base, page->size_bytes);

@@ -25,6 +25,7 @@
 #include <hshm/clock.h>
 #include <hshm/thread_model.h>
 
+#include "runtime/log.h"
 #include "task/error.h"
 
 #ifndef SO_PEERPIDFD
@@ -84,6 +85,20 @@ void chi_ipc_name_unlock(const char *socket_path, int fd)
 	chi_socket_sibling(socket_path, LOCK_SUFFIX, path);
 	unlink(path);
 	close(fd);
+}
+
+void chi_ipc_file_remove(const char *socket_path, const char *path, dev_t device, ino_t inode)
+{
+	struct stat st;
+	int lock_fd = -1;
+
+	if (chi_ipc_name_lock(socket_path, &lock_fd) < 0) {
+		chi_log_warn("%s stays, the next runtime of that name removes it: %s", path, chi_error_text());
+		return;
+	}
+	if (lstat(path, &st) == 0 ? st.st_dev == device && st.st_ino == inode && unlink(path) < 0 : errno != ENOENT)
+		chi_log_warn("%s stays, the next runtime of that name removes it: %s", path, strerror(errno));
+	chi_ipc_name_unlock(socket_path, lock_fd);
 }
 
 /* ---- the name ---- */
@@ -201,17 +216,10 @@ out:
 
 void chi_ipc_socket_remove(struct chi_ipc_socket *socket)
 {
-	struct stat st;
-	int lock_fd = -1;
-
 	if (!socket->named)
 		return;
 	socket->named = false;
-	if (chi_ipc_name_lock(socket->where.path, &lock_fd) == 0) {
-		if (lstat(socket->where.path, &st) == 0 && st.st_dev == socket->device && st.st_ino == socket->inode)
-			unlink(socket->where.path);
-		chi_ipc_name_unlock(socket->where.path, lock_fd);
-	}
+	chi_ipc_file_remove(socket->where.path, socket->where.path, socket->device, socket->inode);
 	shutdown(socket->fd, SHUT_RDWR);
 }
 

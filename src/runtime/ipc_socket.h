@@ -45,6 +45,8 @@ void chi_ipc_socket_close(struct chi_ipc_socket *socket);
  * (somebody holds it for long), -EACCES, -EMFILE, -ENOENT. */
 int chi_ipc_name_lock(const char *socket_path, int *ret_fd);
 void chi_ipc_name_unlock(const char *socket_path, int fd);
+/* Remove one of the name's files, under the lock, if it is still the one with that inode. What cannot be removed is logged. */
+void chi_ipc_file_remove(const char *socket_path, const char *path, dev_t device, ino_t inode);
 
 /* Who is at the other end of a connection, as the kernel saw it when it connected. */
 struct chi_ipc_credentials {
