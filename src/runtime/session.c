@@ -7,13 +7,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "runtime/ipc_internal.h"
 #include "runtime/ipc_manager.h"
+#include "runtime/log.h"
 #include "runtime/worker.h"
 
+#define SEND_TRIES  3
 #define USE_CONTEXT ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
 
 /* The header is information for whoever looks at the segment; nothing of it is read back. */
@@ -141,10 +144,18 @@ void chi_session_send_event(struct chi_session *session)
 	/* acquire: pairs with the release in chi_ipc_session_open_events() */
 	uint32_t event_socket = hshm_load_acquire(&session->event_socket);
 
+	if (!event_socket)
+		return;
 	/* Full: then there is enough to read. Gone: the client's own doing. A socket of our own and flags of the call: nothing
 	 * that the client does to its end makes this one wait. */
-	if (event_socket)
-		(void)send((int)event_socket - 1, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	for (int i = 0; i < SEND_TRIES; i++)
+		if (send((int)event_socket - 1, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+		    (errno != ENOBUFS && errno != ENOMEM))
+			return;
+	/* the kernel has no memory: a client that is hung up on is better off than one that sleeps for ever */
+	chi_log_warn("client %u cannot be told that its task ended, and is hung up on: %s", session->client_id,
+		     strerror(errno));
+	shutdown(session->socket, SHUT_RDWR);
 }
 
 /* ---- who uses it ---- */
