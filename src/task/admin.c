@@ -69,8 +69,10 @@ int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
 		return ret;
 	}
 	ret = chi_call(client, task);
+	/* without a text it failed before the method ran */
 	if (ret < 0 && chi_task_done(task))
-		chi_error_set(ret, "%.*s", (int)sizeof(task->text.text) - 1, task->text.text);
+		chi_error_set(ret, "%.*s", (int)sizeof(task->text.text) - 1,
+			      task->text.text[0] ? task->text.text : strerror(-ret));
 	if (ret >= 0) {
 		*ret_pool_id = task->id;
 		ret = task->created != 0;
