@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mpsc_queue.c - a bounded ring of references that no producer can hold up
+ * mpsc_queue.c - a bounded ring of references that no producer can hold up (verify/ring.pml, verify/ring_take.pml)
  *
  * Slot word, 64 bits:  lap:32 | ref:32     ref 0 = empty
  *
