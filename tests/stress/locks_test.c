@@ -13,16 +13,11 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
-#define N_LANES	   16u
 #define N_TASKS	   24u
 #define N_TIMES	   300u
 #define N_ROUNDS   4u
@@ -154,13 +149,6 @@ static int consume(struct chi_container *container, struct chi_task *task, struc
 	return 0;
 }
 
-static int create(struct chi_container *container, const void *params, uint64_t params_size)
-{
-	(void)params;
-	(void)params_size;
-	return chi_container_create_local_queue(container, 0, N_LANES, 0);
-}
-
 #define LOCKS_METHOD(number, function)                                                                        \
 	{                                                                                                     \
 		.name = #function, .id = (number), .task_size = sizeof(struct locks_task), .run = (function), \
@@ -180,33 +168,13 @@ static const struct chi_module module = {
 	.version = 1,
 	.n_methods = 3,
 	.methods = methods,
-	.create = create,
+	.create = stage_create_lanes,
 };
-
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
 
 static int start(void **state)
 {
-	struct chi_pool_spec spec = { .module = "locks_test" };
-	struct chi_runtime_opts opts =
-		CHI_RUNTIME_OPTS(.config_text = "workers: { count: 3 }\nmemory: { private_mib: 256 }\n");
-
 	(void)state;
-	if (chi_runtime_start(&opts, &runtime) < 0 || chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, NULL, &client) < 0 || chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, HSHM_NSEC_PER_SEC, NULL);
+	return stage_start("workers: { count: 3 }\nmemory: { private_mib: 256 }\n", &module, 1);
 }
 
 /* The first half of them does the one, the others the other. */
@@ -259,8 +227,8 @@ static void a_buffer_loses_nothing_and_nobody_sleeps_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(readers_and_writers_follow_each_other, start, stop),
-		cmocka_unit_test_setup_teardown(a_buffer_loses_nothing_and_nobody_sleeps_on, start, stop),
+		cmocka_unit_test_setup_teardown(readers_and_writers_follow_each_other, start, stage_stop),
+		cmocka_unit_test_setup_teardown(a_buffer_loses_nothing_and_nobody_sleeps_on, start, stage_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,19 +10,13 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <string.h>
 
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
-#define N_WAITERS   8u
-#define N_LANES	    8u
-#define TIME_MAX_NS (20 * HSHM_NSEC_PER_SEC)
-#define SHORT_NS    (2 * HSHM_NSEC_PER_MSEC)
+#define N_WAITERS 8u
+#define SHORT_NS  (2 * HSHM_NSEC_PER_MSEC)
 
 enum { WAIT, SIGNAL, BROADCAST, HOLD };
 
@@ -61,7 +55,7 @@ static int wait_method(struct chi_container *container, struct chi_task *task, s
 	order[hshm_load_relaxed(&n_back)] = self->number;
 	chi_yield();
 	n_inside--;
-	hshm_fetch_add_acq_rel(&n_back, 1); /* acq_rel: pairs with the acquire in wait_until() */
+	hshm_fetch_add_acq_rel(&n_back, 1); /* acq_rel: pairs with the acquire in stage_wait_until() */
 	chi_mutex_unlock(&mutex);
 	return ret;
 }
@@ -100,23 +94,6 @@ static int hold(struct chi_container *container, struct chi_task *task, struct c
 	return 0;
 }
 
-static int create(struct chi_container *container, const void *params, uint64_t params_size)
-{
-	(void)params;
-	(void)params_size;
-	return chi_container_create_local_queue(container, 0, N_LANES, 0);
-}
-
-/* The query's value says the lane, and so the worker. */
-static int monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *answer)
-{
-	(void)container;
-	if (mode != CHI_MONITOR_LOCAL_SCHEDULE)
-		return -ENOTSUP;
-	answer->lane_id = (uint32_t)(answer->task->query.value % N_LANES);
-	return 0;
-}
-
 static const struct chi_method methods[] = {
 	{ .name = "wait", .id = WAIT, .task_size = sizeof(struct cond_task), .run = wait_method },
 	{ .name = "signal", .id = SIGNAL, .task_size = sizeof(struct cond_task), .run = signal_method },
@@ -131,18 +108,12 @@ static const struct chi_module module = {
 	.version = 1,
 	.n_methods = 4,
 	.methods = methods,
-	.create = create,
-	.monitor = monitor,
+	.create = stage_create_lanes,
+	.monitor = stage_lane_by_value,
 };
-
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
 
 static int start(const char *config)
 {
-	struct chi_pool_spec spec = { .module = "cond_test" };
-
 	memset(&mutex, 0, sizeof(mutex));
 	memset(&cond, 0, sizeof(cond));
 	n_inside = 0;
@@ -151,14 +122,7 @@ static int start(const char *config)
 	hshm_store_relaxed(&n_not_alone, 0);
 	hshm_store_relaxed(&n_holding, 0);
 	hshm_store_relaxed(&may_leave, 0);
-	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
-	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &client) < 0 ||
-	    chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
+	return stage_start(config, &module, 1);
 }
 
 static int start_three_workers(void **state)
@@ -173,13 +137,6 @@ static int start_one_worker(void **state)
 	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n");
 }
 
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, HSHM_NSEC_PER_SEC, NULL);
-}
-
 static struct cond_task *submit(uint32_t method, uint32_t number, uint64_t timeout_ns, uint32_t deadline_us)
 {
 	struct cond_task *task;
@@ -192,22 +149,11 @@ static struct cond_task *submit(uint32_t method, uint32_t number, uint64_t timeo
 	return task;
 }
 
-static void wait_until(hshm_au32 *count, uint32_t n)
-{
-	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
-
-	/* acquire: pairs with the add in wait_method() */
-	while (hshm_load_acquire(count) < n) {
-		assert_true(hshm_clock_ns() < end_ns);
-		chi_yield();
-	}
-}
-
 static struct cond_task *wait_as(uint32_t number, uint64_t timeout_ns)
 {
 	struct cond_task *task = submit(WAIT, number, timeout_ns, 0);
 
-	wait_until(&n_waiting, number + 1);
+	stage_wait_until(&n_waiting, number + 1);
 	return task;
 }
 
@@ -220,7 +166,7 @@ static void finish(struct cond_task *task, int result)
 
 static void all_left_in_order(uint32_t n)
 {
-	wait_until(&n_back, n);
+	stage_wait_until(&n_back, n);
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(order[i], i);
 	assert_int_equal(hshm_load_relaxed(&n_not_alone), 0);
@@ -293,7 +239,7 @@ static void a_signal_passes_who_is_out_of_time_and_waits_for_the_mutex(void **st
 	late = wait_as(0, 50 * HSHM_NSEC_PER_MSEC);
 	next = wait_as(1, TIME_MAX_NS);
 	holder = submit(HOLD, 2, 0, 0);
-	wait_until(&n_holding, 1);
+	stage_wait_until(&n_holding, 1);
 	/* it has left its wait, and stands in the mutex's line: the word is more than held */
 	for (uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS; hshm_load_relaxed(&mutex.lock.word) >> 32 == 0;) {
 		assert_true(hshm_clock_ns() < end_ns);
@@ -314,7 +260,7 @@ static void who_was_signalled_in_time_does_not_time_out(void **state)
 	(void)state;
 	waiter = wait_as(0, 300 * HSHM_NSEC_PER_MSEC);
 	first = submit(HOLD, 1, 0, 0);
-	wait_until(&n_holding, 1);
+	stage_wait_until(&n_holding, 1);
 	second = submit(HOLD, 2, 400 * HSHM_NSEC_PER_MSEC, 0); /* behind the first in the mutex's line */
 	while (hshm_load_relaxed(&mutex.lock.word) >> 32 == 0)
 		chi_yield();
@@ -336,7 +282,7 @@ static void the_tasks_deadline_ends_the_wait(void **state)
 
 int main(void)
 {
-#define CASE_ON(function, workers) cmocka_unit_test_setup_teardown(function, start_##workers, stop)
+#define CASE_ON(function, workers) cmocka_unit_test_setup_teardown(function, start_##workers, stage_stop)
 	const struct CMUnitTest tests[] = {
 		CASE_ON(each_signal_wakes_who_waits_longest, three_workers),
 		CASE_ON(each_signal_wakes_who_waits_longest, one_worker),

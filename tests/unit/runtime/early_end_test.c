@@ -13,22 +13,17 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/early_end.h"
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
 #define N_CONTAINERS 3u
 #define FAN	     3u
 #define N_QUEUED     8u
-#define TIME_MAX_NS  (20 * HSHM_NSEC_PER_SEC)
 #define START_US     200000u /* a deadline that a task can start by on a busy machine, with a sanitizer */
 
 enum method {
@@ -259,14 +254,10 @@ static const struct chi_module module = {
 	.methods = methods,
 };
 
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
 static bool posting, in_place;
 
 static int start(void **state)
 {
-	struct chi_pool_spec spec = { .module = "early_end_test", .n_containers = N_CONTAINERS };
 	char config[256];
 
 	(void)state;
@@ -277,21 +268,7 @@ static int start(void **state)
 	snprintf(config, sizeof(config),
 		 "workers: { count: 3, completion_posting: %s, run_in_place: %s }\nmemory: { private_mib: 256 }\n",
 		 posting ? "true" : "false", in_place ? "true" : "false");
-	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
-	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &client) < 0 ||
-	    chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, 5 * HSHM_NSEC_PER_SEC, NULL);
+	return stage_start(config, &module, N_CONTAINERS);
 }
 
 static struct early_task *make(enum method method, struct chi_domain_query query, uint64_t in, uint32_t depth)
@@ -311,16 +288,6 @@ static struct early_task *submit(enum method method, uint64_t in, uint32_t depth
 	task->task.deadline_us = deadline_us;
 	assert_int_equal(chi_submit(client, task), 0);
 	return task;
-}
-
-static void wait_until(hshm_au32 *count, uint32_t n)
-{
-	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
-
-	while (hshm_load_relaxed(count) < n) {
-		assert_true(hshm_clock_ns() < end_ns);
-		chi_yield();
-	}
 }
 
 static void expect_result(struct early_task *task, int result)
@@ -372,7 +339,7 @@ static void a_request_reaches_all_subtasks_on_all_workers(void **state)
 	struct early_task *task = submit(TREE, 0, 3, 0);
 
 	(void)state;
-	wait_until(&n_running, FAN * FAN * FAN);
+	stage_wait_until(&n_running, FAN * FAN * FAN);
 	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
 	chi_cancel(task);
 	finish(task, -ECANCELED);
@@ -391,7 +358,7 @@ static void subtasks_that_have_not_started_never_do(void **state)
 	struct early_task *task = submit(QUEUE, 0, 0, 0);
 
 	(void)state;
-	wait_until(&n_running, 1);
+	stage_wait_until(&n_running, 1);
 	chi_cancel(task);
 	expect_result(task, 0);
 	assert_int_equal(task->out, N_QUEUED);
@@ -405,13 +372,13 @@ static void a_request_passes_through_broadcasts(void **state)
 
 	(void)state;
 	assert_int_equal(chi_submit(client, task), 0);
-	wait_until(&n_running, N_CONTAINERS * FAN);
+	stage_wait_until(&n_running, N_CONTAINERS * FAN);
 	chi_cancel(task);
 	finish(task, -ECANCELED);
 	assert_int_equal(hshm_load_relaxed(&n_asked), N_CONTAINERS * FAN);
 
 	task = submit(BROADCAST, 0, 1, 0);
-	wait_until(&n_running, 2 * N_CONTAINERS * FAN);
+	stage_wait_until(&n_running, 2 * N_CONTAINERS * FAN);
 	chi_cancel(task);
 	finish(task, -ECANCELED);
 	assert_int_equal(hshm_load_relaxed(&n_asked), 2 * N_CONTAINERS * FAN);
@@ -422,7 +389,7 @@ static void nothing_reaches_a_detached_task(void **state)
 	struct early_task *task = submit(DETACH, 0, 0, 50000);
 
 	(void)state;
-	wait_until(&n_running, 1);
+	stage_wait_until(&n_running, 1);
 	chi_cancel(task);
 	finish(task, -ECANCELED);
 	/* past the deadline that was its submitter's, too */
@@ -509,7 +476,7 @@ static void a_wait_for_ever_goes_on(void **state)
 	struct early_task *task = submit(WAIT, HSHM_FOREVER, 0, START_US);
 
 	(void)state;
-	wait_until(&n_running, 1);
+	stage_wait_until(&n_running, 1);
 	assert_int_equal(chi_wait(task, START_US * HSHM_NSEC_PER_USEC), -ETIMEDOUT);
 	hshm_store_relaxed(&may_end, 1);
 	expect_result(task, 0);
@@ -529,7 +496,7 @@ static void a_resting_periodic_task_ends_soon_after_its_cancel(void **state)
 	task->task.flags = CHI_TASK_PERIODIC;
 	task->task.period_ns = 3600 * HSHM_NSEC_PER_SEC;
 	assert_int_equal(chi_submit(client, task), 0);
-	wait_until(&n_noted, 1);
+	stage_wait_until(&n_noted, 1);
 	assert_int_equal(chi_flush(client), 0); /* it rests */
 	begin_ns = hshm_clock_ns();
 	chi_cancel(task);
@@ -544,7 +511,7 @@ static void a_resting_subtask_ends_with_its_parents_request_or_deadline(void **s
 	struct early_task *task = submit(PERIODIC, 0, 0, 0);
 
 	(void)state;
-	wait_until(&n_noted, 1);
+	stage_wait_until(&n_noted, 1);
 	chi_cancel(task);
 	assert_int_equal(chi_wait(task, TIME_MAX_NS), 0);
 	/* 0: it was asked before its run had ended */
@@ -556,7 +523,7 @@ static void a_resting_subtask_ends_with_its_parents_request_or_deadline(void **s
 
 int main(void)
 {
-#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stop)
+#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stage_stop)
 	const struct CMUnitTest tests[] = {
 		CASE(a_request_reaches_all_subtasks_on_all_workers),
 		CASE(a_request_to_a_subtask_reaches_only_what_is_below_it),

@@ -12,18 +12,13 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
 #define N_ASKERS 24u
-#define N_LANES	 8u
 
 enum { HOLD, TRY };
 
@@ -78,23 +73,6 @@ static int try(struct chi_container *container, struct chi_task *task, struct ch
 	return 0;
 }
 
-static int create(struct chi_container *container, const void *params, uint64_t params_size)
-{
-	(void)params;
-	(void)params_size;
-	return chi_container_create_local_queue(container, 0, N_LANES, 0);
-}
-
-/* The query's value says the lane, and so the worker. */
-static int monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *answer)
-{
-	(void)container;
-	if (mode != CHI_MONITOR_LOCAL_SCHEDULE)
-		return -ENOTSUP;
-	answer->lane_id = (uint32_t)(answer->task->query.value % N_LANES);
-	return 0;
-}
-
 static const struct chi_method methods[] = {
 	{ .name = "hold", .id = HOLD, .task_size = sizeof(struct mutex_task), .run = hold },
 	{ .name = "try",
@@ -112,32 +90,19 @@ static const struct chi_module module = {
 	.version = 1,
 	.n_methods = 2,
 	.methods = methods,
-	.create = create,
-	.monitor = monitor,
+	.create = stage_create_lanes,
+	.monitor = stage_lane_by_value,
 };
-
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
 
 static int start(const char *config)
 {
-	struct chi_pool_spec spec = { .module = "mutex_test" };
-
 	memset(&mutex, 0, sizeof(mutex));
 	memset(order, 0xff, sizeof(order));
 	n_inside = n_order = 0;
 	hshm_store_relaxed(&n_may_leave, 0);
 	hshm_store_relaxed(&n_not_alone, 0);
 	hshm_store_relaxed(&n_left, 0);
-	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
-	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &client) < 0 ||
-	    chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
+	return stage_start(config, &module, 1);
 }
 
 static int start_three_workers(void **state)
@@ -150,13 +115,6 @@ static int start_one_worker(void **state)
 {
 	(void)state;
 	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n");
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, HSHM_NSEC_PER_SEC, NULL);
 }
 
 static struct mutex_task *submit(uint32_t method, uint32_t number, uint32_t n_tries)
@@ -173,7 +131,7 @@ static struct mutex_task *submit(uint32_t method, uint32_t number, uint32_t n_tr
 /* Submit a task and wait until it holds the mutex or stands in the line: each of them changes the word. */
 static struct mutex_task *ask(uint32_t number)
 {
-	uint64_t end_ns = hshm_clock_ns() + 20 * HSHM_NSEC_PER_SEC;
+	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
 	uint64_t before = hshm_load_relaxed(&mutex.lock.word);
 	struct mutex_task *task = submit(HOLD, number, 0);
 
@@ -186,7 +144,7 @@ static struct mutex_task *ask(uint32_t number)
 
 static void finish(struct mutex_task *task)
 {
-	assert_int_equal(chi_wait(task, 20 * HSHM_NSEC_PER_SEC), 0);
+	assert_int_equal(chi_wait(task, TIME_MAX_NS), 0);
 	assert_int_equal(task->task.result, 0);
 	chi_task_free(client, task);
 }
@@ -253,7 +211,7 @@ static void handing_over_never_frees_it(void **state)
 		finish(tasks[i - 1]);
 	}
 	for (uint32_t i = 0; i < 3; i++) {
-		assert_int_equal(chi_wait(tries[i], 20 * HSHM_NSEC_PER_SEC), 0);
+		assert_int_equal(chi_wait(tries[i], TIME_MAX_NS), 0);
 		n_got += tries[i]->n_got;
 		chi_task_free(client, tries[i]);
 	}
@@ -268,7 +226,7 @@ static void trylock_gets_a_free_one(void **state)
 	struct mutex_task *task = submit(TRY, 0, 10);
 
 	(void)state;
-	assert_int_equal(chi_wait(task, 20 * HSHM_NSEC_PER_SEC), 0);
+	assert_int_equal(chi_wait(task, TIME_MAX_NS), 0);
 	assert_int_equal(task->n_got, 10);
 	chi_task_free(client, task);
 	is_free_and_was_held_in_order(0);
@@ -277,12 +235,15 @@ static void trylock_gets_a_free_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_three_workers, stop),
-		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_one_worker, stop),
-		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_three_workers, stop),
-		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_one_worker, stop),
-		cmocka_unit_test_setup_teardown(handing_over_never_frees_it, start_three_workers, stop),
-		cmocka_unit_test_setup_teardown(trylock_gets_a_free_one, start_one_worker, stop),
+		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_three_workers,
+						stage_stop),
+		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_one_worker,
+						stage_stop),
+		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_three_workers,
+						stage_stop),
+		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_one_worker, stage_stop),
+		cmocka_unit_test_setup_teardown(handing_over_never_frees_it, start_three_workers, stage_stop),
+		cmocka_unit_test_setup_teardown(trylock_gets_a_free_one, start_one_worker, stage_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,20 +10,15 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <stdio.h>
 
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
 #define N_RUNS	    12u
 #define LONG_RUN    4u
 #define PERIOD_NS   (5 * HSHM_NSEC_PER_MSEC)
 #define DEADLINE_NS (150 * HSHM_NSEC_PER_MSEC)
-#define TIME_MAX_NS (20 * HSHM_NSEC_PER_SEC)
 
 enum method { TICK, SPIN };
 
@@ -88,31 +83,11 @@ static const struct chi_module module = {
 	.methods = methods,
 };
 
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
-
 static int start(void **state)
 {
-	struct chi_pool_spec spec = { .module = "periodic_test" };
-
 	(void)state;
 	hshm_store_relaxed(&n_runs, 0);
-	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = "workers: { count: 1 }\nmemory: { private_mib: 256 }\n"),
-			      &runtime) < 0 ||
-	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, NULL, &client) < 0 || chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, 5 * HSHM_NSEC_PER_SEC, NULL);
+	return stage_start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n", &module, 1);
 }
 
 static struct tick_task *submit(enum method method, uint32_t deadline_us, uint64_t spin_ns)
@@ -229,7 +204,7 @@ static void a_run_that_cannot_start_by_its_deadline_is_a_failure(void **state)
 
 int main(void)
 {
-#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stop)
+#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stage_stop)
 	const struct CMUnitTest tests[] = {
 		CASE(runs_are_due_at_the_first_start_and_whole_periods_after_it),
 		CASE(missed_runs_are_left_out_and_counted),

@@ -12,18 +12,12 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <string.h>
 
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
 #define N_ASKERS_MAX 16u
-#define N_LANES	     8u
-#define TIME_MAX_NS  (20 * HSHM_NSEC_PER_SEC)
 
 enum { READ, WRITE, TRY };
 
@@ -90,23 +84,6 @@ static int try_method(struct chi_container *container, struct chi_task *task, st
 	return 0;
 }
 
-static int create(struct chi_container *container, const void *params, uint64_t params_size)
-{
-	(void)params;
-	(void)params_size;
-	return chi_container_create_local_queue(container, 0, N_LANES, 0);
-}
-
-/* The query's value says the lane, and so the worker. */
-static int monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *answer)
-{
-	(void)container;
-	if (mode != CHI_MONITOR_LOCAL_SCHEDULE)
-		return -ENOTSUP;
-	answer->lane_id = (uint32_t)(answer->task->query.value % N_LANES);
-	return 0;
-}
-
 static const struct chi_method methods[] = {
 	{ .name = "read", .id = READ, .task_size = sizeof(struct lock_task), .run = read_method },
 	{ .name = "write", .id = WRITE, .task_size = sizeof(struct lock_task), .run = write_method },
@@ -125,30 +102,17 @@ static const struct chi_module module = {
 	.version = 1,
 	.n_methods = 3,
 	.methods = methods,
-	.create = create,
-	.monitor = monitor,
+	.create = stage_create_lanes,
+	.monitor = stage_lane_by_value,
 };
-
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
 
 static int start(const char *config)
 {
-	struct chi_pool_spec spec = { .module = "rwlock_test" };
-
 	memset(&lock, 0, sizeof(lock));
 	memset(may_leave, 0, sizeof(may_leave));
 	hshm_store_relaxed(&n_not_alone, 0);
 	hshm_store_relaxed(&n_left, 0);
-	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
-	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &client) < 0 ||
-	    chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
+	return stage_start(config, &module, 1);
 }
 
 static int start_three_workers(void **state)
@@ -161,13 +125,6 @@ static int start_one_worker(void **state)
 {
 	(void)state;
 	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n");
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, HSHM_NSEC_PER_SEC, NULL);
 }
 
 static struct lock_task *submit(uint32_t method, uint32_t number)
@@ -326,13 +283,16 @@ static void trying_passes_nobody_who_waits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(readers_hold_it_together, start_three_workers, stop),
-		cmocka_unit_test_setup_teardown(readers_hold_it_together, start_one_worker, stop),
-		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_three_workers, stop),
-		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_one_worker, stop),
-		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_three_workers, stop),
-		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_one_worker, stop),
-		cmocka_unit_test_setup_teardown(trying_passes_nobody_who_waits, start_three_workers, stop),
+		cmocka_unit_test_setup_teardown(readers_hold_it_together, start_three_workers, stage_stop),
+		cmocka_unit_test_setup_teardown(readers_hold_it_together, start_one_worker, stage_stop),
+		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_three_workers,
+						stage_stop),
+		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_one_worker,
+						stage_stop),
+		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_three_workers,
+						stage_stop),
+		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_one_worker, stage_stop),
+		cmocka_unit_test_setup_teardown(trying_passes_nobody_who_waits, start_three_workers, stage_stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,18 +10,13 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include <chimaera/chimaera.h>
-#include <chimaera/module.h>
-#include <chimaera/runtime.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/module_manager.h"
-#include "runtime/runtime.h"
+#include "support/stage.h"
 
-#define CAP_KIB	    256u
-#define TIME_MAX_NS (20 * HSHM_NSEC_PER_SEC)
+#define CAP_KIB 256u
 
 enum method { FILL, CAP, LEAVE, CHILD };
 
@@ -146,13 +141,8 @@ static const struct chi_module module = {
 	.destroy = destroy,
 };
 
-static struct chi_runtime *runtime;
-static struct chi_client *client;
-static uint32_t pool;
-
 static int start(void **state)
 {
-	struct chi_pool_spec spec = { .module = "task_arena_test" };
 	char config[128];
 
 	(void)state;
@@ -161,20 +151,7 @@ static int start(void **state)
 	hshm_store_relaxed(&n_runs, 0);
 	hshm_store_relaxed(&child_runs, 0);
 	hshm_store_relaxed(&child_may_end, 0);
-	if (chi_runtime_start(&CHI_RUNTIME_OPTS(.config_text = config), &runtime) < 0 ||
-	    chi_module_register_builtin(runtime->modules, &module) < 0 ||
-	    chi_runtime_client(runtime, NULL, &client) < 0 || chi_pool_create(client, &spec, &pool) < 0) {
-		print_error("%s\n", chi_error_text());
-		return -1;
-	}
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	chi_client_disconnect(client);
-	return chi_runtime_stop(runtime, 5 * HSHM_NSEC_PER_SEC, NULL);
+	return stage_start(config, &module, 1);
 }
 
 static uint64_t used_bytes(void)
@@ -203,16 +180,6 @@ static void finish(struct arena_task *task)
 	chi_task_free(client, task);
 }
 
-static void wait_until(hshm_au32 *count, uint32_t n)
-{
-	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
-
-	while (hshm_load_relaxed(count) < n) {
-		assert_true(hshm_clock_ns() < end_ns);
-		chi_yield();
-	}
-}
-
 static void pieces_are_apart_and_end_with_the_task(void **state)
 {
 	uint64_t before = used_bytes();
@@ -237,7 +204,7 @@ static void the_memory_stays_until_the_subtasks_have_ended(void **state)
 	struct arena_task *task = submit(LEAVE, 0);
 
 	(void)state;
-	wait_until(&child_runs, 1);
+	stage_wait_until(&child_runs, 1);
 	assert_int_equal(chi_wait(task, 2 * HSHM_NSEC_PER_MSEC), -ETIMEDOUT);
 	assert_true(used_bytes() >= before + 50000);
 	hshm_store_relaxed(&child_may_end, 1);
@@ -252,7 +219,7 @@ static void each_run_of_a_periodic_task_begins_anew(void **state)
 
 	(void)state;
 	/* more than the cap in all */
-	wait_until(&n_runs, 20);
+	stage_wait_until(&n_runs, 20);
 	chi_cancel(task);
 	assert_int_equal(chi_wait(task, TIME_MAX_NS), 0);
 	assert_true(task->task.result == 0 || task->task.result == -ECANCELED);
@@ -284,7 +251,7 @@ static void outside_a_task_there_is_none(void **state)
 
 int main(void)
 {
-#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stop)
+#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stage_stop)
 	const struct CMUnitTest tests[] = {
 		CASE(pieces_are_apart_and_end_with_the_task),	      CASE(a_task_has_no_more_than_its_cap),
 		CASE(the_memory_stays_until_the_subtasks_have_ended), CASE(each_run_of_a_periodic_task_begins_anew),
