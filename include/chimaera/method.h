@@ -27,6 +27,7 @@
 #ifndef CHIMAERA_METHOD_H
 #define CHIMAERA_METHOD_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,10 +56,10 @@
 
 /* NOLINTEND(bugprone-macro-parentheses) */
 
-/* In flight still, the runtime is gone, and the task goes with the segment; the error's text stays that of the cause. */
-static inline void chi_method_free(struct chi_client *client, struct chi_task *task)
+/* @rc: of the call. In flight still, a task is the runtime's, unless that is gone; the error's text stays that of the cause. */
+static inline void chi_method_free(struct chi_client *client, struct chi_task *task, int rc)
 {
-	if (!task->submitter || chi_task_done(task))
+	if (rc == -EOWNERDEAD || !task->submitter || chi_task_done(task))
 		chi_task_free(client, task);
 }
 
@@ -144,7 +145,7 @@ static inline void chi_method_free(struct chi_client *client, struct chi_task *t
 		if (chi_task_done(task)) {                                                                       \
 			FIELDS(CHI_FIELD_SKIP, CHI_FIELD_SKIP, CHI_FIELD_FETCH)                                  \
 		}                                                                                                \
-		chi_method_free(client, &task->task);                                                            \
+		chi_method_free(client, &task->task, rc);                                                        \
 		return rc;                                                                                       \
 	}
 

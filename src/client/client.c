@@ -253,21 +253,31 @@ int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **r
 	return 0;
 }
 
-static int reconnect(struct process_client *client, uint64_t deadline_ns)
+static int attach_anew(struct process_client *client, uint64_t deadline_ns)
 {
 	struct chi_attachment *attachment;
-	int rc;
+	int rc = attach_by(client, deadline_ns, &attachment);
 
-	if (chi_attachment_alive(process_client_now(client)) == 0)
-		return 0; /* another thread has been here before us */
-	process_client_release_former(client);
-	rc = attach_by(client, deadline_ns, &attachment);
 	if (rc < 0)
 		return rc;
 	rc = process_client_replace(client, attachment);
 	if (rc < 0)
 		chi_attachment_destroy(attachment);
 	return rc;
+}
+
+static int reconnect(struct process_client *client, uint64_t deadline_ns)
+{
+	int rc;
+
+	if (chi_attachment_alive(process_client_now(client)) == 0)
+		return 0; /* another thread has been here before us */
+	process_client_release_former(client);
+	/* a runtime that died while we came back to it is as good as one that was not there */
+	do
+		rc = attach_anew(client, deadline_ns);
+	while (rc == -EOWNERDEAD && hshm_clock_ns() < deadline_ns);
+	return rc == -EOWNERDEAD ? -ECONNREFUSED : rc;
 }
 
 int chi_client_reconnect(struct chi_client *base, uint64_t timeout_ns)

@@ -22,11 +22,11 @@ static int copy_name(struct chi_name *to, const char *name, const char *what)
 	return 0;
 }
 
-/* A buffer may go only when its task has gone: in flight, it is the runtime's. */
-static void free_with(struct chi_client *client, struct chi_task *task, void *buffer)
+/* A buffer may go only when its task has gone: in flight, it is the runtime's, unless that is gone. @rc: of the call. */
+static void free_with(struct chi_client *client, struct chi_task *task, void *buffer, int rc)
 {
 	/* looked at here, since chi_task_free() would put its own refusal in the place of the cause */
-	if (task->submitter && !chi_task_done(task))
+	if (rc != -EOWNERDEAD && task->submitter && !chi_task_done(task))
 		return;
 	if (chi_task_free(client, task) == 0)
 		chi_free(client, buffer);
@@ -77,7 +77,7 @@ int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
 		*ret_pool_id = task->id;
 		ret = task->created != 0;
 	}
-	free_with(client, &task->task, params);
+	free_with(client, &task->task, params, ret);
 	return ret;
 }
 
@@ -114,7 +114,7 @@ int chi_pool_list(struct chi_client *client, struct chi_pool_info *ret_pools, ui
 		if (pools)
 			memcpy(ret_pools, pools, (task->n_pools < n_max ? task->n_pools : n_max) * sizeof(*ret_pools));
 	}
-	free_with(client, &task->task, pools);
+	free_with(client, &task->task, pools, ret);
 	return ret;
 }
 
@@ -128,7 +128,7 @@ static int flush_lane(struct chi_client *client, uint16_t flags)
 		return ret;
 	task->task.flags = flags;
 	ret = chi_call(client, task);
-	free_with(client, &task->task, NULL);
+	free_with(client, &task->task, NULL, ret);
 	return ret;
 }
 

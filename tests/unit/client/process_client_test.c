@@ -4,11 +4,13 @@
  */
 #include "fake_runtime.h"
 
+#include <chimaera/admin.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "client/process_client.h"
 #include "support/skip.h"
 #include "task/submitter.h"
 
@@ -347,6 +349,70 @@ static void a_client_of_a_given_socket_cannot_reconnect(void **state)
 	assert_int_equal(chi_client_reconnect(fixture->client, 0), -ENOTSUP);
 }
 
+static void make_pool(void *arg)
+{
+	struct chi_pool_spec spec = { .module = "any", .params = "some", .params_size = 4 };
+	uint32_t pool;
+
+	assert_int_equal(chi_pool_create(arg, &spec, &pool), -EOWNERDEAD);
+}
+
+static void list_pools(void *arg)
+{
+	struct chi_pool_info pools[4];
+
+	assert_int_equal(chi_pool_list(arg, pools, 4), -EOWNERDEAD);
+}
+
+static void flush(void *arg)
+{
+	assert_int_equal(chi_flush(arg), -EOWNERDEAD);
+}
+
+static void stop(void *arg)
+{
+	assert_int_equal(chi_stop(arg), -EOWNERDEAD);
+}
+
+static uint64_t count_references(const struct fake_runtime *fake)
+{
+	const char *at = (const char *)fake->segment.map.base + chi_client_queue_offset(FAKE_LANES);
+	struct hipc_multi_mpsc_queue queue;
+	uint64_t n = 0;
+
+	assert_int_equal(hipc_multi_mpsc_queue_attach((void *)(uintptr_t)at, FAKE_LANES, CHI_PRIOS, FAKE_DEPTH,
+						      sizeof(struct chi_lane_header), &queue),
+			 0);
+	for (uint32_t i = 0; i < FAKE_LANES * CHI_PRIOS; i++) {
+		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&queue, i / CHI_PRIOS, i % CHI_PRIOS);
+
+		for (uint32_t slot = 0; slot < FAKE_DEPTH; slot++)
+			n += (uint32_t)hshm_load_acquire(&ring.slots[slot]) != 0;
+	}
+	return n;
+}
+
+/* A block that stays would keep the whole attachment over each later reconnect. */
+static void calls_in_flight_at_the_end_of_a_runtime_leave_no_memory(void **state)
+{
+	static void (*const calls[])(void *) = { make_pool, list_pools, flush, stop };
+	struct fixture *fixture = *state;
+	struct process_client *client = (struct process_client *)fixture->client;
+	struct hshm_thread *threads[sizeof(calls) / sizeof(calls[0])];
+	struct hshm_heap_stats stats;
+	unsigned n = sizeof(calls) / sizeof(calls[0]);
+
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(HSHM_THREAD_MODEL->spawn("call", calls[i], fixture->client, &threads[i]), 0);
+	while (count_references(&fixture->fake) < n)
+		HSHM_THREAD_MODEL->yield();
+	fake_hang_up(&fixture->fake);
+	for (unsigned i = 0; i < n; i++)
+		HSHM_THREAD_MODEL->join(threads[i]);
+	hshm_heap_get_stats(process_client_now(client)->heap, &stats);
+	assert_int_equal(stats.n_blocks, 0);
+}
+
 static void full_lane_of_a_dead_runtime_returns_eownerdead(void **state)
 {
 	struct fixture *fixture = *state;
@@ -507,6 +573,7 @@ int main(void)
 		CASE(waits_for_short_times_find_the_end_without_a_system_call_each),
 		CASE(memory_of_a_dead_runtime_is_freed_but_not_handed_out),
 		CASE(a_client_of_a_given_socket_cannot_reconnect),
+		CASE(calls_in_flight_at_the_end_of_a_runtime_leave_no_memory),
 		CASE(full_lane_of_a_dead_runtime_returns_eownerdead),
 		CASE(lane_of_a_dead_runtime_returns_eownerdead),
 		CASE(disconnect_waits_until_the_runtime_has_taken_all),
