@@ -4,7 +4,9 @@
  *
  * For each variant (a submit, a wait, a connect, ...) and each k: a fresh process prepares, is stepped k instructions into the
  * call by PTRACE_SINGLESTEP, and is killed there. After each: a steady client's task is answered, and the daemon holds what it
- * held before: clients, descriptors, segments. A first run without a kill counts the instructions and where they lie.
+ * held before: clients, descriptors, segments. A first run without a kill counts the instructions and where they lie. In a long
+ * call (connect fills its heap's tables, 50,000 instructions) a breakpoint leads to the last place before k that was new then, and
+ * the steps begin there.
  *
  * usage: single_step [--full | --kills N] [--seed S] [--variant NAME [--at K]] [--json]
  *   --full      every instruction; of calls that have more than 5,000 of them 1,000, as --kills 1000
@@ -38,7 +40,7 @@ int main(void)
 #include <time.h>
 #include <unistd.h>
 
-#include "../modules/probe.h"
+#include "modules/probe.h"
 #include "support/daemon.h"
 #include "support/holdings.h"
 
@@ -50,9 +52,9 @@ int main(void)
 #define LONG_CALL     5000u /* instructions; --full takes LONG_KILLS of one that has more */
 #define LONG_KILLS    1000u
 #define FEW_KILLS     16u
-#define PROGRESS_NS   (2 * HSHM_NSEC_PER_SEC) /* no answer to the steady client in that time: a failure */
-#define BACK_NS	      (5 * HSHM_NSEC_PER_SEC) /* the dead one's memory is not back in that time: a failure */
-#define HANG_S	      60		      /* the whole campaign has stood still for that long */
+#define PROGRESS_NS   (20 * HSHM_NSEC_PER_SEC) /* no answer to the steady client in that time: a failure */
+#define BACK_NS	      (20 * HSHM_NSEC_PER_SEC) /* the dead one's memory is not back in that time: a failure */
+#define HANG_S	      60		       /* the whole campaign has stood still for that long */
 #define RSS_GROWS_KIB 1024u
 
 #define CONFIG                                                                                                                         \
@@ -257,13 +259,20 @@ static _Noreturn void be_victim(const struct variant *variant, uint32_t pool)
 	shared->result = variant->call(&victim);
 	hshm_store_relaxed(&shared->phase, PHASE_AFTER);
 	for (;;)
-		pause();
+		raise(SIGSTOP);
 }
 
 /* ---- the driver ---- */
 
+struct place {
+	uintptr_t at;
+	unsigned k;
+};
+
 struct tally {
 	unsigned n_instructions; /* in the run that counts */
+	struct place *places;	 /* in that run: of each instruction, later by address */
+	unsigned *landings;	 /* for each: the last one, up to it, at a place that was new; NULL: not a long call */
 	unsigned n_library;	 /* of them, in libchimaera */
 	unsigned n_syscalls;
 	unsigned syscall_at[SYSCALLS_MAX];
@@ -425,7 +434,8 @@ static uint64_t await_back(void)
 
 /* ---- steps ---- */
 
-static void check_stopped(pid_t pid, int signal)
+/* Returns the signal by which it is stopped. */
+static int await_stop(pid_t pid)
 {
 	int status = 0;
 
@@ -438,8 +448,15 @@ static void check_stopped(pid_t pid, int signal)
 		kill(driver.daemon, SIGKILL);
 		_exit(77);
 	}
-	if (!WIFSTOPPED(status) || WSTOPSIG(status) != signal)
-		give_up("the victim ended, or was stopped by something else");
+	if (!WIFSTOPPED(status))
+		give_up("the victim ended");
+	return WSTOPSIG(status);
+}
+
+static void check_stopped(pid_t pid, int signal)
+{
+	if (await_stop(pid) != signal)
+		give_up("the victim was stopped by something else");
 }
 
 static void step(pid_t pid)
@@ -452,6 +469,22 @@ static void step(pid_t pid)
 static uintptr_t next_instruction(pid_t pid)
 {
 	return (uintptr_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip), NULL);
+}
+
+/* Run to @at, a place where it has not been yet. False: it came to its end on another way. */
+static bool run_to(pid_t pid, uintptr_t at)
+{
+	static const size_t rip = offsetof(struct user_regs_struct, rip);
+	long code = ptrace(PTRACE_PEEKTEXT, pid, at, NULL);
+	int signal;
+
+	ptrace(PTRACE_POKETEXT, pid, at, (code & ~0xffL) | 0xcc); /* int3 */
+	ptrace(PTRACE_CONT, pid, NULL, NULL);
+	signal = await_stop(pid);
+	ptrace(PTRACE_POKETEXT, pid, at, code);
+	if (signal == SIGTRAP)
+		ptrace(PTRACE_POKEUSER, pid, rip, at);
+	return signal == SIGTRAP;
 }
 
 static enum phase phase_now(void)
@@ -487,24 +520,33 @@ static void end_victim(pid_t pid)
 		;
 }
 
-/* To the end of the call: how many instructions, and where. The code lies at the same addresses as ours. */
-static void count_instructions(const struct variant *variant, struct tally *tally)
+static void note_place(struct tally *tally, uintptr_t at)
 {
 	static const uint16_t syscall_instruction = 0x050f;
+	unsigned k = tally->n_instructions++;
+
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): a register's value; the code lies at the same addresses as ours */
+	if (memcmp((const void *)at, &syscall_instruction, sizeof(syscall_instruction)) == 0 &&
+	    tally->n_syscalls < SYSCALLS_MAX)
+		tally->syscall_at[tally->n_syscalls++] = k;
+	tally->n_library += in_library(at);
+	tally->places[k] = (struct place){ at, k };
+}
+
+/* To the end of the call: how many instructions, and where. */
+static void count_instructions(const struct variant *variant, struct tally *tally)
+{
 	pid_t pid = start_victim(variant);
 
-	while (phase_now() != PHASE_AFTER) {
-		uintptr_t at = next_instruction(pid);
-
-		if (memcmp((const void *)at, &syscall_instruction, sizeof(syscall_instruction)) == 0 &&
-		    tally->n_syscalls < SYSCALLS_MAX)
-			tally->syscall_at[tally->n_syscalls++] = tally->n_instructions;
-		tally->n_instructions++;
-		tally->n_library += in_library(at);
+	tally->places = calloc(STEPS_MAX, sizeof(*tally->places));
+	if (!tally->places)
+		give_up("no memory");
+	while (phase_now() != PHASE_AFTER && tally->n_instructions < STEPS_MAX) {
+		note_place(tally, next_instruction(pid));
 		step(pid);
-		if (tally->n_instructions > STEPS_MAX)
-			give_up("the call does not end");
 	}
+	if (phase_now() != PHASE_AFTER)
+		give_up("the call does not end");
 	if (shared->result < 0) {
 		printf("%s: %d\n", variant->name, shared->result);
 		broken("the call fails when nobody is killed");
@@ -515,6 +557,50 @@ static void count_instructions(const struct variant *variant, struct tally *tall
 	set_gate(variant, false);
 }
 
+static int by_address(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	if (x->at != y->at)
+		return x->at < y->at ? -1 : 1;
+	return x->k < y->k ? -1 : 1;
+}
+
+static void find_landings(struct tally *tally)
+{
+	unsigned last = 0;
+
+	tally->landings = calloc(tally->n_instructions, sizeof(*tally->landings));
+	if (!tally->landings)
+		give_up("no memory");
+	qsort(tally->places, tally->n_instructions, sizeof(*tally->places), by_address);
+	for (unsigned i = 0; i < tally->n_instructions; i++) {
+		bool first = i == 0 || tally->places[i].at != tally->places[i - 1].at;
+
+		tally->landings[tally->places[i].k] = first ? i + 1 : 0;
+	}
+	/* from the index of its place, plus 1, to that of the last one that is new */
+	for (unsigned k = 0; k < tally->n_instructions; k++) {
+		last = tally->landings[k] ? tally->landings[k] : last;
+		tally->landings[k] = last - 1;
+	}
+}
+
+static void advance(pid_t pid, unsigned k, const struct tally *tally)
+{
+	unsigned i = 0;
+
+	if (tally->landings && k > 0 && k < tally->n_instructions) {
+		const struct place *landing = &tally->places[tally->landings[k]];
+
+		i = landing->k;
+		if (i > 0 && !run_to(pid, landing->at))
+			return;
+	}
+	for (; i < k && phase_now() == PHASE_INSIDE; i++)
+		step(pid);
+}
+
 static void kill_at(const struct variant *variant, unsigned k, struct tally *tally)
 {
 	uint64_t progress_ns, back_ns;
@@ -523,8 +609,7 @@ static void kill_at(const struct variant *variant, unsigned k, struct tally *tal
 	driver.at = k;
 	alarm(HANG_S);
 	pid = start_victim(variant);
-	for (unsigned i = 0; i < k && phase_now() == PHASE_INSIDE; i++)
-		step(pid);
+	advance(pid, k, tally);
 	tally->n_kills++;
 	tally->n_kills_after += phase_now() == PHASE_AFTER;
 	tally->n_kills_library += in_library(next_instruction(pid));
@@ -643,10 +728,14 @@ static void run_variant(const struct variant *variant, const struct options *opt
 	if (!driver.daemon)
 		start_daemon(variant->worker);
 	count_instructions(variant, &tally);
+	if (tally.n_instructions > LONG_CALL)
+		find_landings(&tally);
 	if (options->at >= 0)
 		kill_at(variant, (unsigned)options->at, &tally);
 	else
 		kill_in_turn(variant, options, &tally);
+	free(tally.places);
+	free(tally.landings);
 	show(variant, &tally, options);
 	add_to(sum, &tally);
 }

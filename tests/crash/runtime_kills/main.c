@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main.c - runtime_kills: a daemon that is killed again and again, and clients in full flow that go on with its successor
+ *
+ * Each round: all threads of all client processes (flows.c) work with the daemon; at a seeded moment it gets
+ * SIGKILL; the next is started at once under the same name. Some rounds kill while a client connects, while a pool is made, or
+ * the successor, once or more, while it starts. Counted: from just before the kill until each thread was told; how soon the
+ * successor is ready; what is left of the dead ones.
+ *
+ * usage: runtime_kills [--full] [--rounds N] [--seed S] [--late-percent P] [--json]
+ *   --full             1,000 rounds, at most 1 % late
+ *   --rounds N         12 when left out; the last daemon is killed, too
+ *   --late-percent P   so many may be told later than 100 ms (50): that is the machine, when others use it
+ * Exit code: 0, 1 when a promise was broken.
+ */
+#include <chimaera/chimaera.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "flows.h"
+#include "support/daemon.h"
+#include "support/holdings.h"
+
+#define N_PROCESSES    2u
+#define N_ROWS	       (N_PROCESSES * FLOW_KINDS)
+#define ROUNDS_SETTLE  8u /* what the clients hold in these is what they may hold later */
+#define FDS_SPARE      6u /* a client that connects just now */
+#define SEGMENTS_SPARE 2u
+#define TOLD_NS	       (100 * HSHM_NSEC_PER_MSEC) /* the promise */
+#define HANG_NS	       (10 * HSHM_NSEC_PER_SEC)	  /* not told by then: it hangs */
+#define WORK_NS	       (30 * HSHM_NSEC_PER_SEC)	  /* to attach and work again */
+#define FLOW_US_MAX    4000u
+#define START_US_MAX   30000u
+#define STARTS_MAX     3u
+
+static const char config[] = "log_level: error\nworkers: { count: 2 }\nmemory: { private_mib: 256 }\n"
+			     "clients: { memory_mib: 64, lanes: 16 }\nstop_timeout_ms: 1000\n";
+
+enum moment {
+	WHEN_IN_FLOW,
+	WHEN_CONNECTING,
+	WHEN_CREATING,
+	WHEN_STARTING,
+	MOMENTS,
+};
+static const char *const moment_names[MOMENTS] = { "in full flow", "while a client connects", "while a pool is made",
+						   "while it starts" };
+
+struct series {
+	uint64_t *values;
+	size_t n, room;
+};
+
+struct left_over {
+	unsigned names, shm; /* of files: in the daemon's folder, in /dev/shm */
+	struct holdings clients[N_PROCESSES];
+};
+
+static struct {
+	struct flows *flows;
+	pid_t daemon, clients[N_PROCESSES];
+	uint64_t random;
+	unsigned round, n_kills[MOMENTS], n_in_phase[FLOW_PHASES], n_slow, n_broken;
+	struct series dying, told, ready;
+	uint64_t told_max_ns[FLOW_KINDS];
+	struct left_over most; /* in the first rounds */
+} driver;
+
+/* ---- small things ---- */
+
+static void end_all(void)
+{
+	for (unsigned i = 0; i < N_PROCESSES; i++) {
+		if (driver.clients[i] > 0)
+			kill(driver.clients[i], SIGKILL);
+	}
+	if (driver.daemon > 0)
+		kill(driver.daemon, SIGKILL);
+}
+
+static _Noreturn void give_up(const char *why)
+{
+	fprintf(stderr, "runtime_kills: round %u: %s\n", driver.round, why);
+	for (unsigned i = 0; i < N_ROWS; i++) {
+		struct flow_row *row = &driver.flows->rows[i];
+
+		/* relaxed: for whoever reads the log */
+		fprintf(stderr, "  %s of process %d: %s, with %u\n", flow_kind_names[i % FLOW_KINDS],
+			(int)driver.clients[i / FLOW_KINDS], flow_phase_names[hshm_load_relaxed(&row->phase)],
+			hshm_load_relaxed(&row->with));
+	}
+	end_all();
+	exit(1);
+}
+
+static void broken(const char *what)
+{
+	driver.n_broken++;
+	printf("BROKEN: round %u: %s\n", driver.round, what);
+}
+
+static uint64_t next_random(void)
+{
+	/* splitmix64 */
+	uint64_t z = driver.random += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+static void add_value(struct series *series, uint64_t value)
+{
+	if (series->n == series->room) {
+		series->room = series->room ? series->room * 2 : 1024;
+		series->values = realloc(series->values, series->room * sizeof(*series->values));
+		if (!series->values)
+			give_up("no memory");
+	}
+	series->values[series->n++] = value;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Of a sorted series. */
+static double quantile_ms(const struct series *series, double q)
+{
+	size_t i = (size_t)(q * (double)series->n);
+
+	if (series->n == 0)
+		return 0;
+	return (double)series->values[i < series->n ? i : series->n - 1] / HSHM_NSEC_PER_MSEC;
+}
+
+/* ---- the daemon ---- */
+
+static void start_at_once(void)
+{
+	uint64_t begin_ns = hshm_clock_ns();
+
+	driver.daemon = daemon_start(FLOWS_NAME, config);
+	if (driver.daemon < 0)
+		give_up("a fresh start did not work");
+	add_value(&driver.ready, hshm_clock_ns() - begin_ns);
+}
+
+static void reap(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Begun, and killed before it is ready or soon after. */
+static void kill_starting(void)
+{
+	unsigned n = 1 + (unsigned)(next_random() % STARTS_MAX);
+
+	for (unsigned i = 0; i < n; i++) {
+		driver.daemon = daemon_launch(FLOWS_NAME, config);
+		if (driver.daemon < 0)
+			give_up("no daemon");
+		usleep((unsigned)(next_random() % START_US_MAX));
+		kill(driver.daemon, SIGKILL);
+		reap(driver.daemon);
+		driver.n_kills[WHEN_STARTING]++;
+	}
+}
+
+/* ---- rounds ---- */
+
+static bool all_work_with(uint32_t pid)
+{
+	for (unsigned i = 0; i < N_ROWS; i++) {
+		/* acquire: pairs with the release in run_flow() */
+		if (hshm_load_acquire(&driver.flows->rows[i].with) != pid)
+			return false;
+	}
+	return true;
+}
+
+static void await_work(void)
+{
+	uint64_t end_ns = hshm_clock_ns() + WORK_NS;
+
+	while (!all_work_with((uint32_t)driver.daemon)) {
+		if (hshm_clock_ns() > end_ns)
+			give_up("not all clients came back");
+		if (waitpid(driver.clients[0], NULL, WNOHANG) || waitpid(driver.clients[1], NULL, WNOHANG))
+			give_up("a client process died");
+		usleep(100);
+	}
+}
+
+static void await_phase(enum flow_kind kind, enum flow_phase phase)
+{
+	struct flow_row *row = &driver.flows->rows[kind + FLOW_KINDS * (next_random() % N_PROCESSES)];
+	uint64_t end_ns = hshm_clock_ns() + WORK_NS;
+
+	/* relaxed, both: any moment will do */
+	while (hshm_load_relaxed(&row->phase) != (uint32_t)phase) {
+		if (hshm_clock_ns() > end_ns)
+			give_up("a thread does not go on");
+	}
+	for (uint64_t us_ns = hshm_clock_ns() + next_random() % (500 * HSHM_NSEC_PER_USEC); hshm_clock_ns() < us_ns;)
+		hshm_cpu_relax();
+}
+
+static void await_moment(enum moment moment)
+{
+	if (moment == WHEN_CONNECTING)
+		await_phase(FLOW_CONNECTOR, FLOW_CONNECTS);
+	else if (moment == WHEN_CREATING)
+		await_phase(FLOW_CREATOR, FLOW_CREATES);
+	else
+		usleep((unsigned)(next_random() % FLOW_US_MAX));
+}
+
+/* From the death to the news, of all threads. */
+static void await_news(uint64_t killed_ns, uint64_t dead_ns)
+{
+	uint64_t told_ns;
+
+	for (unsigned i = 0; i < N_ROWS; i++) {
+		unsigned kind = i % FLOW_KINDS;
+
+		/* acquire: pairs with the release in run_flow() */
+		while ((told_ns = hshm_load_acquire(&driver.flows->rows[i].told_ns)) < killed_ns) {
+			if (hshm_clock_ns() - killed_ns > HANG_NS)
+				give_up("a thread was not told");
+			usleep(100);
+		}
+		told_ns = told_ns > dead_ns ? told_ns - dead_ns : 0;
+		add_value(&driver.told, told_ns);
+		if (told_ns > driver.told_max_ns[kind])
+			driver.told_max_ns[kind] = told_ns;
+		driver.n_slow += told_ns > TOLD_NS;
+	}
+}
+
+static struct left_over look_for_left_overs(void)
+{
+	struct left_over now;
+	char folder[256];
+
+	snprintf(folder, sizeof(folder), "%s/chimaera", getenv("XDG_RUNTIME_DIR"));
+	now.names = holdings_names_in(folder);
+	now.shm = holdings_names_in("/dev/shm");
+	for (unsigned i = 0; i < N_PROCESSES; i++)
+		now.clients[i] = holdings_of(driver.clients[i]);
+	return now;
+}
+
+static void higher(unsigned *most, unsigned now)
+{
+	*most = now > *most ? now : *most;
+}
+
+/* All work with the daemon now: nothing of those before it is left, but what a client keeps for a round. */
+static void check_left_overs(void)
+{
+	struct left_over now = look_for_left_overs(), *most = &driver.most;
+
+	if (driver.round < ROUNDS_SETTLE) {
+		higher(&most->names, now.names);
+		for (unsigned i = 0; i < N_PROCESSES; i++) {
+			higher(&most->clients[i].n_fds, now.clients[i].n_fds);
+			higher(&most->clients[i].n_segments, now.clients[i].n_segments);
+		}
+		return;
+	}
+	if (now.names > most->names)
+		broken("files are left beside the socket");
+	for (unsigned i = 0; i < N_PROCESSES; i++) {
+		if (now.clients[i].n_fds > most->clients[i].n_fds + FDS_SPARE)
+			broken("a client has more and more descriptors");
+		if (now.clients[i].n_segments > most->clients[i].n_segments + SEGMENTS_SPARE)
+			broken("a client has more and more segments");
+	}
+}
+
+static void run_round(void)
+{
+	enum moment moment = next_random() % MOMENTS;
+	uint64_t killed_ns, dead_ns;
+	pid_t dead;
+
+	await_work();
+	check_left_overs();
+	await_moment(moment);
+	for (unsigned i = 0; i < N_ROWS; i++) /* relaxed: a histogram */
+		driver.n_in_phase[hshm_load_relaxed(&driver.flows->rows[i].phase)]++;
+	dead = driver.daemon;
+	killed_ns = hshm_clock_ns();
+	kill(dead, SIGKILL);
+	reap(dead);
+	dead_ns = hshm_clock_ns();
+	add_value(&driver.dying, dead_ns - killed_ns);
+	driver.n_kills[moment == WHEN_STARTING ? WHEN_IN_FLOW : moment]++;
+	if (moment == WHEN_STARTING)
+		kill_starting();
+	start_at_once();
+	await_news(killed_ns, dead_ns);
+}
+
+/* ---- begin and end ---- */
+
+static void start_clients(void)
+{
+	for (unsigned i = 0; i < N_PROCESSES; i++) {
+		driver.clients[i] = fork();
+		if (driver.clients[i] < 0)
+			give_up("no process");
+		if (driver.clients[i] == 0)
+			flows_run(driver.flows, i * FLOW_KINDS);
+	}
+}
+
+/* The last daemon is killed, too; the one after it serves, stops in order, and leaves nothing. */
+static void end_clients(unsigned shm_before)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = FLOWS_NAME);
+	struct chi_client *client = NULL;
+	struct left_over now;
+	int status;
+
+	await_work();
+	check_left_overs();
+	hshm_store_relaxed(&driver.flows->over, 1); /* relaxed: a flag that carries nothing */
+	kill(driver.daemon, SIGKILL);
+	reap(driver.daemon);
+	start_at_once();
+	for (unsigned i = 0; i < N_PROCESSES; i++) {
+		if (waitpid(driver.clients[i], &status, 0) != driver.clients[i] || status != 0)
+			broken("a client process did not end in order");
+		driver.clients[i] = 0;
+	}
+	if (chi_client_connect(&opts, &client) < 0)
+		broken("the last runtime is not to be reached");
+	chi_client_disconnect(client);
+	if (daemon_end(driver.daemon, SIGTERM) != 0)
+		broken("the last runtime did not stop in order");
+	driver.daemon = 0;
+	now = look_for_left_overs();
+	if (now.names > 0)
+		broken("files are left beside where the socket was");
+	if (now.shm > shm_before)
+		broken("names are left in /dev/shm");
+}
+
+static void show_told(void)
+{
+	static const unsigned bounds_ms[] = { 1, 2, 5, 10, 20, 30, 50, 100 };
+	size_t i = 0;
+
+	printf("\ntold of the end, ms from the death  times\n");
+	for (unsigned b = 0; b < sizeof(bounds_ms) / sizeof(bounds_ms[0]); b++) {
+		size_t before = i;
+
+		while (i < driver.told.n && driver.told.values[i] <= bounds_ms[b] * HSHM_NSEC_PER_MSEC)
+			i++;
+		printf("  up to %3u %31zu\n", bounds_ms[b], i - before);
+	}
+	printf("  more %36zu\n", driver.told.n - i);
+	printf("\nkind of thread        most ms\n");
+	for (unsigned kind = 0; kind < FLOW_KINDS; kind++)
+		printf("%-20s %8.1f\n", flow_kind_names[kind], (double)driver.told_max_ns[kind] / HSHM_NSEC_PER_MSEC);
+}
+
+static unsigned show(bool json, unsigned n_rounds)
+{
+	unsigned n_kills = 0, n_broken = driver.n_broken + hshm_load_relaxed(&driver.flows->n_broken);
+	unsigned long long n_answers = 0, n_again = 0;
+
+	for (unsigned i = 0; i < N_ROWS; i++) { /* relaxed: their processes have ended */
+		n_answers += hshm_load_relaxed(&driver.flows->rows[i].n_answers);
+		n_again += hshm_load_relaxed(&driver.flows->rows[i].n_again);
+	}
+	for (unsigned i = 0; i < MOMENTS; i++)
+		n_kills += driver.n_kills[i];
+	qsort(driver.told.values, driver.told.n, sizeof(*driver.told.values), by_value);
+	qsort(driver.dying.values, driver.dying.n, sizeof(*driver.dying.values), by_value);
+	qsort(driver.ready.values, driver.ready.n, sizeof(*driver.ready.values), by_value);
+	if (json) {
+		printf("{\"bench\":\"runtime_kills\",\"rounds\":%u,\"kills\":%u,\"told\":%zu,\"told_p50_ms\":%.2f,"
+		       "\"told_p99_ms\":%.2f,\"told_max_ms\":%.2f,\"late\":%u,\"ready_p50_ms\":%.2f,\"ready_max_ms\":%.2f,"
+		       "\"answers\":%llu,\"again\":%llu,\"broken\":%u}\n",
+		       n_rounds, n_kills, driver.told.n, quantile_ms(&driver.told, 0.5),
+		       quantile_ms(&driver.told, 0.99), quantile_ms(&driver.told, 1), driver.n_slow,
+		       quantile_ms(&driver.ready, 0.5), quantile_ms(&driver.ready, 1), n_answers, n_again, n_broken);
+		return n_broken;
+	}
+	printf("%-26s %6s\n", "killed", "times");
+	for (unsigned i = 0; i < MOMENTS; i++)
+		printf("%-26s %6u\n", moment_names[i], driver.n_kills[i]);
+	printf("\n%-26s %6s\n", "a thread, at a kill", "times");
+	for (unsigned i = 0; i < FLOW_PHASES; i++)
+		printf("%-26s %6u\n", flow_phase_names[i], driver.n_in_phase[i]);
+	show_told();
+	printf("\nfresh starts %zu, ready after %.1f ms (median), %.1f ms (most)\n", driver.ready.n,
+	       quantile_ms(&driver.ready, 0.5), quantile_ms(&driver.ready, 1));
+	printf("from SIGKILL to the death %.1f ms (median), %.1f ms (most)\n", quantile_ms(&driver.dying, 0.5),
+	       quantile_ms(&driver.dying, 1));
+	printf("answers checked %llu; handed in again, and answered %llu\n", n_answers, n_again);
+	printf("runtime_kills: %u kills, %zu times told: median %.1f ms, p99 %.1f ms, most %.1f ms; %u later than 100 ms, "
+	       "%u broken\n",
+	       n_kills, driver.told.n, quantile_ms(&driver.told, 0.5), quantile_ms(&driver.told, 0.99),
+	       quantile_ms(&driver.told, 1), driver.n_slow, n_broken);
+	return n_broken;
+}
+
+/* For us alone: daemons that are only launched say there that they are ready. */
+static void keep_output(void)
+{
+	int own = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	stdout = own < 0 ? NULL : fdopen(own, "w");
+	if (!stdout || null < 0 || dup2(null, STDOUT_FILENO) < 0)
+		exit(2);
+	close(null);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "full", no_argument, NULL, 'f' },	  { "rounds", required_argument, NULL, 'r' },
+		{ "seed", required_argument, NULL, 's' }, { "late-percent", required_argument, NULL, 'l' },
+		{ "json", no_argument, NULL, 'j' },	  { NULL, 0, NULL, 0 }
+	};
+	unsigned n_rounds = 12, late_percent = 50, shm_before = holdings_names_in("/dev/shm");
+	bool json = false;
+	int c;
+
+	driver.random = (uint64_t)time(NULL);
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'f')
+			n_rounds = 1000, late_percent = 1;
+		else if (c == 'r')
+			n_rounds = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 's')
+			driver.random = strtoull(optarg, NULL, 10);
+		else if (c == 'l')
+			late_percent = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'j')
+			json = true;
+		else
+			return 2;
+	}
+	keep_output();
+	if (!json)
+		printf("seed %llu\n", (unsigned long long)driver.random);
+	driver.flows = mmap(NULL, sizeof(*driver.flows) + N_ROWS * sizeof(struct flow_row), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (driver.flows == MAP_FAILED)
+		return 2;
+	start_at_once();
+	start_clients();
+	for (driver.round = 0; driver.round < n_rounds; driver.round++)
+		run_round();
+	end_clients(shm_before);
+	return show(json, n_rounds) || driver.n_slow * 100 > late_percent * driver.told.n ? 1 : 0;
+}
