@@ -175,6 +175,18 @@ static bool has_prefix(const struct chi_blob_key *key, const struct chi_blob_key
 	return key->size >= prefix->size && memcmp(key->bytes, prefix->bytes, prefix->size) == 0;
 }
 
+/* @to: of a struct chi_blob_info; a client's memory, aligned as it likes */
+static void describe(const struct blob_entry *entry, void *to)
+{
+	struct chi_blob_info info = {
+		.size_bytes = entry->object->size_bytes,
+		.stored_bytes = entry->object->stored_bytes,
+		.key = entry->key,
+	};
+
+	memcpy(to, &info, sizeof(info));
+}
+
 int blob_table_list(const struct blob_table *table, const struct chi_blob_key *prefix, uint64_t position,
 		    struct chi_blob_info *infos, uint64_t n_max, uint64_t *ret_next, bool *ret_end)
 {
@@ -207,10 +219,7 @@ int blob_table_list(const struct blob_table *table, const struct chi_blob_key *p
 				*ret_next = hash;
 				return n_before ? (int)n_before : -ENOSPC;
 			}
-			infos[n].size_bytes = entry->object->size_bytes;
-			infos[n].stored_bytes = entry->object->stored_bytes;
-			infos[n].key = entry->key;
-			n++;
+			describe(entry, &infos[n++]);
 		}
 	}
 	*ret_next = 0;

@@ -91,6 +91,8 @@ void chi_config_set_default(struct chi_config *config, const struct chi_config_k
 /* A number within the key's limits. */
 int chi_config_parse_number(const struct chi_config_place *place, const struct chi_config_key *key, const char *value,
 			    size_t size, uint64_t *ret_number);
+/* Bytes of the well-formed UTF-8 character at the start of the text (@size is not 0); 0: there is none. */
+size_t chi_config_utf8_length(const char *text, size_t size);
 /* The name of a runtime or a pool. */
 bool chi_config_name_is_allowed(const char *value, size_t size);
 /* Set a key that is no list. */

@@ -112,10 +112,35 @@ int chi_config_parse_number(const struct chi_config_place *place, const struct c
 	return 0;
 }
 
+size_t chi_config_utf8_length(const char *value, size_t size)
+{
+	const unsigned char *text = (const unsigned char *)value;
+	unsigned char lead = text[0], low = 0x80, high = 0xbf;
+	size_t n = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+
+	/* the second byte has narrower bounds after some: no overlong forms, no surrogates, nothing beyond U+10FFFF */
+	if (lead == 0xe0)
+		low = 0xa0;
+	else if (lead == 0xed)
+		high = 0x9f;
+	else if (lead == 0xf0)
+		low = 0x90;
+	else if (lead == 0xf4)
+		high = 0x8f;
+	if (n > size)
+		return 0;
+	for (size_t i = 1; i < n; i++, low = 0x80, high = 0xbf)
+		if (text[i] < low || text[i] > high)
+			return 0;
+	return n;
+}
+
+/* What a file could not say is refused from elsewhere, too: else `chimaera config' would print what cannot be read. */
 static bool path_is_allowed(const char *value, size_t size)
 {
-	for (size_t i = 0; i < size; i++) {
-		if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
+	for (size_t i = 0, n; i < size; i += n) {
+		n = chi_config_utf8_length(value + i, size - i);
+		if (!n || (unsigned char)value[i] < 0x20 || value[i] == 0x7f)
 			return false;
 	}
 	return true;

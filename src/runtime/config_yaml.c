@@ -345,36 +345,13 @@ static struct fy_diag *quiet_diag(void)
 	return diag;
 }
 
-/* Bytes of the well-formed UTF-8 character at the start of the text; 0: there is none. */
-static size_t utf8_length(const unsigned char *text, size_t size)
-{
-	unsigned char lead = text[0], low = 0x80, high = 0xbf;
-	size_t n = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-
-	/* the second byte has narrower bounds after some: no overlong forms, no surrogates, nothing beyond U+10FFFF */
-	if (lead == 0xe0)
-		low = 0xa0;
-	else if (lead == 0xed)
-		high = 0x9f;
-	else if (lead == 0xf0)
-		low = 0x90;
-	else if (lead == 0xf4)
-		high = 0x8f;
-	if (n > size)
-		return 0;
-	for (size_t i = 1; i < n; i++, low = 0x80, high = 0xbf)
-		if (text[i] < low || text[i] > high)
-			return 0;
-	return n;
-}
-
 /* libfyaml takes a byte that is no text for the end of the file: what comes after it would be passed over in silence. */
 static int check_text(const char *text, size_t size, const char *label)
 {
 	unsigned int line = 1;
 
 	for (size_t at = 0, n; at < size; at += n) {
-		n = text[at] ? utf8_length((const unsigned char *)text + at, size - at) : 0;
+		n = text[at] ? chi_config_utf8_length(text + at, size - at) : 0;
 		if (!n)
 			return chi_error_set(-EINVAL, "%s:%u: byte 0x%02x: no text (UTF-8)", label, line,
 					     (unsigned char)text[at]);

@@ -919,6 +919,21 @@ int chi_pool_flush_all(struct chi_pool_manager *manager)
 
 /* ---- looking ---- */
 
+/* @to: of a struct chi_pool_info; a client's memory, aligned as it likes */
+static void describe_pool(const struct chi_pool *pool, void *to)
+{
+	struct chi_pool_info info = {
+		.pool_id = pool->id,
+		.n_containers = pool->n_containers,
+		.n_tasks = hshm_load_relaxed(&pool->n_started), /* relaxed: a figure to look at */
+		.n_in_flight = n_present(pool),
+	};
+
+	strcpy(info.name, pool->name);
+	strcpy(info.module, pool->module->name);
+	memcpy(to, &info, sizeof(info));
+}
+
 uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_info *ret_pools, uint32_t n_max)
 {
 	uint32_t n = 0;
@@ -929,17 +944,8 @@ uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_inf
 
 		if (!pool || pool->state != CHI_POOL_READY)
 			continue;
-		if (n < n_max) {
-			struct chi_pool_info *info = &ret_pools[n];
-
-			memset(info, 0, sizeof(*info));
-			info->pool_id = pool->id;
-			info->n_containers = pool->n_containers;
-			info->n_tasks = hshm_load_relaxed(&pool->n_started); /* relaxed: a figure to look at */
-			info->n_in_flight = n_present(pool);
-			strcpy(info->name, pool->name);
-			strcpy(info->module, pool->module->name);
-		}
+		if (n < n_max)
+			describe_pool(pool, &ret_pools[n]);
 		n++;
 	}
 	pthread_mutex_unlock(&manager->lock);

@@ -303,6 +303,10 @@ static void errors_name_the_variable_or_the_option(void **state)
 			"--set: key 'workers.cuont': there is no such key; is 'workers.count' meant?");
 	refused_setting("workers.count", "--set workers.count: KEY=VALUE is wanted, like workers.count=4");
 	refused_setting("=1", "--set =1: KEY=VALUE is wanted, like workers.count=4");
+	/* it could not be written into a file */
+	refused_setting("log_file=a\x9e"
+			"b",
+			"--set log_file: key 'log_file': 'a?b' is no path (allowed: a path)");
 	refused_setting("name=",
 			"--set name: key 'name': '' is no name (allowed: at most 63 letters, digits and . _ -)");
 	refused_setting("workers.cpus=0",
