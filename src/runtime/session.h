@@ -3,7 +3,8 @@
  * session.h - the runtime's side of one attached process: its segment, its process queue, what it has in flight
  *
  * Counted: by the ipc manager while the connection stands, by each open lane, by each run context that may use its memory.
- * When the last goes, the segment is unmapped (by the ipc thread; verify/reclaim.pml). Nothing here lies in memory that the client can write.
+ * When the last goes, the segment is unmapped by the ipc thread (verify/reclaim.pml). Nothing here lies in memory that the
+ * client can write.
  */
 #ifndef RUNTIME_SESSION_H
 #define RUNTIME_SESSION_H

@@ -19,6 +19,9 @@
 #define AWAIT_MS  5000u /* for an answer that has to come */
 #define BUFFER_AT 48u	/* pages into the heap: behind the tasks */
 
+#define N_NEIGHBOURS  24u
+#define NEIGHBOURS_AT 128u
+
 static void store_word(char *at, uint64_t word)
 {
 	__atomic_store_n((uint64_t *)(void *)at, word, __ATOMIC_RELAXED);
@@ -126,6 +129,29 @@ static void scribble_fields(struct raw *raw, uint64_t *random)
 	store_word(task + at, word);
 }
 
+/* Half of the time a task has its size, and half of the time the largest there is. */
+static void scribble_sizes(struct raw *raw, uint64_t *random)
+{
+	struct chi_task *task =
+		(struct chi_task *)(raw->segment + raw->heap + next_random(random) % N_TASKS * CHI_PAGE);
+
+	for (int i = 0; i < 64; i++)
+		__atomic_store_n(&task->size_bytes, i % 2 ? (uint32_t)sizeof(struct probe_task) : CHI_TASK_SIZE_MAX,
+				 __ATOMIC_RELAXED);
+}
+
+/* Contexts that stay, among those that come and go: what is copied too far lies in one of them, and shows when it ends. */
+static void leave_neighbours(struct liar *liar, struct raw *raw)
+{
+	for (uint32_t i = 0; i < N_NEIGHBOURS; i++) {
+		struct probe_task *task = lie_task(liar, raw, NEIGHBOURS_AT + i, PROBE_ADD);
+
+		task->task.flags = CHI_TASK_PERIODIC;
+		task->task.period_ns = UINT64_MAX / 2;
+		(void)raw_push(raw, task);
+	}
+}
+
 void lie_changed_later(struct liar *liar)
 {
 	struct scribbler scribbler;
@@ -133,7 +159,8 @@ void lie_changed_later(struct liar *liar)
 
 	if (raw_attach(&raw) < 0)
 		return;
-	scribbler_start(&scribbler, liar, &raw, scribble_fields);
+	leave_neighbours(liar, &raw);
+	scribbler_start(&scribbler, liar, &raw, lie_pick(liar, 2) ? scribble_fields : scribble_sizes);
 	while (lie_goes_on(liar)) {
 		struct probe_task *tasks[N_TASKS];
 
@@ -359,8 +386,9 @@ void lie_words(struct liar *liar)
 	if (raw_attach(&raw) < 0)
 		return;
 	events = (struct chi_client_events *)(raw.segment + CHI_CLIENT_EVENTS_OFFSET);
-	while (lie_goes_on(liar)) {
-		struct probe_task *task = lie_task(liar, &raw, 0, PROBE_ADD);
+	for (uint32_t i = 0; lie_goes_on(liar); i++) {
+		/* each in a place of its own: by what it wrote itself, one before it looks done and may be in flight */
+		struct probe_task *task = lie_task(liar, &raw, i % 1024, PROBE_ADD);
 		uint64_t park = lie_pick(liar, 2) ? lie_pick(liar, 4096) : lie_word(liar);
 
 		hshm_store_relaxed(&task->task.completion,
@@ -375,7 +403,7 @@ void lie_words(struct liar *liar)
 		if (raw_push(&raw, task) == 0)
 			lie_sent(liar);
 		/* its answer is the word, with what stood in `ended`; the word that it began with may look the same */
-		for (int i = 0; i < 200 && hshm_load_relaxed(&events->ended) != raw_ref(&raw, task); i++)
+		for (int tries = 0; tries < 200 && hshm_load_relaxed(&events->ended) != raw_ref(&raw, task); tries++)
 			usleep(20);
 		lie_unanswered(liar);
 	}

@@ -275,28 +275,38 @@ void lie_goes_on_after_the_end(struct liar *liar)
 
 /* ---- what never ends, by itself ---- */
 
-void lie_periods(struct liar *liar)
+static void submit_period(struct liar *liar, struct raw *raw, uint32_t place)
 {
 	static const uint64_t periods[] = { 0, 1, 1000, 1000000, UINT64_MAX / 2, UINT64_MAX - 1, UINT64_MAX };
-	struct raw raw;
+	struct probe_task *task = lie_task(liar, raw, place, PROBE_ADD);
 
-	if (raw_attach(&raw) < 0)
-		return;
-	for (uint32_t i = 0; lie_goes_on(liar); i++) {
-		struct probe_task *task = lie_task(liar, &raw, i % N_TASKS, PROBE_ADD);
+	task->task.flags = CHI_TASK_PERIODIC;
+	task->task.period_ns = periods[lie_pick(liar, sizeof(periods) / sizeof(periods[0]))];
+	task->task.deadline_us = lie_pick(liar, 2) ? (uint32_t)lie_word(liar) : 0;
+	if (raw_push(raw, task) == 0)
+		lie_sent(liar);
+	usleep(300);
+	/* no period at all is no period, and told at once */
+	if (task->task.period_ns == 0 && raw_await(task, 5000) != -EINVAL)
+		lie_violation(liar, "a period of 0 was taken");
+	if (chi_task_done(task))
+		lie_answered(liar, task->task.result);
+	else
+		lie_unanswered(liar);
+}
 
-		task->task.flags = CHI_TASK_PERIODIC;
-		task->task.period_ns = periods[lie_pick(liar, sizeof(periods) / sizeof(periods[0]))];
-		task->task.deadline_us = lie_pick(liar, 2) ? (uint32_t)lie_word(liar) : 0;
-		if (raw_push(&raw, task) == 0)
-			lie_sent(liar);
-		usleep(300);
-		if (chi_task_done(task))
-			lie_answered(liar, task->task.result);
-		else
-			lie_unanswered(liar);
+void lie_periods(struct liar *liar)
+{
+	while (lie_goes_on(liar)) {
+		struct raw raw;
+
+		if (raw_attach(&raw) < 0)
+			return;
+		/* fewer than it may have in flight, or its lane would rightly rest */
+		for (uint32_t i = 0; i < 40 && lie_goes_on(liar); i++)
+			submit_period(liar, &raw, i);
+		raw_detach(&raw); /* they end with it */
 	}
-	raw_detach(&raw); /* they end with it */
 }
 
 void lie_cancels(struct liar *liar)
