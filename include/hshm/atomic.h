@@ -70,6 +70,9 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 /* The full barrier between "I wrote mine" and "I read yours" (Dekker): both sides need it. */
 #define hshm_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define hshm_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+/* For the compiler alone: the side of a Dekker that is on a hot path, when the other side calls membarrier(), which is a full
+ * barrier in every thread of the process. */
+#define hshm_fence_compiler() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
 #if defined(__SANITIZE_THREAD__)
 #define HSHM_UNDER_TSAN

@@ -88,6 +88,9 @@ static bool is_uneven(const struct chi_balancer *balancer, uint32_t prio, uint64
 
 		if (!chi_work_orch_serves(balancer->orch, i, (enum chi_prio)prio))
 			continue;
+		/* it would pass for idle, and does not answer. Relaxed: seen late, it is a look later. */
+		if (hshm_load_relaxed(&chi_work_orch_worker(balancer->orch, i)->hangs))
+			continue;
 		if (busy_ns >= most_ns) {
 			most_ns = busy_ns;
 			*ret_busiest = i;

@@ -78,6 +78,7 @@ struct chi_config {
 	uint32_t counted_clients; /* counters.clients: 256 */
 	uint32_t counted_lanes;	  /* counters.lanes: 1024 */
 
+	bool move_lanes;  /* watchdog.move_lanes: false */
 	uint64_t hang_ns; /* watchdog.hang_ms: a method that does not come back for so long is told, 1000; 0 = never */
 
 	uint64_t stop_timeout_ns; /* stop_timeout_ms: for tasks in flight at stop, 10000 */

@@ -8,7 +8,7 @@
  *              the lane into the new worker's list and epoll set; out of our own lists
  *              word = {generation + 1, queued, new worker}; the lane into the new worker's active queue; ring
  *
- * V1  Only the owner moves a lane, and never during its turn: all tasks taken from it have started, so those that the new owner
+ * V1  Only the owner moves a lane, or who stands in for it while it is in a method (lane_take.c); never during its turn: all tasks taken from it have started, so those that the new owner
  *     takes start later. Everything marked (owner) goes with it: written before the word and the listing (release), read
  *     after them (acquire).
  * V2  The word says `queued`, and the listing follows: a producer that sees the new word need not list the lane, and one that
@@ -41,20 +41,14 @@ static void hand_over(struct chi_worker *worker, struct chi_lane *lane, uint32_t
 	hshm_doorbell_ring(its->doorbell);
 }
 
-void chi_worker_move_lane(struct chi_worker *worker, struct chi_lane *lane)
+bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t to)
 {
-	/* acq_rel: the request; and from here on the node may be posted again (V4), so our looks at it come before */
-	uint32_t to = hshm_exchange_acq_rel(&lane->move_to, 0) - 1;
-	int ret;
+	int ret = chi_worker_add_lane(chi_work_orch_worker(worker->runtime->orch, to), lane);
 
-	/* relaxed: set before the round of retirement that this worker has passed, or not to be reckoned with yet */
-	if (hshm_load_relaxed(&lane->retired) || to == worker->id)
-		return;
-	ret = chi_worker_add_lane(chi_work_orch_worker(worker->runtime->orch, to), lane);
 	if (ret < 0) {
 		chi_log_warn("a lane stays at worker %u, as worker %u cannot take it: %s", worker->id, to,
 			     strerror(-ret));
-		return;
+		return false;
 	}
 	chi_worker_take_out_lane(worker, lane);
 	chi_worker_forget_lane(worker, lane);
@@ -62,6 +56,17 @@ void chi_worker_move_lane(struct chi_worker *worker, struct chi_lane *lane)
 		hshm_store_relaxed(lane->armed, 0); /* V3. Relaxed: a client that still sees 1 rings in vain */
 	hshm_count_add(&worker->counters->lanes_moved, 1);
 	hand_over(worker, lane, to);
+	return true;
+}
+
+void chi_worker_move_lane(struct chi_worker *worker, struct chi_lane *lane)
+{
+	/* acq_rel: the request; and from here on the node may be posted again (V4), so our looks at it come before */
+	uint32_t to = hshm_exchange_acq_rel(&lane->move_to, 0) - 1;
+
+	/* relaxed: set before the round of retirement that this worker has passed, or not to be reckoned with yet */
+	if (!hshm_load_relaxed(&lane->retired) && to != worker->id)
+		(void)chi_worker_hand_lane(worker, lane, to);
 }
 
 static void move_posted(struct chi_worker *worker, struct chi_work *work)

@@ -280,6 +280,12 @@ static void set_running(struct chi_worker *worker, struct chi_run_context *conte
 		hshm_count_add(&worker->beats, 1);
 	/* release: what the task is; pairs with the acquire in given_up.c */
 	hshm_store_release(&worker->running, context);
+	if (context)
+		return;
+	hshm_fence_compiler(); /* "I am out of the method" before "are lanes being taken?": T1 in lane_take.c */
+	/* acquire: pairs with the release there; what was done to our lists */
+	if (__builtin_expect(hshm_load_acquire(&worker->taking), 0))
+		chi_worker_await_taker(worker);
 }
 
 static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)

@@ -29,6 +29,7 @@
 #define STACK_LOOK_NS (5 * HSHM_NSEC_PER_MSEC) /* a thread that runs answers sooner */
 #define STACK_WAIT_NS HSHM_NSEC_PER_SEC	       /* one that sleeps in the kernel, uninterruptible, not at all */
 #define HANGS_LOGGED  4u		       /* a second */
+#define MOVES_AT_ONCE 1024u		       /* so that this thread serves others, too */
 #define PERIOD_MIN_NS (1 * HSHM_NSEC_PER_MSEC)
 
 enum watched_state { WATCHED_GOING = 0, WATCHED_FOUND, WATCHED_TOLD };
@@ -48,6 +49,7 @@ struct watched {
 struct chi_watchdog {
 	struct chi_runtime *runtime;
 	uint64_t period_ns, looked_ns;
+	bool moves_lanes;
 	struct chi_log_limit limit;
 	uint32_t n_workers;
 	struct watched watched[];
@@ -113,6 +115,7 @@ static void found(struct chi_worker *worker, struct watched *watched, uint64_t n
 	watched->is_asked = false;
 	watched->in_method = chi_running_look(worker, &watched->running);
 	hshm_count_add(&worker->counters->hangs, 1);
+	hshm_store_relaxed(&worker->hangs, 1); /* relaxed: who gives away lanes goes by it, sooner or later */
 }
 
 static void came_back(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched,
@@ -120,6 +123,7 @@ static void came_back(struct chi_watchdog *watchdog, struct chi_worker *worker, 
 {
 	uint64_t ns = now_ns - watched->since_ns;
 
+	hshm_store_relaxed(&worker->hangs, 0); /* relaxed: as in found() */
 	if (watched->is_asked)
 		chi_stack_withdraw();
 	if (watched->state == WATCHED_FOUND)
@@ -149,6 +153,16 @@ static void get_stack(struct chi_watchdog *watchdog, struct chi_worker *worker, 
 	tell_hang(watchdog, worker->id, watched, now_ns, NULL);
 }
 
+/* At each look, as a lane may have left its parking lot. Returns how many went. */
+static uint32_t move_lanes(struct chi_worker *worker, const struct watched *watched)
+{
+	uint32_t n = chi_worker_take_lanes(worker, MOVES_AT_ONCE);
+
+	if (n && !watched->is_held_back)
+		chi_log_warn("watchdog: %u lanes of worker %u go to others", n, worker->id);
+	return n;
+}
+
 /* Returns whether it may hang, now or soon: it is awake. */
 static bool look_at(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched, uint64_t now_ns)
 {
@@ -176,16 +190,19 @@ static bool look_at(struct chi_watchdog *watchdog, struct chi_worker *worker, st
 
 uint64_t chi_watchdog_look(struct chi_watchdog *watchdog, uint64_t now_ns)
 {
-	bool any_awake = false, any_asked = false;
+	bool any_awake = false, soon = false;
 
 	for (uint32_t i = 0; i < watchdog->n_workers; i++) {
+		struct chi_worker *worker = chi_work_orch_worker(watchdog->runtime->orch, i);
 		struct watched *watched = &watchdog->watched[i];
 
-		any_awake |= look_at(watchdog, chi_work_orch_worker(watchdog->runtime->orch, i), watched, now_ns);
-		any_asked |= watched->state == WATCHED_FOUND;
+		any_awake |= look_at(watchdog, worker, watched, now_ns);
+		soon |= watched->state == WATCHED_FOUND;
+		if (watchdog->moves_lanes && watched->state == WATCHED_TOLD)
+			soon |= move_lanes(worker, watched) == MOVES_AT_ONCE;
 	}
 	watchdog->looked_ns = now_ns;
-	if (any_asked)
+	if (soon)
 		return now_ns + (watchdog->period_ns < STACK_LOOK_NS ? watchdog->period_ns : STACK_LOOK_NS);
 	/* an idle runtime is looked at less often */
 	return now_ns + (any_awake ? watchdog->period_ns : LOOKS_IN_HANG * watchdog->period_ns);
@@ -206,6 +223,11 @@ int chi_watchdog_create(struct chi_runtime *runtime, struct chi_watchdog **ret_w
 	if (watchdog->period_ns < PERIOD_MIN_NS)
 		watchdog->period_ns = PERIOD_MIN_NS;
 	watchdog->looked_ns = hshm_clock_ns();
+	watchdog->moves_lanes = runtime->config.move_lanes;
+	if (watchdog->moves_lanes && chi_lane_take_init() < 0) {
+		chi_log_warn("watchdog.move_lanes: this system has no membarrier(): lanes stay where they are");
+		watchdog->moves_lanes = false;
+	}
 	*ret_watchdog = watchdog;
 	return 0;
 }

@@ -245,12 +245,27 @@ static uint32_t (*const policies[])(struct chi_work_orch *orch, const struct chi
 	[CHI_LANES_FIXED] = fixed,
 };
 
+uint32_t chi_work_orch_next_awake(struct chi_work_orch *orch, uint32_t prio, uint32_t start)
+{
+	uint32_t first, n;
+
+	workers_of(orch, prio, &first, &n);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t id = first + (start + i) % n;
+
+		if (!hshm_load_relaxed(&orch->workers[id].hangs)) /* relaxed: seen late, the watchdog looks again */
+			return id;
+	}
+	return first + start % n;
+}
+
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane)
 {
 	uint32_t worker, n;
 
 	workers_of(orch, lane->header->priority, &worker, &n);
-	worker += policies[orch->runtime->config.lane_policy](orch, lane, n);
+	worker = chi_work_orch_next_awake(orch, lane->header->priority,
+					  policies[orch->runtime->config.lane_policy](orch, lane, n));
 	/* relaxed: nobody else knows the lane yet */
 	hshm_store_relaxed(&lane->header->activation, worker);
 	lane->counter_row = chi_counter_page_add_lane(orch->runtime->counters, lane);

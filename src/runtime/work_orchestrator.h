@@ -37,6 +37,10 @@ struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch)
  */
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane);
 
+/* Of the workers that take lanes of that kind, counted from 0: the first from @start on, round and round, that does not hang; all
+ * of them do: that one. Returns its id. */
+uint32_t chi_work_orch_next_awake(struct chi_work_orch *orch, uint32_t prio, uint32_t start);
+
 /* Does the worker take lanes of that kind? False: it does not, or there is no such worker. */
 bool chi_work_orch_serves(const struct chi_work_orch *orch, uint32_t worker_id, enum chi_prio prio);
 

@@ -371,6 +371,7 @@ int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint
 	worker->lane_counters = chi_counter_page_lanes(runtime->counters);
 	worker->epoll_fd = -1;
 	pthread_mutex_init(&worker->lanes_lock, NULL);
+	pthread_mutex_init(&worker->taking_lock, NULL);
 	sem_init(&worker->started, 0, 0);
 	hshm_min_heap_init(&worker->waiting);
 	worker->hot = calloc(runtime->config.hot_lanes_max, sizeof(*worker->hot));
@@ -387,6 +388,7 @@ void chi_worker_fini(struct chi_worker *worker)
 	hshm_doorbell_fini(&worker->doorbell);
 	hshm_min_heap_fini(&worker->waiting);
 	pthread_mutex_destroy(&worker->lanes_lock);
+	pthread_mutex_destroy(&worker->taking_lock);
 	sem_destroy(&worker->started);
 	chi_fiber_pool_destroy(worker->fibers);
 	free(worker->lanes);

@@ -54,6 +54,7 @@ struct chi_worker {
 	uint32_t hot_next;	     /* where the next look at the hot lanes begins */
 	struct chi_lane **hot;	     /* process lanes that are polled, oldest first */
 	uint32_t n_hot;
+	struct chi_lane *turn; /* whose turn it is; NULL: none */
 
 	/* tasks */
 	struct chi_fiber_pool *fibers;
@@ -89,10 +90,13 @@ struct chi_worker {
 
 	/* for who asks it to end and waits (given_up.c), and for the watchdog */
 	hshm_aptr running; /* `current`, as others may look at it */
+	hshm_au32 taking;  /* (any) somebody takes lanes away (lane_take.c): wait before going on from a method */
+	hshm_au32 hangs;   /* (watchdog) */
 	hshm_au64
 		beats; /* raised at each start of a method and each look for work: the same again, it is where it was */
 	pid_t tid;     /* once it has started */
-	hshm_au32 ended; /* set last: nothing here is the thread's any more */
+	pthread_mutex_t taking_lock; /* held while `taking` is set */
+	hshm_au32 ended;	     /* set last: nothing here is the thread's any more */
 };
 
 /* worker.c */
@@ -135,6 +139,19 @@ uint64_t chi_worker_load_ns(struct chi_worker *worker, uint32_t *ret_n_lanes);
 
 /* lane_move.c: what chi_work_orch_remap_lane() asked for; the owner, between two turns */
 void chi_worker_move_lane(struct chi_worker *worker, struct chi_lane *lane);
+
+/* To another worker's list and epoll set, out of our own, and listed there. @lane: not during its turn, not parked, not retired.
+ * Returns whether it could be. The owner, or who stands in for it (lane_take.c). */
+bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t to);
+
+/* lane_take.c: lanes of a worker that hangs in a method */
+/* Once in the process, before the first take. Returns 0, or -ENOSYS ... (no membarrier()). */
+int chi_lane_take_init(void);
+/* Give lanes of a worker that is in a method to others of their kind that do not hang; not the one whose turn it is, nor parked
+ * ones, and @n_max at most. Returns how many went; 0 also when it is in no method. Threads: any but workers. */
+uint32_t chi_worker_take_lanes(struct chi_worker *worker, uint32_t n_max);
+/* The worker, from a method: lanes are being taken. */
+void chi_worker_await_taker(struct chi_worker *worker);
 
 /* admit.c: a client's reference becomes a run context */
 struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_session *session, uint32_t ref);

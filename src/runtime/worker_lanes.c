@@ -352,6 +352,7 @@ static bool is_ended(const struct chi_lane *lane)
 static void run_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	hshm_count_add(&worker->counters->turns, 1);
+	worker->turn = lane;
 	if (is_ended(lane)) {
 		lane->in_run_list = false;
 	} else if (lane->session) {
@@ -361,6 +362,7 @@ static void run_lane(struct chi_worker *worker, struct chi_lane *lane)
 		turn_container_lane(worker, lane);
 		after_container_turn(worker, lane);
 	}
+	worker->turn = NULL;
 }
 
 /* ---- which lane next ---- */
@@ -435,11 +437,17 @@ static uint32_t run_hot(struct chi_worker *worker, uint32_t index)
 
 	hshm_count_add(&worker->counters->turns, 1);
 	if (!is_ended(lane)) {
+		worker->turn = lane;
 		n = turn_process_lane(worker, lane);
+		worker->turn = NULL;
 		lane->idle_since_ns = worker->now_ns;
 	}
-	if (lane->parked || is_ended(lane))
+	if (lane->parked || is_ended(lane)) {
+		/* others may have been taken out of the list meanwhile (lane_take.c) */
+		while (index >= worker->n_hot || worker->hot[index] != lane)
+			index--;
 		remove_hot(worker, index);
+	}
 	return n;
 }
 

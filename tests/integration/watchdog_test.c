@@ -34,6 +34,7 @@
 
 static char log_path[256], log_text[65536];
 static struct chi_client *client;
+static hshm_au32 *begun; /* the last task's word, in the client's memory */
 static pid_t daemon_pid;
 static uint32_t pool, worker_of[N_CONTAINERS];
 
@@ -82,7 +83,6 @@ static uint32_t n_in_log(const char *text)
 static struct probe_task *begin(uint32_t method, uint64_t container, uint64_t ns, uint32_t *ret_worker)
 {
 	struct probe_task *task;
-	hshm_au32 *begun;
 	void *memory;
 
 	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(container), method, &task), 0);
@@ -239,6 +239,86 @@ static void a_method_that_sleeps_in_a_library_is_told(void **state)
 	end_daemon();
 }
 
+/* ---- its lanes ---- */
+
+static void let_go(struct probe_task *task)
+{
+	hshm_store_release(begun, 0); /* release: pairs with the acquire in the method */
+	assert_int_equal(chi_wait(task, SOON_NS), 0);
+}
+
+static void expect_served(struct chi_client *of, uint64_t container)
+{
+	struct probe_task *task;
+
+	assert_int_equal(chi_task_alloc(of, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(container), PROBE_ADD, &task), 0);
+	for (uint64_t n = 0; n < 100; n++) {
+		task->in = n;
+		assert_int_equal(chi_submit(of, task), 0);
+		assert_int_equal(chi_wait(task, SOON_NS), 0);
+		assert_int_equal(task->out, n + 1);
+	}
+	chi_task_free(of, task);
+}
+
+/* Clients that were there before, those that come, containers, admin: all but what the worker was at. */
+static void lanes_of_a_worker_that_hangs_move_when_told_to(void **state)
+{
+	struct chi_pool_spec spec = { .module = "probe", .name = "meanwhile" };
+	struct chi_client *before[N_OTHERS], *meanwhile[N_OTHERS];
+	struct probe_task *task;
+	uint32_t worker, made;
+
+	(void)state;
+	start_daemon("workers: { count: 2 }\nwatchdog: { hang_ms: 50, move_lanes: true }\n");
+	for (uint32_t i = 0; i < N_OTHERS; i++) {
+		assert_int_equal(chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &before[i]), 0);
+		expect_served(before[i], i);
+	}
+	task = begin(PROBE_HOLD, 0, 0, &worker);
+	await_log(" go to others");
+	for (uint32_t i = 0; i < N_OTHERS; i++) {
+		assert_int_equal(chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &meanwhile[i]), 0);
+		for (uint64_t container = 1; container < N_CONTAINERS; container++) {
+			expect_served(before[i], container);
+			expect_served(meanwhile[i], container);
+		}
+	}
+	assert_int_equal(chi_pool_create(meanwhile[0], &spec, &made), 1);
+	assert_int_equal(n_in_log("came back"), 0);
+	assert_true(sum_of("lanes_moved") >= 2);
+	let_go(task);
+	await_log("came back after ");
+	for (uint32_t i = 0; i < N_OTHERS; i++) {
+		expect_served(client, i);
+		chi_client_disconnect(before[i]);
+		chi_client_disconnect(meanwhile[i]);
+	}
+	end_daemon();
+}
+
+/* Whichever worker has admin's lane. */
+static void a_stop_is_taken_while_a_worker_hangs(void **state)
+{
+	(void)state;
+	for (uint32_t hung = 0; hung < 2; hung++) {
+		uint32_t worker;
+		char command[300];
+		int status;
+
+		start_daemon("workers: { count: 2 }\nwatchdog: { hang_ms: 50, move_lanes: true }\n");
+		begin(PROBE_HOLD, container_not_on(1 - hung), 0, &worker);
+		assert_int_equal(worker, hung);
+		await_log(" go to others");
+		snprintf(command, sizeof(command), "timeout 20 %s stop --name " NAME " 2>&1", getenv("CHIMAERA_BIN"));
+		(void)!system(command);
+		status = daemon_end(daemon_pid, 0);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+		await_log("is stuck in pool 'hanger' (module 'probe'), method 'hold'");
+		chi_client_disconnect(client);
+	}
+}
+
 /* Tasks of one turn, each short, all of them long. */
 static void many_tasks_of_a_turn_are_no_hang(void **state)
 {
@@ -333,6 +413,8 @@ int main(void)
 		cmocka_unit_test(a_method_that_spins_is_told_with_its_stack_and_once),
 		cmocka_unit_test(a_method_that_sleeps_in_a_library_is_told),
 		cmocka_unit_test(many_tasks_of_a_turn_are_no_hang),
+		cmocka_unit_test(lanes_of_a_worker_that_hangs_move_when_told_to),
+		cmocka_unit_test(a_stop_is_taken_while_a_worker_hangs),
 		cmocka_unit_test(without_handlers_it_is_told_without_a_stack),
 		cmocka_unit_test(a_signal_that_is_not_ours_goes_to_the_applications_handler),
 	};

@@ -199,6 +199,19 @@ static int block(struct chi_container *container, struct chi_task *task, struct 
 	return ret == -ETIMEDOUT ? 0 : ret;
 }
 
+static int hold(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	hshm_au32 *word = chi_context_buffer(context, &probe(task)->buffers[0]);
+
+	(void)container;
+	if (!word)
+		return -EINVAL;
+	hshm_store_release(word, 1 + chi_context_worker(context)); /* release: an event for who waits for it */
+	while (hshm_load_acquire(word))				   /* acquire: pairs with the client's store */
+		HSHM_THREAD_MODEL->sleep_for_us(200);
+	return 0;
+}
+
 __attribute__((noinline)) static uint64_t overflow_frames(uint64_t n)
 {
 	volatile unsigned char frame[1024];
@@ -423,6 +436,7 @@ static const struct chi_method methods[] = {
 	PROBE_METHOD(PROBE_COUNTS, counts),
 	PROBE_METHOD(PROBE_LEAVE, leave),
 	PROBE_METHOD(PROBE_OCCUPY, occupy),
+	PROBE_METHOD(PROBE_HOLD, hold),
 	PROBE_METHOD(PROBE_BLOCK, block),
 };
 

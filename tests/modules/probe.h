@@ -29,6 +29,7 @@ enum probe_method {
 	PROBE_LEAVE,	/* submits a gate_wait and returns without waiting for it */
 	PROBE_OCCUPY, /* sleeps for so many ns on its worker's thread, as a call into a library may that knows no fibers; begun: as SPIN */
 	PROBE_BLOCK, /* waits for so many ns, blocked: its worker does other work */
+	PROBE_HOLD,  /* keeps its worker until the word in buffer 0, which it sets to 1 + its worker, is cleared */
 };
 
 struct probe_task {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * lane_move_test.c - lanes change their workers at random while clients, methods, parking, ending clients and ending pools go
+ * lane_move_test.c - lanes change their workers at random, by their owners and while those are in a method, while clients, methods, parking, ending clients and ending pools go
  * on: each task runs once, and those of a lane start in the order of their submission
  *
  * CHI_STRESS_SECONDS (3); CHI_STRESS_SEED repeats a run's choices.
@@ -39,6 +39,7 @@ static uint32_t pool;
 static uint64_t seed, case_ns, end_ns;
 static hshm_au32 n_wrong;
 static hshm_au64 n_added;
+static uint64_t n_taken; /* the taker's */
 
 static bool goes_on(void)
 {
@@ -184,6 +185,22 @@ static void *mover_thread(void *arg)
 	return NULL;
 }
 
+/* As the watchdog does with a worker that hangs: here with any that is in a method just now. */
+static void *taker_thread(void *arg)
+{
+	unsigned int random = (unsigned int)seed + 1;
+
+	(void)arg;
+	while (goes_on()) {
+		struct chi_worker *from = chi_work_orch_worker(runtime->orch, (uint32_t)rand_r(&random) % N_WORKERS);
+
+		n_taken += chi_worker_take_lanes(from, (uint32_t)rand_r(&random) % 8 + 1);
+		if (rand_r(&random) % 16 == 0)
+			HSHM_THREAD_MODEL->sleep_for_us(50);
+	}
+	return NULL;
+}
+
 static uint64_t ask(uint64_t container, uint64_t what)
 {
 	struct probe_task *task = new_task(client, container, PROBE_COUNTS);
@@ -202,7 +219,7 @@ static void move_at_random(bool in_place)
 	struct chi_pool_spec spec = {
 		.module = "probe", .n_containers = N_ORDERED + 1, .params = &n_lanes, .params_size = 1
 	};
-	pthread_t threads[N_ORDERED + 3];
+	pthread_t threads[N_ORDERED + 4];
 	uint64_t n_moved = 0, n_parks = 0, n_given_up = 0;
 	char config[512];
 
@@ -217,6 +234,8 @@ static void move_at_random(bool in_place)
 	client = new_client();
 	if (chi_pool_create(client, &spec, &pool) < 0)
 		fail_msg("%s", chi_error_text());
+	assert_int_equal(chi_lane_take_init(), 0);
+	n_taken = 0;
 	hshm_store_relaxed(&n_added, 0);
 	end_ns = hshm_clock_ns() + case_ns;
 	for (uint32_t i = 0; i < N_ORDERED; i++)
@@ -224,7 +243,8 @@ static void move_at_random(bool in_place)
 	assert_int_equal(pthread_create(&threads[N_ORDERED], NULL, flood_thread, NULL), 0);
 	assert_int_equal(pthread_create(&threads[N_ORDERED + 1], NULL, churn_thread, NULL), 0);
 	assert_int_equal(pthread_create(&threads[N_ORDERED + 2], NULL, mover_thread, NULL), 0);
-	for (uint32_t i = 0; i < N_ORDERED + 3; i++)
+	assert_int_equal(pthread_create(&threads[N_ORDERED + 3], NULL, taker_thread, NULL), 0);
+	for (uint32_t i = 0; i < N_ORDERED + 4; i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(hshm_load_relaxed(&n_wrong), 0);
 	assert_int_equal(chi_flush(client), 0);
@@ -235,8 +255,9 @@ static void move_at_random(bool in_place)
 		n_moved += hshm_load_relaxed(&chi_work_orch_worker(runtime->orch, i)->counters->lanes_moved);
 		n_parks += hshm_load_relaxed(&chi_work_orch_worker(runtime->orch, i)->counters->parks);
 	}
-	print_message("%ju moves, %ju parks\n", (uintmax_t)n_moved, (uintmax_t)n_parks);
-	assert_true(n_moved > 0 && n_parks > 0);
+	print_message("%ju moves, %ju of them taken, %ju parks\n", (uintmax_t)n_moved, (uintmax_t)n_taken,
+		      (uintmax_t)n_parks);
+	assert_true(n_moved > n_taken && n_taken > 0 && n_parks > 0);
 	chi_client_disconnect(client);
 	assert_int_equal(chi_runtime_stop(runtime, WAIT_NS, &n_given_up), 0);
 	assert_int_equal(n_given_up, 0);
