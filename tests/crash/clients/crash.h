@@ -19,6 +19,8 @@
 #include <hshm/atomic.h>
 #include <hshm/clock.h>
 
+#include "processor.h"
+
 #define STEADY_MAX	   8u
 #define VICTIMS_MAX	   32u
 #define VICTIM_THREADS_MAX 4u
@@ -91,6 +93,7 @@ struct victim_slot {
 struct gaps {
 	hshm_au64 n[GAP_BUCKETS];
 	hshm_au64 max_ns;
+	hshm_au64 net_max_ns; /* less what the client, and a worker, waited for a processor meanwhile */
 };
 
 enum order { ORDER_RUN = 0, ORDER_PAUSE, ORDER_STOP };
@@ -124,8 +127,7 @@ struct measure {
 	uint64_t in_flight;
 	uint64_t fds[FD_KINDS];
 	uint64_t segments; /* clients' memfds that it maps */
-	uint64_t maps;
-	uint64_t rss_kib;
+	uint64_t rss_kib;  /* without these: what a living client has touched is its own */
 };
 
 extern const char *const fd_kind_names[FD_KINDS];
@@ -160,8 +162,9 @@ extern const struct service naive_service;
 
 /* ---- a steady client's account (steady_account.c) ---- */
 
-/* Note an answer, right or not. */
-void steady_answer(struct stage *stage, struct steady_slot *slot, bool right, const char *what);
+/* Note an answer, right or not. @waits: NULL, or whose waits for a processor are told apart. */
+void steady_answer(struct stage *stage, struct steady_slot *slot, struct processor_waits *waits, bool right,
+		   const char *what);
 /* From now on: what went before was the campaign's doing, not the service's. */
 void steady_no_gap(struct steady_slot *slot);
 void steady_lost(struct steady_slot *slot, const char *what, int error);
@@ -207,7 +210,7 @@ struct campaign_result {
 	uint64_t n_killed_stopped;
 	uint64_t n_right, n_wrong, n_lost;
 	uint64_t victims_right, victims_wrong;
-	uint64_t gap_max_ns[2], gap_p999_ns[2];
+	uint64_t gap_max_ns[2], gap_net_ns[2], gap_p999_ns[2];
 	uint64_t elapsed_ns; /* from the first kill to the last */
 	struct measure before, after;
 	bool wedged;

@@ -59,7 +59,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 		opts->campaign.n_kills = number(state, value, 1, 100000000);
 		return 0;
 	case OPT_VICTIMS:
-		opts->campaign.n_victims = (uint32_t)number(state, value, 1, VICTIMS_MAX);
+		opts->campaign.n_victims = (uint32_t)number(state, value, 1, VICTIMS_MAX / 2);
 		return 0;
 	case OPT_STEADY:
 		opts->campaign.n_steady = (uint32_t)number(state, value, 1, STEADY_MAX);
@@ -93,7 +93,7 @@ static void set_sizes(struct opts *opts)
 	if (!campaign->n_kills)
 		campaign->n_kills = opts->full ? FULL_KILLS : SHORT_KILLS;
 	/* the heaps, stacks and tables of a runtime that has just begun still grow */
-	campaign->n_warm = campaign->n_kills / 4 < 1000 ? campaign->n_kills / 4 : 1000;
+	campaign->n_warm = campaign->n_kills / 4;
 	campaign->many = campaign->n_kills >= MANY_KILLS;
 	campaign->base_ns = (opts->full ? 5000 : campaign->many ? 1000 : 200) * HSHM_NSEC_PER_MSEC;
 }

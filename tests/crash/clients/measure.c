@@ -85,36 +85,26 @@ static int read_fds(pid_t pid, struct measure *measure)
 	return 0;
 }
 
+/* A line of a mapping's head has an address with a dash in front, the lines about it have a name with a colon. */
 static int read_maps(pid_t pid, struct measure *measure)
 {
 	char path[64], line[1024];
+	bool is_client = false;
 	FILE *file;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
 	file = fopen(path, "re");
 	if (!file)
 		return -1;
 	while (fgets(line, sizeof(line), file)) {
-		measure->maps++;
-		if (strstr(line, "/memfd:chimaera-client-"))
-			measure->segments++;
-	}
-	fclose(file);
-	return 0;
-}
+		size_t word = strcspn(line, " ");
 
-static int read_rss(pid_t pid, struct measure *measure)
-{
-	char path[64], line[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file)) {
-		if (!strncmp(line, "VmRSS:", 6))
-			measure->rss_kib = strtoull(line + 6, NULL, 10);
+		if (memchr(line, '-', word)) {
+			is_client = strstr(line, "/memfd:chimaera-client-") != NULL;
+			measure->segments += is_client;
+		} else if (!strncmp(line, "Rss:", 4) && !is_client) {
+			measure->rss_kib += strtoull(line + 4, NULL, 10);
+		}
 	}
 	fclose(file);
 	return measure->rss_kib ? 0 : -1;
@@ -123,9 +113,9 @@ static int read_rss(pid_t pid, struct measure *measure)
 int measure_runtime(const char *name, pid_t pid, struct measure *ret_measure)
 {
 	*ret_measure = (struct measure){ .rss_kib = 0 };
-	if (read_counters(name, ret_measure) < 0 || read_fds(pid, ret_measure) < 0 || read_maps(pid, ret_measure) < 0)
+	if (read_counters(name, ret_measure) < 0 || read_fds(pid, ret_measure) < 0)
 		return -1;
-	return read_rss(pid, ret_measure);
+	return read_maps(pid, ret_measure);
 }
 
 bool measures_are_equal(const struct measure *a, const struct measure *b)

@@ -161,7 +161,7 @@ static int naive_steady(struct stage *stage, uint32_t index)
 	struct thread_slot thread = { .phase = { 0 } };
 
 	while (steady_goes_on(stage, slot, settle_nothing, NULL))
-		steady_answer(stage, slot, call(&thread, &rng, VICTIMS_MAX * VICTIM_THREADS_MAX + index), "sum");
+		steady_answer(stage, slot, NULL, call(&thread, &rng, VICTIMS_MAX * VICTIM_THREADS_MAX + index), "sum");
 	return EXIT_SUCCESS;
 }
 

@@ -19,6 +19,7 @@ struct steady {
 	struct steady_slot *slot;
 	struct worker worker;
 	struct thread_slot thread;
+	struct processor_waits waits;
 	bool rested; /* the pools of the store went meanwhile */
 };
 
@@ -26,7 +27,7 @@ static void steady_found(struct worker *worker, bool right, const char *what)
 {
 	struct steady *steady = worker->arg;
 
-	steady_answer(steady->stage, steady->slot, right, what);
+	steady_answer(steady->stage, steady->slot, &steady->waits, right, what);
 }
 
 static void steady_missed(struct worker *worker, const char *what, int error)
@@ -56,7 +57,7 @@ static void check_runs(struct steady *steady)
 		sum += task->out;
 		chi_task_free(worker->client, task);
 	}
-	steady_answer(steady->stage, steady->slot, sum == worker->n_adds, "a task did not run once");
+	steady_found(worker, sum == worker->n_adds, "a task did not run once");
 }
 
 /* Before a measure: nothing of it is in flight. */
@@ -116,6 +117,7 @@ int runtime_steady(struct stage *stage, uint32_t index)
 		steady_lost(slot, "connect", ret);
 		return EXIT_FAILURE;
 	}
+	processor_watch(&steady.waits, runtime_service_pid(), "chi-worker");
 	while (steady_goes_on(stage, slot, settle, &steady)) {
 		if (go_on(&steady, pool) < 0)
 			return EXIT_FAILURE;
@@ -216,17 +218,27 @@ int runtime_victim(struct stage *stage, struct victim_slot *slot)
 
 /* ---- a client before a measure ---- */
 
+static void settle_missed(struct worker *worker, const char *what, int error)
+{
+	(void)worker;
+	fprintf(stderr, "settle: %s: %s\n", what, strerror(-error));
+}
+
 /*
  * The store and its compressor go, with the objects of the dead and with what they keep for the next (zstd's contexts), and
  * are made again when somebody wants them.
  */
 int runtime_settle(void)
 {
-	struct worker worker = { .client = NULL };
+	struct thread_slot thread = { .phase = { 0 } };
+	struct worker worker = { .thread = &thread, .lost = settle_missed };
 	int ret = chi_client_connect(&CHI_CLIENT_OPTS(.name = RUNTIME_NAME), &worker.client);
 
 	if (ret == 0)
 		ret = work_open(&worker, WORK_POOL);
+	/* what the runtime keeps for its busiest moment, it has after this, at the first measure as at the last */
+	if (ret == 0)
+		ret = work_crowd(&worker);
 	if (ret == 0)
 		ret = chi_pool_destroy(worker.client, worker.blob_pool);
 	if (ret == 0)

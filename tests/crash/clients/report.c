@@ -105,7 +105,7 @@ static void print_measures(const struct campaign_result *result)
 		row(name, before->fds[i], after->fds[i]);
 	}
 	row("clients' segments mapped", before->segments, after->segments);
-	printf("  %-34s %14" PRIu64 " %14" PRIu64 "\n", "RSS (KiB)", before->rss_kib, after->rss_kib);
+	printf("  %-34s %14" PRIu64 " %14" PRIu64 "\n", "RSS but for these (KiB)", before->rss_kib, after->rss_kib);
 }
 
 static void print_deaths(const struct campaign_result *result)
@@ -141,9 +141,11 @@ static void print_table(const struct campaign_opts *opts, const struct campaign_
 	       result->n_right, result->n_wrong, result->n_lost);
 	printf("  and by victims while they lived    %" PRIu64 "; wrong %" PRIu64 "\n", result->victims_right,
 	       result->victims_wrong);
-	printf("  gap between two of their answers   p99.9 %.1f ms, longest %.1f ms; before the first kill %.1f, %.1f\n",
+	printf("  gap between two answers, living    p99.9 %.1f ms, longest %.1f ms; while nobody died %.1f, %.1f\n",
 	       ms(result->gap_p999_ns[1]), ms(result->gap_max_ns[1]), ms(result->gap_p999_ns[0]),
 	       ms(result->gap_max_ns[0]));
+	printf("    less the waits for a processor   longest %.1f ms; while nobody died %.1f\n",
+	       ms(result->gap_net_ns[1]), ms(result->gap_net_ns[0]));
 	print_deaths(result);
 	print_measures(result);
 	if (naive)
@@ -171,9 +173,11 @@ static void print_json(const struct campaign_opts *opts, const struct campaign_r
 	printf(", \"right\": %" PRIu64 ", \"wrong\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"victims_right\": %" PRIu64
 	       ", \"victims_wrong\": %" PRIu64,
 	       result->n_right, result->n_wrong, result->n_lost, result->victims_right, result->victims_wrong);
-	printf(", \"gap_p999_ms\": %.3f, \"gap_max_ms\": %.3f, \"gap_p999_ms_before\": %.3f, \"gap_max_ms_before\": %.3f",
+	printf(", \"gap_p999_ms\": %.3f, \"gap_max_ms\": %.3f, \"gap_p999_quiet_ms\": %.3f, \"gap_max_quiet_ms\": %.3f",
 	       ms(result->gap_p999_ns[1]), ms(result->gap_max_ns[1]), ms(result->gap_p999_ns[0]),
 	       ms(result->gap_max_ns[0]));
+	printf(", \"gap_net_ms\": %.3f, \"gap_net_quiet_ms\": %.3f", ms(result->gap_net_ns[1]),
+	       ms(result->gap_net_ns[0]));
 	for (uint32_t i = PHASE_NONE + 1; i < PHASES; i++)
 		printf("%s\"%s\": %" PRIu64, i == PHASE_NONE + 1 ? ", \"threads\": {" : ", ", phase_names[i],
 		       result->threads[i]);

@@ -22,6 +22,11 @@
 static pid_t daemon_pid = -1;
 static char log_path[512];
 
+pid_t runtime_service_pid(void)
+{
+	return daemon_pid;
+}
+
 static void show_log(void)
 {
 	char command[sizeof(log_path) + 32];

@@ -12,5 +12,6 @@
 int runtime_steady(struct stage *stage, uint32_t index);
 int runtime_victim(struct stage *stage, struct victim_slot *slot);
 int runtime_settle(void);
+pid_t runtime_service_pid(void);
 
 #endif

@@ -31,22 +31,30 @@ uint64_t gap_bucket_ns(uint32_t bucket)
 	return ((UINT64_C(8) + bucket % 8 + 1) << (power - 3)) - 1;
 }
 
-static void note_gap(struct gaps *gaps, uint64_t ns)
+static void raise_to(hshm_au64 *max, uint64_t value)
+{
+	/* relaxed: one writer */
+	if (value > hshm_load_relaxed(max))
+		hshm_store_relaxed(max, value);
+}
+
+static void note_gap(struct gaps *gaps, uint64_t ns, uint64_t waited_ns)
 {
 	uint32_t bucket = gap_bucket(ns);
 
 	count(&gaps->n[bucket < GAP_BUCKETS ? bucket : GAP_BUCKETS - 1], 1);
-	/* relaxed: one writer */
-	if (ns > hshm_load_relaxed(&gaps->max_ns))
-		hshm_store_relaxed(&gaps->max_ns, ns);
+	raise_to(&gaps->max_ns, ns);
+	raise_to(&gaps->net_max_ns, ns > waited_ns ? ns - waited_ns : 0);
 }
 
-void steady_answer(struct stage *stage, struct steady_slot *slot, bool right, const char *what)
+void steady_answer(struct stage *stage, struct steady_slot *slot, struct processor_waits *waits, bool right,
+		   const char *what)
 {
+	uint64_t waited_ns = waits ? processor_waited_ns(waits) : 0;
 	uint64_t now_ns = hshm_clock_ns(), last_ns = hshm_load_relaxed(&slot->last_ns);
 
 	if (last_ns)
-		note_gap(&slot->gaps[hshm_load_relaxed(&stage->gap_set) & 1], now_ns - last_ns);
+		note_gap(&slot->gaps[hshm_load_relaxed(&stage->gap_set) & 1], now_ns - last_ns, waited_ns);
 	hshm_store_relaxed(&slot->last_ns, now_ns); /* relaxed: the driver compares it with its clock */
 	count(right ? &slot->n_right : &slot->n_wrong, 1);
 	if (!right && !slot->text[0])

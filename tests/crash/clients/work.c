@@ -14,6 +14,9 @@
 
 #include "modules/probe.h"
 
+#define CROWD_PACKS   16u
+#define CROWD_BLOCKED 500u
+
 /* ---- steps, each with its phase ---- */
 
 static int submit(struct worker *worker, void *task)
@@ -558,6 +561,35 @@ static int pack(struct worker *worker)
 	chi_task_free(worker->client, task);
 	release(worker, &lent);
 	return 0;
+}
+
+int work_crowd(struct worker *worker)
+{
+	void *tasks[CROWD_PACKS + CROWD_BLOCKED];
+	uint32_t n = 0;
+	int ret = 0;
+
+	for (; ret == 0 && n < CROWD_PACKS; n++) {
+		struct chi_compress_task *task = NULL;
+		struct lent lent;
+
+		ret = borrow(worker, &lent);
+		if (ret == 0)
+			ret = chi_compress_alloc(worker->client, worker->compress_pool, CHI_QUERY_LOCAL_HASH(n),
+						 lent.in, lent.bytes, lent.out, lent.out_bytes, 1, 0, &task);
+		tasks[n] = task;
+	}
+	for (; ret == 0 && n < CROWD_PACKS + CROWD_BLOCKED; n++) {
+		struct probe_task *task;
+
+		ret = make(worker, PROBE_BLOCK, n % WORK_CONTAINERS, &task);
+		if (ret == 0)
+			task->in = 100 * HSHM_NSEC_PER_MSEC;
+		tasks[n] = task;
+	}
+	for (uint32_t i = 0; ret == 0 && i < n; i++)
+		ret = submit(worker, tasks[i]);
+	return ret < 0 ? ret : chi_wait_all(tasks, n, HSHM_FOREVER);
 }
 
 void work_key(const char *prefix, uint32_t index, struct chi_blob_key *ret_key)

@@ -46,6 +46,8 @@ int work_any(struct worker *worker, const struct work *list, uint32_t n);
 
 /* Whatever the client will ever ask the runtime for, descriptors and lanes, it has after this. */
 int work_every_channel(struct worker *worker);
+/* Many tasks at once that take the runtime's memory: more than the campaign ever has under way. */
+int work_crowd(struct worker *worker);
 /* The last piece of a victim's thread before it leaves. */
 int work_leave_behind(struct worker *worker);
 
