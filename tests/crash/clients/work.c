@@ -16,6 +16,7 @@
 
 #define CROWD_PACKS   16u
 #define CROWD_BLOCKED 500u
+#define CROWD_RESTING 3500u
 
 /* ---- steps, each with its phase ---- */
 
@@ -565,7 +566,7 @@ static int pack(struct worker *worker)
 
 int work_crowd(struct worker *worker)
 {
-	void *tasks[CROWD_PACKS + CROWD_BLOCKED];
+	static void *tasks[CROWD_PACKS + CROWD_BLOCKED + CROWD_RESTING];
 	uint32_t n = 0;
 	int ret = 0;
 
@@ -587,8 +588,21 @@ int work_crowd(struct worker *worker)
 			task->in = 100 * HSHM_NSEC_PER_MSEC;
 		tasks[n] = task;
 	}
+	/* they have a run context each, and no fiber */
+	for (; ret == 0 && n < CROWD_PACKS + CROWD_BLOCKED + CROWD_RESTING; n++) {
+		struct probe_task *task;
+
+		ret = make(worker, PROBE_ADD, n % WORK_CONTAINERS, &task);
+		if (ret == 0) {
+			task->task.flags |= CHI_TASK_PERIODIC;
+			task->task.period_ns = HSHM_NSEC_PER_SEC;
+		}
+		tasks[n] = task;
+	}
 	for (uint32_t i = 0; ret == 0 && i < n; i++)
 		ret = submit(worker, tasks[i]);
+	for (uint32_t i = CROWD_PACKS + CROWD_BLOCKED; ret == 0 && i < n; i++)
+		chi_cancel(tasks[i]);
 	return ret < 0 ? ret : chi_wait_all(tasks, n, HSHM_FOREVER);
 }
 
