@@ -271,6 +271,9 @@ static const char *const odd_values[] = {
 	"|",
 	"\"\\u0000\"",
 	"\"\\x7f\"",
+	"\xff",
+	"a\x9e"
+	"b",
 	"\xc2\x80",
 	"a b",
 	"../x",
