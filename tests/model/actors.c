@@ -21,8 +21,9 @@
 #define STACK_BYTES (256u << 10)
 #define GUARD_BYTES 4096u
 /* A seed that needs more is one that does not end. */
-#define POINTS_MAX  UINT64_C(30000000)
-#define TIME_MAX_NS (600 * HSHM_NSEC_PER_SEC)
+#define POINTS_MAX    UINT64_C(30000000)
+#define STALL_CHOICES 3000u
+#define TIME_MAX_NS   (600 * HSHM_NSEC_PER_SEC)
 
 typedef void *fcontext_t;
 typedef struct {
@@ -46,8 +47,8 @@ struct sim_actor {
 	void *ready_arg;
 	uint64_t wake_ns;
 	uint32_t priority;
-	bool stalled;
-	uint32_t strike_in; /* preemptions; 0: never */
+	uint64_t stalled_until; /* so many choices were made, or nobody else can run */
+	uint32_t strike_in;	/* preemptions; 0: never */
 	void (*killed)(void *arg);
 	void *killed_arg;
 	uint64_t note;
@@ -74,7 +75,7 @@ static struct {
 	bool by_priority;
 	uint32_t jumps; /* one preemption in so many takes a while; 0: none */
 	int64_t points_given;
-	uint64_t n_points, n_switches;
+	uint64_t n_points, n_switches, n_choices;
 	bool open;
 } stage;
 
@@ -139,7 +140,7 @@ static uint32_t find_candidates(struct sim_actor **ret_candidates)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < stage.n_actors; i++)
-		if (!stage.actors[i].stalled && can_run(&stage.actors[i]))
+		if (stage.actors[i].stalled_until <= stage.n_choices && can_run(&stage.actors[i]))
 			ret_candidates[n++] = &stage.actors[i];
 	return n;
 }
@@ -149,8 +150,8 @@ static bool end_stalls(void)
 	bool any = false;
 
 	for (uint32_t i = 0; i < stage.n_actors; i++) {
-		any |= stage.actors[i].stalled;
-		stage.actors[i].stalled = false;
+		any |= stage.actors[i].stalled_until > stage.n_choices;
+		stage.actors[i].stalled_until = 0;
 	}
 	return any;
 }
@@ -184,6 +185,7 @@ static struct sim_actor *choose(void)
 	struct sim_actor *candidates[SIM_ACTORS_MAX];
 	uint32_t n;
 
+	stage.n_choices++;
 	while ((n = find_candidates(candidates)) == 0)
 		if (!end_stalls())
 			pass_time();
@@ -207,7 +209,7 @@ static void be_struck(struct sim_actor *self)
 {
 	if (!self->killed) {
 		sim_count(clients_stalled);
-		self->stalled = true;
+		self->stalled_until = stage.n_choices + STALL_CHOICES;
 		return;
 	}
 	self->state = ACTOR_ENDED;

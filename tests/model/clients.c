@@ -192,6 +192,27 @@ static struct chi_task *prepare(struct client *client, uint32_t root)
 	return &task->task;
 }
 
+static void cancel_endless(const struct client *client)
+{
+	for (uint32_t i = 0; i < client->n_roots; i++) {
+		const struct sim_node *node = &sim_graph.nodes[client->roots[i]];
+
+		/* a submit makes it uncancelled: not those that stand behind in a submit of many */
+		if (node->n_runs == UINT32_MAX && is_waited_for(client->roots[i]) && !node->cancelled &&
+		    node->task->task.submitter)
+			sim_node_cancel(client->roots[i]);
+	}
+}
+
+/* Its lane is full, perhaps for as long as a periodic task of its has the only context that it may have. */
+static void wait_for_room(struct client *client)
+{
+	sim_count(client_lanes_full);
+	if (sim_one_in(&client->rng, 8))
+		cancel_endless(client);
+	(void)sim_block(NULL, NULL, sim_now_ns() + LANE_FULL_US * HSHM_NSEC_PER_USEC);
+}
+
 static void submit_one(struct client *client, uint32_t root)
 {
 	struct chi_task *task = prepare(client, root);
@@ -199,10 +220,8 @@ static void submit_one(struct client *client, uint32_t root)
 
 	sim_event("client %lld submits task %lld", client->index, root);
 	sim_graph.nodes[root].submitted = true;
-	while ((ret = chi_submit(&client->base, task)) == -EAGAIN) {
-		sim_count(client_lanes_full);
-		(void)sim_block(NULL, NULL, sim_now_ns() + LANE_FULL_US * HSHM_NSEC_PER_USEC);
-	}
+	while ((ret = chi_submit(&client->base, task)) == -EAGAIN)
+		wait_for_room(client);
 	sim_check(ret == 0, "a client's submit: %d", ret);
 }
 
@@ -220,8 +239,7 @@ static void submit_many(struct client *client, const uint32_t *roots, uint32_t n
 		int ret = chi_submit_many(&client->base, tasks + n_taken, n - n_taken);
 
 		if (ret == -EAGAIN) {
-			sim_count(client_lanes_full);
-			(void)sim_block(NULL, NULL, sim_now_ns() + LANE_FULL_US * HSHM_NSEC_PER_USEC);
+			wait_for_room(client);
 			continue;
 		}
 		sim_check(ret > 0, "a client's submit of many: %d", ret);
@@ -281,6 +299,7 @@ static void do_something(struct client *client)
 
 static void finish(struct client *client)
 {
+	cancel_endless(client);
 	for (uint32_t i = 0; i < client->n_roots; i++) {
 		struct sim_node *node = &sim_graph.nodes[client->roots[i]];
 		struct chi_task *task = &node->task->task;

@@ -88,9 +88,11 @@ struct sim_node {
 	/* what became of it */
 	struct sim_task *task; /* as its submitter has it */
 	uint32_t client_lane, client_place;
-	bool submitted, refused; /* the submit said no */
-	bool cancelled;
-	bool in_lane_order; /* its first start has come out of its lane */
+	bool submitted, refused;	/* the submit said no */
+	bool cancelled, cancel_is_over; /* chi_cancel() was called; has returned */
+	bool must_end_early;		/* before its last start it had been asked to */
+	uint32_t n_flushing, n_flushed; /* flushes that it, or one below it, waits for; has ever waited for */
+	bool in_lane_order;		/* its first start has come out of its lane */
 	bool seen_done;
 	uint32_t n_starts, n_ends; /* of its method */
 	uint32_t n_inside;	   /* at the moment: more than one only of a broadcast */
@@ -120,6 +122,7 @@ struct sim_graph {
 	uint32_t pool_ids[POOLS_MAX];
 	uint32_t passing_ids[PASSING_MAX]; /* 0: none */
 	uint32_t passing_containers;
+	uint32_t n_ops_max, subtasks_of_16, pairs_of_16; /* how the graph is made */
 	bool has_passing, has_flush, few_fibers, posting;
 	struct sim_wait *waits;
 	/* locks, and the model's own books of them */

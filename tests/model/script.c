@@ -175,43 +175,41 @@ static void add_some_op(uint32_t index, uint32_t depth, bool below_passing)
 	struct sim_node *node = &g->nodes[index];
 	bool may_submit = runs_once(node) && depth < DEPTH_MAX;
 
-	switch (sim_below(&g->rng, 16)) {
+	if (may_submit && has_room(node, 1) && sim_below(&g->rng, 16) < g->subtasks_of_16) {
+		add_subtask(index, depth, below_passing);
+		return;
+	}
+	if (node->calm && may_submit && !g->few_fibers && g->n_flags < FLAGS_MAX && has_room(node, 2) &&
+	    sim_below(&g->rng, 16) < g->pairs_of_16) {
+		add_pair(index);
+		return;
+	}
+	switch (sim_below(&g->rng, 11)) {
 	case 0:
 	case 1:
-	case 2:
-	case 3:
-		if (may_submit && has_room(node, 1))
-			add_subtask(index, depth, below_passing);
-		break;
-	case 4:
-	case 5:
 		if (runs_once(node))
 			add_op(node, OP_WAIT_ALL + sim_below(&g->rng, 3), node->n_children, 0,
 			       sim_one_in(&g->rng, 2) ? UINT32_MAX : some_timeout());
 		break;
-	case 6:
+	case 2:
 		if (node->n_children)
 			add_op(node, OP_CANCEL, sim_below(&g->rng, node->n_children), 0, 0);
 		break;
-	case 7:
-	case 8:
+	case 3:
+	case 4:
 		add_locked(index);
 		break;
-	case 9:
+	case 5:
 		add_op(node, OP_TRY_LOCK, some_lock(), 0, 0);
 		break;
-	case 10:
+	case 6:
 		add_op(node, OP_LOOK, 0, 0, 0);
 		break;
-	case 11:
-		if (node->calm && may_submit && !g->few_fibers && g->n_flags < FLAGS_MAX && has_room(node, 2))
-			add_pair(index);
-		break;
-	case 12:
+	case 7:
 		if (g->has_passing && runs_once(node) && !below_passing)
 			add_op(node, sim_one_in(&g->rng, 2) ? OP_END_POOL : OP_MAKE_POOL,
 			       sim_below(&g->rng, PASSING_MAX), sim_one_in(&g->rng, 5), 0);
-		else if (g->has_flush && runs_once(node) && sim_one_in(&g->rng, 3))
+		else if (g->has_flush && runs_once(node) && sim_one_in(&g->rng, 2))
 			add_op(node, OP_FLUSH, 0, 0, 0);
 		break;
 	default:
@@ -221,7 +219,7 @@ static void add_some_op(uint32_t index, uint32_t depth, bool below_passing)
 
 static void make_ops(uint32_t index, uint32_t depth, bool below_passing)
 {
-	uint32_t n = sim_below(&g->rng, OPS_MAX - depth);
+	uint32_t n = sim_below(&g->rng, g->n_ops_max > depth ? g->n_ops_max - depth : 1);
 
 	while (n--)
 		add_some_op(index, depth, below_passing);
@@ -235,7 +233,8 @@ static void make_root(uint32_t client)
 	if (sim_one_in(&g->rng, 8)) {
 		node->flags |= CHI_TASK_PERIODIC;
 		node->period_ns = sim_choose(&g->rng, 1000, 20000, 300000);
-		node->n_runs = 1 + sim_below(&g->rng, 5);
+		node->n_runs = sim_one_in(&g->rng, 2) ? 1 + sim_below(&g->rng, 5)
+						      : UINT32_MAX; /* until it is cancelled */
 	} else if (sim_one_in(&g->rng, 8)) {
 		node->query = CHI_QUERY_GLOBAL_BCAST();
 	} else if (sim_one_in(&g->rng, 8)) {
@@ -244,7 +243,7 @@ static void make_root(uint32_t client)
 	if (sim_one_in(&g->rng, 6))
 		node->deadline_us = sim_choose(&g->rng, 1, 10, 100, 1000);
 	/* nothing above it or in it is cancelled or late, and its pool stays: then what it starts will run */
-	node->calm = !node->deadline_us && sim_one_in(&g->rng, 2) && !is_passing(node);
+	node->calm = !node->deadline_us && !sim_one_in(&g->rng, 3) && !is_passing(node);
 	make_ops(index, 0, is_passing(node));
 }
 
@@ -263,6 +262,9 @@ void sim_graph_make(uint64_t seed, bool few_fibers, bool posting)
 		g->n_containers[i] = 1 + sim_below(&g->rng, 3);
 	g->passing_containers = 1 + sim_below(&g->rng, 2);
 	g->n_lanes = sim_choose(&g->rng, 1, 1, 2, 3);
+	g->n_ops_max = sim_choose(&g->rng, 3, OPS_MAX, OPS_MAX);
+	g->subtasks_of_16 = sim_choose(&g->rng, 2, 4, 4, 8);
+	g->pairs_of_16 = sim_choose(&g->rng, 1, 1, 6);
 	g->has_passing = sim_one_in(&g->rng, 3);
 	g->has_flush = !g->has_passing && sim_one_in(&g->rng, 3);
 	n_wanted = 5 + sim_below(&g->rng, 50);
@@ -287,6 +289,11 @@ static bool is_cancelled(const struct sim_node *node)
 	return node->cancelled;
 }
 
+static bool is_cancelled_for_sure(const struct sim_node *node)
+{
+	return node->cancel_is_over;
+}
+
 static bool has_deadline(const struct sim_node *node)
 {
 	return node->deadline_us != 0;
@@ -296,7 +303,9 @@ static bool may_end_with(const struct sim_node *node, int32_t result)
 {
 	switch (result) {
 	case -ECANCELED:
-		return has_above(node, is_cancelled) || sim_client_was_killed(node->client) || is_passing(node);
+		/* a part of a broadcast that looks at its deadline says the same */
+		return has_above(node, is_cancelled) || sim_client_was_killed(node->client) || is_passing(node) ||
+		       (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST && node->n_starts && has_above(node, has_deadline));
 	case -ETIMEDOUT:
 		return has_above(node, has_deadline);
 	case -EAGAIN:
@@ -373,6 +382,7 @@ void sim_node_cancel(uint32_t index)
 	sim_event("task %lld is cancelled", index);
 	node->cancelled = true;
 	chi_cancel(node->task);
+	node->cancel_is_over = true;
 }
 
 bool sim_node_fill(uint32_t index, struct sim_task *task)
@@ -796,12 +806,36 @@ static void end_pool(struct frame *frame, uint32_t passing)
 		  "pool %u cannot be ended: %d", passing, ret);
 }
 
+static void add_flushing(struct sim_node *node, uint32_t n)
+{
+	for (;; node = &g->nodes[node->parent]) {
+		node->n_flushing += n;
+		node->n_flushed++;
+		if (node->parent < 0 || node->flags & CHI_TASK_FIRE_AND_FORGET)
+			return;
+	}
+}
+
+/* What runs now, waits for no flush meanwhile, and is not above who flushes, has ended after it. */
 static void flush(struct frame *frame)
 {
-	int ret = chi_flush(frame->client);
+	bool runs[NODES_MAX];
+	uint32_t n_ends[NODES_MAX], n_flushed[NODES_MAX];
+	int ret;
 
+	add_flushing(frame->node, 1);
+	for (uint32_t i = 0; i < g->n_nodes; i++) {
+		runs[i] = g->nodes[i].n_inside && !g->nodes[i].n_flushing;
+		n_ends[i] = g->nodes[i].n_ends;
+		n_flushed[i] = g->nodes[i].n_flushed;
+	}
+	ret = chi_flush(frame->client);
 	sim_check(ret == 0 || ret == -ECANCELED || ret == -ETIMEDOUT || (ret == -EAGAIN && g->few_fibers),
 		  "a flush: %d", ret);
+	for (uint32_t i = 0; ret == 0 && i < g->n_nodes; i++)
+		sim_check(!runs[i] || g->nodes[i].n_ends > n_ends[i] || g->nodes[i].n_flushed != n_flushed[i],
+			  "a flush is over, and task %u, which ran before it, is not", i);
+	add_flushing(frame->node, (uint32_t)-1);
 	sim_count(flushes);
 }
 
@@ -870,17 +904,25 @@ static void do_op(struct frame *frame, const struct sim_op *op)
 	check_worker(frame);
 }
 
+static bool shall_end(const struct frame *frame)
+{
+	const struct sim_node *node = frame->node;
+	bool must = has_above(node, is_cancelled_for_sure), shall = chi_cancelled(frame->context);
+
+	sim_check(!shall || has_above(node, is_cancelled) || has_above(node, has_deadline),
+		  "task %u shall end early, and nobody asked for it", frame->index);
+	sim_check(shall || !must, "lost cancel: task %u does not learn of it", frame->index);
+	return shall;
+}
+
 /* Returns the method's result. */
 static int run_ops(struct frame *frame)
 {
 	struct sim_node *node = frame->node;
 
 	for (uint32_t i = 0; i < node->n_ops; i++) {
-		if (node->ops[i].kind == OP_LOOK && chi_cancelled(frame->context)) {
-			sim_check(has_above(node, is_cancelled) || has_above(node, has_deadline),
-				  "task %u shall end early, and nobody asked for it", frame->index);
+		if (node->ops[i].kind == OP_LOOK && shall_end(frame))
 			return -ECANCELED;
-		}
 		do_op(frame, &node->ops[i]);
 	}
 	if (node->flags & CHI_TASK_PERIODIC)
@@ -905,6 +947,7 @@ static void begin_run(struct sim_node *node, uint32_t index, struct chi_run_cont
 	uint64_t due_ns = chi_context_due_ns(context);
 
 	sim_event("task %lld starts on worker %lld", index, chi_context_worker(context));
+	sim_check(!node->must_end_early, "lost cancel: task %u starts all the same", index);
 	node->n_starts++;
 	node->n_inside++;
 	sim_count(tasks_run);
@@ -1032,7 +1075,11 @@ void sim_graph_starts(const struct chi_run_context *context, const struct chi_la
 	struct sim_node *node = &g->nodes[index];
 
 	(void)lane;
-	if (context->pool->module->table != &sim_module || !context->client_ref || node->in_lane_order)
+	if (context->pool->module->table != &sim_module)
+		return;
+	/* not of a broadcast: the other parts would find it here */
+	node->must_end_early = node->query.kind != CHI_DOMAIN_GLOBAL_BCAST && has_above(node, is_cancelled_for_sure);
+	if (!context->client_ref || node->in_lane_order)
 		return;
 	node->in_lane_order = true;
 	if (is_passing(node) || node->query.kind == CHI_DOMAIN_GLOBAL_BCAST)

@@ -28,6 +28,7 @@
 #define JOBS_MAX     16u
 #define EVENTS_KEPT  48u
 #define SEED_SECONDS 60u
+#define AGAIN_EVERY  50u
 #define STOP_NS	     (100 * HSHM_NSEC_PER_SEC)
 
 /* What a job tells its parent. */
@@ -63,7 +64,7 @@ static struct event {
 	const char *format;
 	int64_t args[3];
 } events[EVENTS_KEPT];
-static uint64_t n_events;
+static uint64_t n_events, events_hash;
 
 static void print_event(const struct event *event)
 {
@@ -79,6 +80,8 @@ void sim_event_note(const char *format, const int64_t args[3])
 {
 	struct event *event = &events[n_events++ % EVENTS_KEPT];
 
+	events_hash = (events_hash ^ sim_now_ns() ^ (uint64_t)args[0] << 32 ^ (uint64_t)args[1]) *
+		      UINT64_C(0x9e3779b97f4a7c15);
 	*event = (struct event){ sim_now_ns(), sim_name(sim_self()), format, { args[0], args[1], args[2] } };
 	if (sim_tracing)
 		print_event(event);
@@ -211,7 +214,7 @@ static void run_seed(void)
 
 	make_config(&rng);
 	sim_graph_make(sim_random(&rng), seed_config.fibers_max < 96, seed_config.completion_posting);
-	n_events = 0;
+	n_events = events_hash = 0;
 	sim_stage_open(sim_random(&rng));
 	sim_kernel_open(sim_random(&rng));
 	sim_watch_open();
@@ -231,6 +234,17 @@ static void run_seed(void)
 
 /* ---- many ---- */
 
+/* A seed that does not go the same way twice could not be seen again. */
+static void run_again(void)
+{
+	uint64_t hash = events_hash, n_points = sim_n_points(), n_switches = sim_n_switches();
+
+	run_seed();
+	sim_check(hash == events_hash && n_points == sim_n_points() && n_switches == sim_n_switches(),
+		  "it went another way the second time: %llu points, then %llu", (unsigned long long)n_points,
+		  (unsigned long long)sim_n_points());
+}
+
 static void run_job(struct job *job, uint32_t index)
 {
 	sim_counts = job->counts;
@@ -242,6 +256,8 @@ static void run_job(struct job *job, uint32_t index)
 		job->n_done++;
 		job->n_points += sim_n_points();
 		job->n_switches += sim_n_switches();
+		if (i % AGAIN_EVERY == 0)
+			run_again();
 	}
 	alarm(0);
 }
