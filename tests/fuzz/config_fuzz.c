@@ -272,8 +272,7 @@ static const char *const odd_values[] = {
 	"\"\\u0000\"",
 	"\"\\x7f\"",
 	"\xff",
-	"a\x9e"
-	"b",
+	"a\x9e/",
 	"\xc2\x80",
 	"a b",
 	"../x",
