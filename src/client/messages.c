@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,7 +17,8 @@
 
 #define ERRNO_MAX 4095
 
-/* Sleep until the socket is ready for @events or the other side is gone. Returns 0, -ETIMEDOUT, -EPIPE (process gone). */
+/* Sleep until the socket is ready for @events or the other side is gone. Returns 0, -ETIMEDOUT, -EPIPE (process gone),
+ * -ENOMEM (poll() failed; with a text). */
 static int wait_ready(const struct chi_connection *connection, short events, uint64_t deadline_ns)
 {
 	struct pollfd fds[2] = { { connection->socket, events, 0 }, { connection->pidfd, POLLIN, 0 } };
@@ -28,7 +30,7 @@ static int wait_ready(const struct chi_connection *connection, short events, uin
 		int n = ppoll(fds, 2, deadline_ns == HSHM_FOREVER ? NULL : &left, NULL);
 
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return -EPIPE;
+			return chi_error_set(-ENOMEM, "cannot wait for the runtime: %s", strerror(errno));
 		if (n > 0 && fds[0].revents)
 			return 0;
 		if (n > 0)

@@ -443,6 +443,7 @@ static void on_listener(struct chi_ipc_manager *ipc)
 		}
 		peer = make_peer(fd, false);
 		if (!peer || chi_ipc_credentials(fd, &peer->who) < 0) {
+			send_refusal(fd, 0, -ENOMEM, "no memory for a connection");
 			free(peer);
 			shutdown(fd, SHUT_RDWR);
 			chi_fd_closer_close(ipc->closer, fd);

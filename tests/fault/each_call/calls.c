@@ -371,7 +371,6 @@ PASS(int, -1, socketpair, (int family, int type, int protocol, int ends[2]), (fa
 PASS(int, -1, bind, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
 PASS(int, -1, listen, (int fd, int n), (fd, n))
 PASS(int, -1, connect, (int fd, const struct sockaddr *address, socklen_t size), (fd, address, size))
-PASS(ssize_t, -1, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags))
 PASS(ssize_t, -1, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags))
 PASS(ssize_t, -1, send, (int fd, const void *bytes, size_t size, int flags), (fd, bytes, size, flags))
 PASS(int, -1, getsockopt, (int fd, int level, int name, void *value, socklen_t *size), (fd, level, name, value, size))
@@ -404,6 +403,21 @@ PASS(int, -1, sigaction, (int number, const struct sigaction *action, struct sig
 PASS(ssize_t, -1, getrandom, (void *bytes, size_t size, unsigned flags), (bytes, size, flags))
 PASS(int, -1, sem_wait, (sem_t * semaphore), (semaphore))
 PASS(int, -1, eventfd_read, (int fd, eventfd_t *value), (fd, value))
+
+/* The errors that follow from something make it so. */
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	int error = FAILS(sendmsg);
+
+	if (error == EPIPE)
+		shutdown(fd, SHUT_RDWR);
+	if (error == ETOOMANYREFS && !message->msg_controllen)
+		error = ENOBUFS;
+	if (!error)
+		return REAL(sendmsg)(fd, message, flags);
+	errno = error;
+	return -1;
+}
 
 /* Nothing goes through while an epoll set may not be left or a descriptor may not be closed by hand. */
 int epoll_ctl(int set, int operation, int fd, struct epoll_event *event)
