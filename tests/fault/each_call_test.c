@@ -2,9 +2,10 @@
 /*
  * each_call_test.c - every allocation and system call of start, connect, submit, pool create ... made to fail in turn
  *
- * usage: fault_each_call [--all] [--phase NAME] [--k N [--variant N] | --storm N] [--seed N] [--jobs N] [--underneath] [--verbose]
+ * usage: ./dev fault, or fault_each_call [--all] [--phase NAME] [[--others] --k N [--variant N] | --storm N] [--seed N] [--jobs N] [--underneath] [--verbose]
  *
- * In a child process of its own the k-th call of a phase fails, for k = 1, 2, ... until the phase passes without; for each of the
+ * In a child process of its own the k-th call of a phase fails, first of the thread that starts, connects ..., then of the others (the
+ * runtime's threads, the ipc thread first of all), for k = 1, 2, ... until the phase passes without; for each of the
  * errors that its kind of call may have; and, "sticky", with all of its class after it (memory, descriptors). Then the storm:
  * waits that are interrupted at random. What is asked of each: an error has a code and a text; the same again succeeds;
  * what did not fail works; an honest client meanwhile has right answers; when all was undone nothing is left (ledger.h);
@@ -58,13 +59,13 @@ struct report {
 
 /* Of one phase; shared by the jobs. */
 struct tally {
-	uint64_t n_children, n_clean, n_tolerated, n_violations, n_calls_last, n_ks;
+	uint64_t n_children, n_clean, n_tolerated, n_violations, n_calls[2], n_ks;
 	uint64_t n_slow, longest_ns;
 	uint64_t calls[CALL_N_KINDS], failed[CALL_N_KINDS];
 };
 
 static struct {
-	bool all, underneath, verbose;
+	bool all, first, others, underneath, verbose;
 	const char *phase;
 	uint64_t k, storm;
 	int variant;
@@ -153,6 +154,7 @@ static void run_phase(const struct phase *phase, struct scene *scene)
 {
 	char old_text[600];
 
+	scene->plan = &report->plan;
 	phase->before(scene);
 	if (scene->why[0])
 		return;
@@ -296,9 +298,9 @@ static void describe(const struct phase *phase)
 		       (unsigned long long)plan->seed, (unsigned long long)plan->n_failed,
 		       (unsigned long long)plan->n_waits);
 	else if (plan->hit)
-		printf("%s, k %llu, variant %u: %s() fails with %s%s", phase->name, (unsigned long long)plan->k,
-		       plan->variant, call_kinds[plan->hit_call].name, error_name(plan->hit_error),
-		       plan->sticky ? ", and all like it from there on" : "");
+		printf("%s, k %llu%s, variant %u: %s() fails with %s%s", phase->name, (unsigned long long)plan->k,
+		       plan->others ? " of the runtime's threads" : "", plan->variant, call_kinds[plan->hit_call].name,
+		       error_name(plan->hit_error), plan->sticky ? ", and all like it from there on" : "");
 	else
 		printf("%s, nothing fails", phase->name);
 }
@@ -315,12 +317,12 @@ static void tell_violation(const struct phase *phase)
 		printf("  ended by a signal at:\n");
 		tell_frames(report->frames, 2, report->n_frames);
 	}
-	printf("  again: build/dev/tests/bin/fault_each_call --phase %s", phase->name);
+	printf("  again: ./dev fault --phase %s", phase->name);
 	if (plan->storm)
 		printf(" --storm %llu\n", (unsigned long long)plan->seed);
 	else
-		printf(" --k %llu --variant %u%s\n", (unsigned long long)plan->k, plan->variant,
-		       options.underneath ? " --underneath" : "");
+		printf("%s --k %llu --variant %u%s\n", plan->others ? " --others" : "", (unsigned long long)plan->k,
+		       plan->variant, options.underneath ? " --underneath" : "");
 	fflush(stdout);
 }
 
@@ -372,9 +374,9 @@ static uint32_t n_variants(void)
 }
 
 /* All variants of one k, or one chosen by the seed. False: the phase has no k-th call. */
-static bool run_k(const struct phase *phase, uint64_t k, struct tally *tally)
+static bool run_k(const struct phase *phase, uint64_t k, bool others, struct tally *tally)
 {
-	struct call_plan plan = { .k = k, .underneath = options.underneath };
+	struct call_plan plan = { .k = k, .others = others, .underneath = options.underneath };
 
 	plan.variant = options.variant >= 0 ? (uint32_t)options.variant : 0;
 	run_one(phase, &plan, tally);
@@ -407,14 +409,22 @@ static void run_storms(const struct phase *phase, uint32_t job, struct tally *ta
 		run_storm(phase, options.seed + i, tally);
 }
 
+static bool is_over(const struct tally *tally)
+{
+	return options.first && __atomic_load_n(&tally->n_violations, __ATOMIC_RELAXED);
+}
+
 static void job(const struct phase *phase, uint32_t number, struct tally *tally)
 {
 	uint64_t stride = options.all ? 1 : STRIDE;
-	uint64_t k = options.all ? 1 : 1 + options.seed % STRIDE;
+	uint64_t first = (options.all ? 1 : 1 + options.seed % STRIDE) + number * stride;
 
-	for (k += number * stride; run_k(phase, k, tally); k += options.n_jobs * stride)
-		;
-	run_storms(phase, number, tally);
+	for (int others = 0; others < 2; others++)
+		for (uint64_t k = first; !is_over(tally) && run_k(phase, k, others, tally);
+		     k += options.n_jobs * stride)
+			;
+	if (!is_over(tally))
+		run_storms(phase, number, tally);
 }
 
 static void *shared(size_t size)
@@ -445,7 +455,7 @@ static bool count_calls(const struct phase *phase, struct tally *tally)
 	if (report->outcome == VIOLATION && strstr(report->why, "left behind"))
 		run_child(phase, &plan, true);
 	memcpy(tally->calls, report->plan.n_of_kind, sizeof(tally->calls));
-	tally->n_calls_last = report->plan.n_calls;
+	memcpy(tally->n_calls, report->plan.n_calls, sizeof(tally->n_calls));
 	if (report->outcome == VIOLATION) {
 		tally->n_violations++;
 		tell_violation(phase);
@@ -455,13 +465,13 @@ static bool count_calls(const struct phase *phase, struct tally *tally)
 
 static void tell(const struct phase *phase, const struct tally *tally, uint64_t took_ns)
 {
-	printf("%-8s %4llu calls: k's %llu, runs %llu, clean errors %llu, tolerated %llu, slow %llu (longest %llu ms), "
+	printf("%-8s %llu + %llu calls: k's %llu, runs %llu, clean errors %llu, tolerated %llu, slow %llu (longest %llu ms), "
 	       "violations %llu; %.1f s\n",
-	       phase->name, (unsigned long long)tally->n_calls_last, (unsigned long long)tally->n_ks,
-	       (unsigned long long)tally->n_children, (unsigned long long)tally->n_clean,
-	       (unsigned long long)tally->n_tolerated, (unsigned long long)tally->n_slow,
-	       (unsigned long long)(tally->longest_ns / HSHM_NSEC_PER_MSEC), (unsigned long long)tally->n_violations,
-	       (double)took_ns / HSHM_NSEC_PER_SEC);
+	       phase->name, (unsigned long long)tally->n_calls[0], (unsigned long long)tally->n_calls[1],
+	       (unsigned long long)tally->n_ks, (unsigned long long)tally->n_children,
+	       (unsigned long long)tally->n_clean, (unsigned long long)tally->n_tolerated,
+	       (unsigned long long)tally->n_slow, (unsigned long long)(tally->longest_ns / HSHM_NSEC_PER_MSEC),
+	       (unsigned long long)tally->n_violations, (double)took_ns / HSHM_NSEC_PER_SEC);
 	printf("        ");
 	for (int i = 0; i < CALL_N_KINDS; i++)
 		if (tally->calls[i])
@@ -470,7 +480,28 @@ static void tell(const struct phase *phase, const struct tally *tally, uint64_t 
 	fflush(stdout);
 }
 
-static uint64_t run_phase_jobs(const struct phase *phase)
+static void add(struct tally *sum, const struct tally *tally)
+{
+	sum->n_children += tally->n_children;
+	sum->n_ks += tally->n_ks;
+	sum->n_clean += tally->n_clean;
+	sum->n_tolerated += tally->n_tolerated;
+	for (int i = 0; i < CALL_N_KINDS; i++)
+		sum->failed[i] += tally->failed[i];
+}
+
+static void tell_sum(const struct tally *sum)
+{
+	printf("%llu k's, %llu runs: %llu clean errors, %llu tolerated. Made to fail:\n        ",
+	       (unsigned long long)sum->n_ks, (unsigned long long)sum->n_children, (unsigned long long)sum->n_clean,
+	       (unsigned long long)sum->n_tolerated);
+	for (int i = 0; i < CALL_N_KINDS; i++)
+		if (sum->failed[i])
+			printf(" %s %llu", call_kinds[i].name, (unsigned long long)sum->failed[i]);
+	printf("\n");
+}
+
+static uint64_t run_phase_jobs(const struct phase *phase, struct tally *sum)
 {
 	struct tally *tally = shared(sizeof(*tally));
 	uint64_t begin_ns = hshm_clock_ns(), n_violations;
@@ -478,9 +509,10 @@ static uint64_t run_phase_jobs(const struct phase *phase)
 	if (options.k || options.storm) {
 		set_folder(0);
 		if (options.k)
-			run_k(phase, options.k, tally);
+			run_k(phase, options.k, options.others, tally);
 		else
 			run_storm(phase, options.storm, tally);
+		add(sum, tally);
 		return tally->n_violations;
 	}
 	for (uint32_t i = 0; i < options.n_jobs; i++) {
@@ -501,6 +533,7 @@ static uint64_t run_phase_jobs(const struct phase *phase)
 	while (wait(NULL) > 0)
 		;
 	tell(phase, tally, hshm_clock_ns() - begin_ns);
+	add(sum, tally);
 	n_violations = tally->n_violations;
 	munmap(tally, sizeof(*tally));
 	return n_violations;
@@ -509,15 +542,21 @@ static uint64_t run_phase_jobs(const struct phase *phase)
 static void read_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{ "all", no_argument, NULL, 'a' },	   { "phase", required_argument, NULL, 'p' },
-		{ "k", required_argument, NULL, 'k' },	   { "variant", required_argument, NULL, 'v' },
-		{ "seed", required_argument, NULL, 's' },  { "jobs", required_argument, NULL, 'j' },
-		{ "storm", required_argument, NULL, 'S' }, { "underneath", no_argument, NULL, 'u' },
-		{ "verbose", no_argument, NULL, 'V' },	   { NULL, 0, NULL, 0 },
+		{ "all", no_argument, NULL, 'a' },
+		{ "phase", required_argument, NULL, 'p' },
+		{ "k", required_argument, NULL, 'k' },
+		{ "variant", required_argument, NULL, 'v' },
+		{ "seed", required_argument, NULL, 's' },
+		{ "jobs", required_argument, NULL, 'j' },
+		{ "storm", required_argument, NULL, 'S' },
+		{ "others", no_argument, NULL, 'o' },
+		{ "underneath", no_argument, NULL, 'u' },
+		{ "verbose", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
-	options.all = getenv("CHI_FAULT_ALL") != NULL;
+	options.all = options.first = getenv("CHI_FAULT_FIRST") != NULL; /* for ./dev mutants */
 	options.seed = (uint64_t)time(NULL);
 	while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (c) {
@@ -530,6 +569,9 @@ static void read_options(int argc, char **argv)
 		case 'k':
 			options.k = strtoull(optarg, NULL, 0);
 			options.all = options.verbose = true;
+			break;
+		case 'o':
+			options.others = true;
 			break;
 		case 'S':
 			options.storm = strtoull(optarg, NULL, 0);
@@ -558,6 +600,7 @@ static void read_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	struct tally sum = { 0 };
 	uint64_t n_violations = 0;
 
 	time_t now = time(NULL);
@@ -567,8 +610,9 @@ int main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long)options.seed);
 	report = shared(sizeof(*report));
 	for (const struct phase *phase = phases; phase->name; phase++)
-		if (!options.phase || strcmp(options.phase, phase->name) == 0)
-			n_violations += run_phase_jobs(phase);
+		if ((!options.phase || strcmp(options.phase, phase->name) == 0) && !(options.first && n_violations))
+			n_violations += run_phase_jobs(phase, &sum);
+	tell_sum(&sum);
 	printf("%llu violations\n", (unsigned long long)n_violations);
 	return n_violations ? 1 : 0;
 }

@@ -15,6 +15,7 @@ cd "$(dirname "$0")/../.."
 source=$PWD
 base=$source/build/mutants
 cpus=$(nproc)
+export CHI_FAULT_FIRST=1 # fault_each_call: all calls, until one is not as it should be
 workers=$((cpus < 2 ? 1 : 2))
 jobs=$((cpus / workers))
 

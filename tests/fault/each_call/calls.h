@@ -44,13 +44,14 @@ extern const struct call_kind call_kinds[CALL_N_KINDS];
 /* What the calls were asked to do, and what was seen. */
 struct call_plan {
 	uint64_t k;	  /* the call that fails; 0: none */
+	bool others;	  /* counted from those of the runtime's threads; else of the thread that arms */
 	uint32_t variant; /* with which of its errors; n_errors: sticky */
 	uint32_t storm;	  /* each wait is interrupted with this probability, of 256 */
 	uint64_t seed;	  /* of the storm */
 	uint64_t random;  /* begins as the seed */
 	bool underneath;  /* count what libraries call that are not ours, too */
 	/* seen */
-	uint64_t n_calls;
+	uint64_t n_calls[2]; /* [others] */
 	uint64_t n_waits;
 	uint64_t n_of_kind[CALL_N_KINDS];
 	bool hit;

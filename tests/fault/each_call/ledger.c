@@ -166,6 +166,11 @@ void ledger_module(int n)
 
 /* ---- looking ---- */
 
+uint32_t ledger_n_modules(void)
+{
+	return __atomic_load_n(&n_modules, __ATOMIC_RELAXED);
+}
+
 static uint32_t count_threads(void)
 {
 	DIR *tasks = opendir("/proc/self/task");

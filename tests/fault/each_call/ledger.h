@@ -26,6 +26,9 @@ void ledger_look(struct ledger *ret_ledger);
 /* What is there that was not there before, as text; "" = nothing. Waits a little for threads that are just ending. */
 void ledger_compare(const struct ledger *before, char *text, size_t size);
 
+/* Modules that are loaded. */
+uint32_t ledger_n_modules(void);
+
 /* by calls.c */
 void ledger_block(void *block, size_t size, const void *caller);
 void ledger_no_block(void *block);

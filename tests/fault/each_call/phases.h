@@ -12,6 +12,8 @@
 
 #define SCENE_TEXT 4096
 
+struct call_plan;
+
 /* All that a child has. */
 struct scene {
 	char name[40]; /* of the runtime */
@@ -20,6 +22,7 @@ struct scene {
 	struct chi_runtime *runtime;
 	struct chi_client *client;
 	uint32_t pool;
+	const struct call_plan *plan;
 	int hit;	/* enum call: what has failed; -1: nothing */
 	int n_done;	/* callbacks */
 	bool is_result; /* what failed is a task, not the call: it has a code and no text */
