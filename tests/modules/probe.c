@@ -224,7 +224,7 @@ static int overflow(struct chi_container *container, struct chi_task *task, stru
 {
 	(void)container;
 	(void)context;
-	probe(task)->out = overflow_frames(0);
+	probe(task)->out = overflow_frames(0); /* a liar's may overlap */
 	return 0;
 }
 
