@@ -224,7 +224,7 @@ static int overflow(struct chi_container *container, struct chi_task *task, stru
 {
 	(void)container;
 	(void)context;
-	probe(task)->out = overflow_frames(0); /* a liar's may overlap */
+	probe(task)->out = overflow_frames(0);
 	return 0;
 }
 
@@ -237,7 +237,7 @@ static int copy(struct chi_container *container, struct chi_task *task, struct c
 	(void)container;
 	if (!from || !to || self->buffers[0].size_bytes > self->buffers[1].size_bytes)
 		return -EINVAL;
-	memcpy(to, from, self->buffers[0].size_bytes);
+	memmove(to, from, self->buffers[0].size_bytes); /* a liar's may overlap */
 	self->out = self->buffers[0].size_bytes;
 	return 0;
 }
