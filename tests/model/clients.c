@@ -274,7 +274,7 @@ static void note_done(struct client *client)
 static void do_something(struct client *client)
 {
 	uint32_t root = client->roots[sim_below(&client->rng, client->n_roots)];
-	struct chi_task *task = &sim_graph.nodes[root].task->task;
+	struct chi_task *task = (struct chi_task *)sim_graph.nodes[root].task; /* NULL: not submitted yet */
 
 	switch (sim_below(&client->rng, 5)) {
 	case 0:
@@ -302,7 +302,7 @@ static void finish(struct client *client)
 	cancel_endless(client);
 	for (uint32_t i = 0; i < client->n_roots; i++) {
 		struct sim_node *node = &sim_graph.nodes[client->roots[i]];
-		struct chi_task *task = &node->task->task;
+		struct chi_task *task = (struct chi_task *)node->task;
 
 		if (!is_waited_for(client->roots[i]))
 			continue;

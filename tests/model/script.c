@@ -1071,12 +1071,14 @@ static bool goes_the_same_way(const struct sim_node *a, const struct sim_node *b
 
 void sim_graph_starts(const struct chi_run_context *context, const struct chi_lane *lane)
 {
-	uint32_t index = ((const struct sim_task *)context->task)->node;
-	struct sim_node *node = &g->nodes[index];
+	struct sim_node *node;
+	uint32_t index;
 
 	(void)lane;
 	if (context->pool->module->table != &sim_module)
 		return;
+	index = ((const struct sim_task *)context->task)->node;
+	node = &g->nodes[index];
 	/* not of a broadcast: the other parts would find it here */
 	node->must_end_early = node->query.kind != CHI_DOMAIN_GLOBAL_BCAST && has_above(node, is_cancelled_for_sure);
 	if (!context->client_ref || node->in_lane_order)
