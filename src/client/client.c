@@ -255,7 +255,7 @@ int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **r
 
 static int attach_anew(struct process_client *client, uint64_t deadline_ns)
 {
-	struct chi_attachment *attachment;
+	struct chi_attachment *attachment = NULL;
 	int rc = attach_by(client, deadline_ns, &attachment);
 
 	if (rc < 0)

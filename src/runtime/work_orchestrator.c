@@ -250,13 +250,13 @@ uint32_t chi_work_orch_next_awake(struct chi_work_orch *orch, uint32_t prio, uin
 	uint32_t first, n;
 
 	workers_of(orch, prio, &first, &n);
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0;; i++) {
 		uint32_t id = first + (start + i) % n;
 
-		if (!hshm_load_relaxed(&orch->workers[id].hangs)) /* relaxed: seen late, the watchdog looks again */
+		/* relaxed: seen late, the watchdog looks again */
+		if (!hshm_load_relaxed(&orch->workers[id].hangs) || i == n)
 			return id;
 	}
-	return first + start % n;
 }
 
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane)
