@@ -37,9 +37,9 @@ struct chi_runtime_opts {
  *
  * handle_faults: a stack overflow or another SIGSEGV in a method says which module and method, and a SIGBUS in a client's
  * segment (a client can punch holes into its memory) ends that client instead of this process. By SIGURG the watchdog
- * (watchdog.hang_ms) asks a worker that hangs for its stack; without it the log names pool, module and method alone. The handlers are installed
- * once for all runtimes of the process that ask, and taken back by the last; what is not ours goes to the handler that was
- * there before, or the signal kills as it would have. Without it the application's signals are its own, and with @listen a
+ * (watchdog.hang_ms) asks a worker that hangs for its stack; without it the log names pool, module and method alone. The
+ * handlers are installed once for all runtimes of the process that ask, and taken back by the last; what is not ours goes to
+ * the handler that was there before, or the signal kills as it would have. Without it the application's signals are its own, and with @listen a
  * hostile client can end the process: listen for trusted ones only.
  * Threads: any. Several runtimes may live in one process. May switch the fiber: no.
  * Returns: 0, -EINVAL (configuration: chi_error_text() names file, line and key), -EADDRINUSE (a runtime of that name

@@ -381,6 +381,8 @@ static void on_fault(int signal_number, siginfo_t *info, void *ucontext)
 	const struct chi_run_context *context = chi_fault_current;
 	int saved_errno = errno;
 
+	if (info->si_code > 0)
+		chi_stack_rescue();
 	/* an address only when the kernel found the fault, not when somebody sent the signal */
 	if (signal_number == SIGBUS && info->si_code > 0) {
 		struct watch *watch = watch_of_address((uintptr_t)info->si_addr);

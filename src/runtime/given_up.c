@@ -82,8 +82,10 @@ static void add_lane(struct tallies *tallies, struct chi_runtime *runtime, struc
 static void add_worker(struct tallies *tallies, struct chi_worker *worker)
 {
 	chi_fiber_pool_each_begun(worker->fibers, add_begun, tallies);
+	pthread_mutex_lock(&worker->lanes_lock); /* others list lanes still */
 	for (uint32_t i = 0; i < worker->n_lanes; i++)
 		add_lane(tallies, worker->runtime, worker->lanes[i]);
+	pthread_mutex_unlock(&worker->lanes_lock);
 }
 
 static void log_stuck(const struct chi_worker *worker)
@@ -96,7 +98,7 @@ static void log_stuck(const struct chi_worker *worker)
 			      worker->id, running.pool, running.module, running.method);
 	else if (!chi_worker_has_ended(worker))
 		chi_log_error(
-			"stop: worker %u has not ended, and is in no method (in a module's monitor()?): its thread "
+			"stop: worker %u has not ended, and stays in no method (in a module's monitor()?): its thread "
 			"and the runtime's memory are left",
 			worker->id);
 }

@@ -8,8 +8,8 @@
  *              the lane into the new worker's list and epoll set; out of our own lists
  *              word = {generation + 1, queued, new worker}; the lane into the new worker's active queue; ring
  *
- * V1  Only the owner moves a lane, or who stands in for it while it is in a method (lane_take.c); never during its turn: all tasks taken from it have started, so those that the new owner
- *     takes start later. Everything marked (owner) goes with it: written before the word and the listing (release), read
+ * V1  Only the owner moves a lane, or who stands in for it while it is in a method (lane_take.c); never during its turn: all tasks
+ *     taken from it have started, so those that the new owner takes start later. Everything marked (owner) goes with it: written before the word and the listing (release), read
  *     after them (acquire).
  * V2  The word says `queued`, and the listing follows: a producer that sees the new word need not list the lane, and one that
  *     saw the old word lists it where it was: a stray, passed on. Its mark fails by the generation.
@@ -27,6 +27,8 @@
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
 
+#define REFUSALS_LOGGED 4u /* a second */
+
 static void hand_over(struct chi_worker *worker, struct chi_lane *lane, uint32_t to)
 {
 	struct chi_active_queue *all = chi_work_orch_active_queues(worker->runtime->orch);
@@ -43,11 +45,13 @@ static void hand_over(struct chi_worker *worker, struct chi_lane *lane, uint32_t
 
 bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t to)
 {
+	static struct chi_log_limit limit;
 	int ret = chi_worker_add_lane(chi_work_orch_worker(worker->runtime->orch, to), lane);
 
 	if (ret < 0) {
-		chi_log_warn("a lane stays at worker %u, as worker %u cannot take it: %s", worker->id, to,
-			     strerror(-ret));
+		if (chi_log_allowed(&limit, REFUSALS_LOGGED))
+			chi_log_warn("a lane stays at worker %u, as worker %u cannot take it: %s", worker->id, to,
+				     strerror(-ret));
 		return false;
 	}
 	chi_worker_take_out_lane(worker, lane);

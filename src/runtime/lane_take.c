@@ -5,7 +5,7 @@
  * The lists of lanes are the worker's own. But while it is in a method it touches none of them: `running` is set, and the loop
  * does not run. Who takes lanes stands in for it then, and it waits at the method's end until that is over:
  *
- *   worker   running = NULL; compiler barrier; if taking: wait for the lock          (at each end of a method, and each switch out of it)
+ *   worker   running = NULL; compiler barrier; if taking: wait for the lock    (at each end of a method, each switch out of it)
  *   taker    lock; taking = 1; membarrier(); if running: move lanes, as the owner would; taking = 0; unlock
  *
  * T1  membarrier() is a full barrier in every thread, so either the taker sees that the worker is out of the method, or the worker
@@ -54,6 +54,13 @@ static uint32_t choose(struct chi_worker *worker, struct chi_lane **lanes, uint3
 	return n;
 }
 
+static bool can_take(struct chi_worker *worker)
+{
+	/* relaxed: as in chi_work_orch_next_awake() */
+	return !hshm_load_relaxed(&worker->hangs) && !chi_worker_has_ended(worker);
+}
+
+/* Ends where a worker cannot list one more: it is out of memory, or of room in its epoll set. */
 static uint32_t move(struct chi_worker *worker, struct chi_lane **lanes, uint32_t n_max)
 {
 	struct chi_work_orch *orch = worker->runtime->orch;
@@ -62,17 +69,23 @@ static uint32_t move(struct chi_worker *worker, struct chi_lane **lanes, uint32_
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t to = chi_work_orch_next_awake(orch, lanes[i]->header->priority, worker->id + 1 + i);
 
-		if (to != worker->id && !hshm_load_relaxed(&chi_work_orch_worker(orch, to)->hangs))
-			n_moved += chi_worker_hand_lane(worker, lanes[i], to);
+		if (!can_take(chi_work_orch_worker(orch, to)))
+			continue;
+		if (!chi_worker_hand_lane(worker, lanes[i], to))
+			break;
+		n_moved++;
 	}
 	return n_moved;
 }
 
 uint32_t chi_worker_take_lanes(struct chi_worker *worker, uint32_t n_max)
 {
-	struct chi_lane **lanes = calloc(n_max, sizeof(struct chi_lane *));
+	struct chi_lane **lanes;
 	uint32_t n = 0;
 
+	if (!hshm_load_relaxed(&worker->running)) /* relaxed: T1 looks again */
+		return 0;
+	lanes = calloc(n_max, sizeof(struct chi_lane *));
 	if (!lanes)
 		return 0;
 	pthread_mutex_lock(&worker->taking_lock);

@@ -278,7 +278,7 @@ static void set_running(struct chi_worker *worker, struct chi_run_context *conte
 	chi_fault_current = context;
 	if (context)
 		hshm_count_add(&worker->beats, 1);
-	/* release: what the task is; pairs with the acquire in given_up.c */
+	/* release: what the task is; pairs with the acquires in running.c and lane_take.c */
 	hshm_store_release(&worker->running, context);
 	if (context)
 		return;

@@ -16,8 +16,9 @@
 #include "runtime/log.h"
 #include "runtime/worker.h"
 
-#define SEND_TRIES  3
-#define USE_CONTEXT ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
+#define SEND_TRIES    3
+#define UNTOLD_LOGGED 4u			/* a second */
+#define USE_CONTEXT   ((UINT64_C(1) << 32) | 1) /* a run context, and its reference */
 
 /* The header is information for whoever looks at the segment; nothing of it is read back. */
 static void write_header(const struct chi_session *session)
@@ -141,10 +142,11 @@ void chi_session_release(struct chi_session *session, uint32_t ref)
 
 void chi_session_send_event(struct chi_session *session)
 {
+	static struct chi_log_limit limit;
 	/* acquire: pairs with the release in chi_ipc_session_open_events() */
 	uint32_t event_socket = hshm_load_acquire(&session->event_socket);
 
-	if (!event_socket)
+	if (!event_socket || hshm_load_relaxed(&session->ended)) /* relaxed: a message more harms nobody */
 		return;
 	/* Full: then there is enough to read. Gone: the client's own doing. A socket of our own and flags of the call: nothing
 	 * that the client does to its end makes this one wait. */
@@ -153,8 +155,9 @@ void chi_session_send_event(struct chi_session *session)
 		    (errno != ENOBUFS && errno != ENOMEM))
 			return;
 	/* the kernel has no memory: a client that is hung up on is better off than one that sleeps for ever */
-	chi_log_warn("client %u cannot be told that its task ended, and is hung up on: %s", session->client_id,
-		     strerror(errno));
+	if (chi_log_allowed(&limit, UNTOLD_LOGGED))
+		chi_log_warn("client %u cannot be told that its task ended, and is hung up on: %s", session->client_id,
+			     strerror(errno));
 	shutdown(session->socket, SHUT_RDWR);
 }
 

@@ -4,21 +4,24 @@
  *
  *            ask                handler               handler             take
  *   FREE ----------> thread id ----------> UNWINDING ----------> ANSWERED ------> FREE
- *     ^                  |
- *     '------------------' withdraw
+ *     ^                  |                   |    withdraw            |
+ *     |<-----------------'                   '----------> DROPPED     |
+ *     |<-------------------------------------------------- handler    |
+ *     '---------------------------------------------------- withdraw -'
  *
  * One state word and one place for the answer in the process, so that the handler needs nothing that the signal brings, and one
- * that comes late, or is sent by somebody else, finds that it is not asked for. A thread that gets stuck while it unwinds keeps
- * the place for ever: no more stacks, and no harm.
+ * that comes late finds that it is not asked for. A thread that never comes out of unwinding keeps the place: no more stacks.
  *
  * backtrace() goes by unwind tables: modules are built without frame pointers, and a fiber's first frame says that it is the last
- * (fiber.c). It loads libgcc at its first call, so chi_stack_thread_init() makes one.
+ * (fiber.c). It loads libgcc at its first call, so chi_stack_thread_init() makes one. Where a stack is broken it may read what is
+ * not there: that fault is ours, not the method's (chi_stack_rescue()).
  */
 #include "runtime/thread_stack.h"
 
 #include <errno.h>
 #include <execinfo.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -29,10 +32,12 @@
 #define FREE	     0u
 #define UNWINDING    UINT32_MAX
 #define ANSWERED     (UINT32_MAX - 1)
-#define FRAMES_OF_US 8 /* the handler's, and the signal's own */
+#define DROPPED	     (UINT32_MAX - 2) /* nobody waits for what is being unwound */
+#define FRAMES_OF_US 8		      /* the handler's, and the signal's own */
 
 static hshm_au32 state; /* one of these, or the thread that is asked */
 static struct chi_stack answer;
+static _Thread_local sigjmp_buf *volatile rescue; /* not NULL: in backtrace() */
 
 void chi_stack_thread_init(void)
 {
@@ -77,8 +82,9 @@ void chi_stack_withdraw(void)
 {
 	uint32_t seen = hshm_load_relaxed(&state); /* relaxed: the CAS decides */
 
-	if (seen != UNWINDING)
-		(void)hshm_cas_relaxed(&state, &seen, FREE);
+	/* relaxed: nothing is read; who asks next acquires from the handler, if that wrote the place */
+	while (!hshm_cas_relaxed(&state, &seen, seen == UNWINDING ? DROPPED : FREE))
+		continue;
 }
 
 /* ---- the handler ---- */
@@ -96,11 +102,32 @@ static const void *interrupted_at(const void *ucontext)
 #endif
 }
 
+void chi_stack_rescue(void)
+{
+	if (rescue)
+		siglongjmp(*rescue, 1);
+}
+
+/* Returns how many frames, 0 where the stack is broken. */
+static int backtrace_or_none(void **frames, int n_max)
+{
+	volatile int n = 0;
+	sigjmp_buf back;
+
+	if (sigsetjmp(back, 1) == 0) {
+		rescue = &back;
+		n = backtrace(frames, n_max);
+	}
+	rescue = NULL;
+	return n;
+}
+
 static void unwind(const void *ucontext)
 {
 	const void *pc = interrupted_at(ucontext);
 	void *frames[FRAMES_OF_US + CHI_STACK_DEPTH_MAX];
-	int n = backtrace(frames, FRAMES_OF_US + CHI_STACK_DEPTH_MAX), first = 0;
+	int n = backtrace_or_none(frames, FRAMES_OF_US + CHI_STACK_DEPTH_MAX), first = 0;
+	uint32_t seen = UNWINDING;
 
 	while (first < n && frames[first] != pc)
 		first++;
@@ -112,8 +139,9 @@ static void unwind(const void *ucontext)
 	}
 	while (first < n && answer.n < CHI_STACK_DEPTH_MAX)
 		answer.pcs[answer.n++] = frames[first++];
-	/* release: pairs with the acquire in chi_stack_take() */
-	hshm_store_release(&state, ANSWERED);
+	/* release, both: the place; pairs with the acquire in chi_stack_take(), or that of the next who asks */
+	if (!hshm_cas_release(&state, &seen, ANSWERED))
+		hshm_store_release(&state, FREE);
 }
 
 bool chi_stack_on_signal(const siginfo_t *info, const void *ucontext)
@@ -121,11 +149,10 @@ bool chi_stack_on_signal(const siginfo_t *info, const void *ucontext)
 	uint32_t me = (uint32_t)syscall(SYS_gettid);
 	int saved_errno = errno;
 
-	if (info->si_code != SI_QUEUE || info->si_value.sival_ptr != &state)
-		return false;
-	/* acquire: the place is free, as who asks has seen; false: withdrawn meanwhile */
+	/* acquire: the place is free, as who asks has seen; false: withdrawn meanwhile, or somebody else's signal. The kernel may have
+	 * left out what it brings (RLIMIT_SIGPENDING): so we are asked, whoever's it is. */
 	if (hshm_cas_acquire(&state, &me, UNWINDING))
 		unwind(ucontext);
 	errno = saved_errno;
-	return true;
+	return info->si_code == SI_QUEUE && info->si_value.sival_ptr == &state;
 }

@@ -27,15 +27,17 @@ struct chi_stack {
 void chi_stack_thread_init(void);
 
 /* Ask. One at a time in a process: chi_stack_take() or chi_stack_withdraw() follow. Returns 0, -EBUSY (another was asked),
- * -ESRCH, -EAGAIN (no room for the signal). Threads: any. */
+ * -ESRCH. Threads: any. */
 int chi_stack_ask(pid_t tid);
 /* Has it answered? Then the next may ask. Who asked. */
 bool chi_stack_take(struct chi_stack *ret_stack);
-/* Wait no longer. Who asked. */
+/* Wait no longer. Who asked, and has not taken. */
 void chi_stack_withdraw(void);
 
-/* The handler's part. False: the signal is not ours. Async-signal: yes. */
+/* The handler's part. False: the signal is not ours, or not for certain. Async-signal: yes. */
 bool chi_stack_on_signal(const siginfo_t *info, const void *ucontext);
+/* At a fault: does not return if it came of our reading the thread's stack. Async-signal: yes. */
+void chi_stack_rescue(void);
 
 /* "compress+0x1f (chimaera_compress.so+0x2b1f)" for each frame, what is not known left out. Reads /proc/self/maps and
  * the symbols of the files themselves, not the loader's: its lock may be held by the thread that hangs. */

@@ -25,7 +25,7 @@
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
 
-#define LOOKS_IN_HANG 4u		       /* so a hang is found after hang_ms, or a quarter more */
+#define LOOKS_IN_HANG 4u		       /* found a quarter late at most, once we look at this pace */
 #define STACK_LOOK_NS (5 * HSHM_NSEC_PER_MSEC) /* a thread that runs answers sooner */
 #define STACK_WAIT_NS HSHM_NSEC_PER_SEC	       /* one that sleeps in the kernel, uninterruptible, not at all */
 #define HANGS_LOGGED  4u		       /* a second */
@@ -71,7 +71,7 @@ static struct what describe(const struct watched *watched)
 			 running->pool, running->module, running->method, running->is_subtask ? "a subtask of " : "",
 			 (unsigned long long)running->root);
 	else
-		snprintf(what.text, sizeof(what.text), "no method (a module's monitor()?)");
+		snprintf(what.text, sizeof(what.text), "no method that it stays in (a module's monitor()?)");
 	return what;
 }
 
@@ -93,7 +93,7 @@ static void tell_stack(uint32_t worker_id, const struct chi_stack *stack)
 static void tell_hang(struct chi_watchdog *watchdog, uint32_t worker_id, struct watched *watched, uint64_t now_ns,
 		      const struct chi_stack *stack)
 {
-	const char *no_stack = watchdog->runtime->handles_faults ? "; its thread takes no signal, so no stack"
+	const char *no_stack = watchdog->runtime->handles_faults ? "; its thread did not answer, so no stack"
 								 : "; no stack without handle_faults";
 
 	watched->state = WATCHED_TOLD;
@@ -108,11 +108,25 @@ static void tell_hang(struct chi_watchdog *watchdog, uint32_t worker_id, struct 
 
 /* ---- a worker ---- */
 
+static bool take_stack(struct watched *watched, struct chi_stack *ret_stack)
+{
+	if (!watched->is_asked || !chi_stack_take(ret_stack))
+		return false;
+	watched->is_asked = false;
+	return true;
+}
+
+static void ask_no_more(struct watched *watched)
+{
+	if (watched->is_asked)
+		chi_stack_withdraw();
+	watched->is_asked = false;
+}
+
 static void found(struct chi_worker *worker, struct watched *watched, uint64_t now_ns)
 {
 	watched->state = WATCHED_FOUND;
 	watched->found_ns = now_ns;
-	watched->is_asked = false;
 	watched->in_method = chi_running_look(worker, &watched->running);
 	hshm_count_add(&worker->counters->hangs, 1);
 	hshm_store_relaxed(&worker->hangs, 1); /* relaxed: who gives away lanes goes by it, sooner or later */
@@ -122,12 +136,13 @@ static void came_back(struct chi_watchdog *watchdog, struct chi_worker *worker, 
 		      uint64_t now_ns)
 {
 	uint64_t ns = now_ns - watched->since_ns;
+	struct chi_stack stack;
+	bool has_stack = take_stack(watched, &stack);
 
 	hshm_store_relaxed(&worker->hangs, 0); /* relaxed: as in found() */
-	if (watched->is_asked)
-		chi_stack_withdraw();
+	ask_no_more(watched);
 	if (watched->state == WATCHED_FOUND)
-		tell_hang(watchdog, worker->id, watched, now_ns, NULL);
+		tell_hang(watchdog, worker->id, watched, now_ns, has_stack ? &stack : NULL);
 	if (ns > hshm_load_relaxed(&worker->counters->hang_max_ns))
 		hshm_store_relaxed(&worker->counters->hang_max_ns, ns); /* relaxed: a figure, ours alone to write */
 	if (!watched->is_held_back)
@@ -144,12 +159,11 @@ static void get_stack(struct chi_watchdog *watchdog, struct chi_worker *worker, 
 	if (watchdog->runtime->handles_faults && now_ns - watched->found_ns < STACK_WAIT_NS) {
 		if (!watched->is_asked)
 			watched->is_asked = chi_stack_ask(worker->tid) == 0;
-		else if (chi_stack_take(&stack))
+		else if (take_stack(watched, &stack))
 			tell_hang(watchdog, worker->id, watched, now_ns, &stack);
 		return;
 	}
-	if (watched->is_asked)
-		chi_stack_withdraw();
+	ask_no_more(watched);
 	tell_hang(watchdog, worker->id, watched, now_ns, NULL);
 }
 

@@ -15,8 +15,8 @@ int chi_watchdog_create(struct chi_runtime *runtime, struct chi_watchdog **ret_w
 /* Accepts NULL. */
 void chi_watchdog_destroy(struct chi_watchdog *watchdog);
 
-/* Look at all workers, and tell what is to be told. Returns when to look next. Never waits for a worker, nor for what one may
- * hold. Threads: one, the ipc thread. */
+/* Look at all workers, and tell what is to be told. Returns when to look next. Waits for no method, and for
+ * no lock that is held while one runs. Threads: one, the ipc thread. */
 uint64_t chi_watchdog_look(struct chi_watchdog *watchdog, uint64_t now_ns);
 
 #endif

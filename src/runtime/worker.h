@@ -2,7 +2,8 @@
 /*
  * worker.h - one worker: a thread, its lanes with work, its fibers, its wait heap
  *
- * Everything is the worker thread's own but what is marked (any): written by other threads of the runtime.
+ * Everything is the worker thread's own but what is marked (any): written by other threads of the runtime. While it is in a method,
+ * another thread may stand in for it at its lists of lanes (lane_take.c).
  */
 #ifndef RUNTIME_WORKER_H
 #define RUNTIME_WORKER_H
@@ -92,8 +93,8 @@ struct chi_worker {
 	hshm_aptr running; /* `current`, as others may look at it */
 	hshm_au32 taking;  /* (any) somebody takes lanes away (lane_take.c): wait before going on from a method */
 	hshm_au32 hangs;   /* (watchdog) */
-	hshm_au64
-		beats; /* raised at each start of a method and each look for work: the same again, it is where it was */
+	/* raised at each start of a method and each look for work: the same again, it is where it was */
+	hshm_au64 beats;
 	pid_t tid;     /* once it has started */
 	pthread_mutex_t taking_lock; /* held while `taking` is set */
 	hshm_au32 ended;	     /* set last: nothing here is the thread's any more */

@@ -2,7 +2,8 @@
 /*
  * lane.h - the runtime's view of one lane, and the active queue it is scheduled through
  *
- * Who touches what: `ring` and `header` any producer; everything marked (owner) only the lane's worker.
+ * Who touches what: `ring` and `header` any producer; everything marked (owner) only the lane's worker, or who
+ * stands in for it (lane_take.c).
  * For a process lane `header` is the runtime's own copy (`own`), and the ring's bytes are the client's: read with care.
  */
 #ifndef TASK_LANE_H
