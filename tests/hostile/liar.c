@@ -12,12 +12,12 @@
  *   no honest client has an error or a wrong answer, none of its tasks is run twice or never, none of its memory changes;
  *   no liar is served what it has to be refused, and none is left without the answer that it is due;
  *   the steady clients go on at their pace, --slower-max times slower at most (0: not judged);
- *   what the liars had is given back: the daemon's descriptors and mappings are as before.
+ *   what the liars had is given back: the daemon's descriptors and mappings are as before;
+ *   there were lies, of each kind in a run of 20 s or more.
  *
  * Exit code: 0; 1 on a violation, which is printed with the seed.
  */
 #include <chimaera/chimaera.h>
-#include <dirent.h>
 #include <errno.h>
 #include <hshm/clock.h>
 #include <poll.h>
@@ -33,11 +33,13 @@
 
 #include "hostile/board.h"
 #include "support/daemon.h"
+#include "support/holdings.h"
 
 #define TURN_NS	      (400 * HSHM_NSEC_PER_MSEC) /* of a phase */
 #define SETTLE_NS     (100 * HSHM_NSEC_PER_MSEC) /* until the other phase's processes are silent: not measured */
 #define PROCESSES_MAX (HONEST_MAX + 2 * LIARS_MAX)
 #define END_MS	      60000
+#define ALL_SECONDS   20 /* a run as long as this has time for each kind of lie */
 
 extern char **environ;
 
@@ -70,16 +72,9 @@ static struct campaign {
 static uint32_t count_fds(void)
 {
 	char path[64];
-	uint32_t n = 0;
-	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)campaign.daemon);
-	dir = opendir(path);
-	while (dir && readdir(dir))
-		n++;
-	if (dir)
-		closedir(dir);
-	return n;
+	return holdings_names_in(path);
 }
 
 static uint32_t count_maps(void)
@@ -299,19 +294,6 @@ static struct figures sum_up(void)
 	return f;
 }
 
-static void judge(const struct figures *f)
-{
-	double most = campaign.options.slower_max;
-
-	if (f->n_checked != campaign.options.n_honest + campaign.options.n_liars)
-		board_violation(campaign.board, "%u honest processes have checked their runs and their memory, not %u",
-				f->n_checked, campaign.options.n_honest + campaign.options.n_liars);
-	if (most > 0 && (f->slower > most || f->per_s[PHASE_LIES] <= 0))
-		board_violation(campaign.board,
-				"beside liars an honest client is %.2f times slower than beside honest ones",
-				f->slower);
-}
-
 static void add_rows(uint32_t kind, struct kind_row *sum)
 {
 	memset(sum, 0, sizeof(*sum));
@@ -324,6 +306,38 @@ static void add_rows(uint32_t kind, struct kind_row *sum)
 		for (uint32_t e = 0; e < ERRNOS_MAX; e++)
 			hshm_count_add(&sum->answers[e], hshm_load_relaxed(&row->answers[e]));
 	}
+}
+
+static void expect_lies(const struct figures *f)
+{
+	const struct options *o = &campaign.options;
+
+	if (f->n_sent == 0)
+		board_violation(campaign.board, "nobody has lied");
+	for (uint32_t kind = 0; o->seconds >= ALL_SECONDS && lie_name(kind); kind++) {
+		struct kind_row sum;
+
+		add_rows(kind, &sum);
+		if (o->only[0] && strcmp(o->only, lie_name(kind)) != 0)
+			continue;
+		if (!hshm_load_relaxed(&sum.n_acts) || !hshm_load_relaxed(&sum.n_sent))
+			board_violation(campaign.board, "nobody has told the lie %s", lie_name(kind));
+	}
+}
+
+static void judge(const struct figures *f)
+{
+	double most = campaign.options.slower_max;
+
+	if (f->n_checked != campaign.options.n_honest + campaign.options.n_liars)
+		board_violation(campaign.board, "%u honest processes have checked their runs and their memory, not %u",
+				f->n_checked, campaign.options.n_honest + campaign.options.n_liars);
+	if (most > 0 && (f->slower > most || f->per_s[PHASE_LIES] <= 0))
+		board_violation(campaign.board,
+				"beside liars an honest client is %.2f times slower than beside honest ones",
+				f->slower);
+	if (campaign.options.n_liars > 0)
+		expect_lies(f);
 }
 
 static void print_kind(uint32_t kind)
@@ -380,7 +394,8 @@ static int report(const struct figures *f)
 	fflush(stdout);
 	/* acquire: pairs with the release in board_violation() */
 	if (hshm_load_acquire(&campaign.board->violated)) {
-		fprintf(stderr, "VIOLATION: %s\nagain: liar --seed %llu --seconds %u --liars %u --honest %u%s%s\n",
+		fprintf(stderr,
+			"VIOLATION: %s\nagain: ./dev lies --seed %llu --seconds %u --liars %u --honest %u%s%s\n",
 			campaign.board->violation, (unsigned long long)campaign.options.seed, campaign.options.seconds,
 			campaign.options.n_liars, campaign.options.n_honest, campaign.options.only[0] ? " --only " : "",
 			campaign.options.only);
@@ -449,6 +464,14 @@ static uint64_t take_number(int argc, char **argv, int *at)
 	return *at + 1 < argc ? strtoull(argv[++*at], NULL, 0) : 0;
 }
 
+static bool is_kind(const char *name)
+{
+	for (uint32_t kind = 0; lie_name(kind); kind++)
+		if (strcmp(lie_name(kind), name) == 0)
+			return true;
+	return false;
+}
+
 static int take_options(int argc, char **argv, struct options *o)
 {
 	for (int i = 1; i < argc; i++) {
@@ -469,6 +492,8 @@ static int take_options(int argc, char **argv, struct options *o)
 		else
 			return -1;
 	}
+	if (o->only[0] && !is_kind(o->only))
+		return -1;
 	return o->n_liars <= LIARS_MAX && o->n_honest >= 1 && o->n_honest <= HONEST_MAX && o->seconds > 0 ? 0 : -1;
 }
 
@@ -485,6 +510,10 @@ int main(int argc, char **argv)
 			"usage: liar [--seed N] [--seconds N] [--liars 0..%u] [--honest 1..%u] [--only KIND] "
 			"[--slower-max X] [--json]\n",
 			LIARS_MAX, HONEST_MAX);
+		fprintf(stderr, "KIND is one of");
+		for (uint32_t kind = 0; lie_name(kind); kind++)
+			fprintf(stderr, " %s", lie_name(kind));
+		fprintf(stderr, "\n");
 		return 2;
 	}
 	if (begin() < 0) {

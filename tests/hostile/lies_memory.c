@@ -16,8 +16,7 @@
 #include "hostile/lies.h"
 
 #define N_TASKS	  32u
-#define AWAIT_MS  5000u /* for an answer that has to come */
-#define BUFFER_AT 48u	/* pages into the heap: behind the tasks */
+#define BUFFER_AT 48u /* pages into the heap: behind the tasks */
 
 #define N_NEIGHBOURS  24u
 #define NEIGHBOURS_AT 128u
@@ -37,9 +36,9 @@ static int call(struct liar *liar, struct raw *raw, struct probe_task *task)
 		return -EAGAIN;
 	}
 	lie_sent(liar);
-	ret = raw_await(task, AWAIT_MS);
+	ret = raw_await(task, RAW_ANSWER_MS);
 	if (ret == -ETIMEDOUT && !chi_task_done(task))
-		lie_violation(liar, "no answer in %u ms", AWAIT_MS);
+		lie_violation(liar, "no answer in %d ms", RAW_ANSWER_MS);
 	lie_answered(liar, ret);
 	return ret;
 }

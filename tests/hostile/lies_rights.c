@@ -173,7 +173,7 @@ void lie_others_segments(struct liar *liar)
 		if (raw_push(&raw, task) < 0)
 			continue;
 		lie_sent(liar);
-		ret = raw_await(task, 5000);
+		ret = raw_await(task, RAW_ANSWER_MS);
 		lie_answered(liar, ret);
 		if (ret != -EFAULT)
 			lie_violation(liar, "a buffer in segment %u: %d", hipc_ptr_segment(its.ptr), ret);
@@ -287,7 +287,7 @@ static void submit_period(struct liar *liar, struct raw *raw, uint32_t place)
 		lie_sent(liar);
 	usleep(300);
 	/* no period at all is no period, and told at once */
-	if (task->task.period_ns == 0 && raw_await(task, 5000) != -EINVAL)
+	if (task->task.period_ns == 0 && raw_await(task, RAW_ANSWER_MS) != -EINVAL)
 		lie_violation(liar, "a period of 0 was taken");
 	if (chi_task_done(task))
 		lie_answered(liar, task->task.result);
@@ -329,7 +329,7 @@ void lie_cancels(struct liar *liar)
 			hshm_store_relaxed(&tasks[n % N_TASKS]->task.cancel, (uint32_t)next_random(&liar->random));
 		hshm_count_add(&liar->row->n_sent, 20000);
 		for (uint32_t i = 0; i < N_TASKS; i++)
-			lie_answered(liar, raw_await(tasks[i], 5000));
+			lie_answered(liar, raw_await(tasks[i], RAW_ANSWER_MS));
 	}
 	raw_detach(&raw);
 }
