@@ -53,6 +53,7 @@ run_one() {
 		"$build/tests/bin/fuzz_$name" "${options[@]}" -max_total_time="$seconds" -timeout=25 -close_fd_mask=3 \
 		-print_funcs=0 -print_final_stats=1 -artifact_prefix="$crashes/$name-" \
 		"$build/corpus/$name" "$PWD/$here/corpus/$name" >"$scratch/$name.log" 2>&1 || rc=$?
+	[ $rc != 0 ] || [ "$(number stat::number_of_executed_units: "$scratch/$name.log")" -gt 0 ] || rc=none
 	echo $rc >"$scratch/$name.rc"
 }
 

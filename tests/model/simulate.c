@@ -304,8 +304,11 @@ static bool await_jobs(struct job *jobs, const struct timespec *begin)
 					(double)sum_done(jobs) / seconds_since(begin));
 			continue;
 		}
-		if (pid < 0)
-			break;
+		if (pid < 0) {
+			perror("waitpid");
+			end_others(jobs);
+			return false;
+		}
 		n_running--;
 		for (uint32_t i = 0; i < options.n_jobs; i++)
 			jobs[i].pid = jobs[i].pid == pid ? 0 : jobs[i].pid;
@@ -381,7 +384,7 @@ static int finish(const struct job *jobs, bool passed, double seconds)
 	printf("%llu seeds from %llu in %.1f s (%.0f/s), %u processes; %llu points, %llu switches\n",
 	       (unsigned long long)n_done, (unsigned long long)options.from, seconds, (double)n_done / seconds,
 	       options.n_jobs, (unsigned long long)n_points, (unsigned long long)n_switches);
-	if (options.kinds && n_missing)
+	if ((options.kinds && n_missing) || n_done != options.n_seeds)
 		passed = false;
 	printf("%llu passed, %u failed\n", (unsigned long long)n_done, passed ? 0 : 1);
 	return passed ? 0 : 1;
@@ -427,8 +430,8 @@ static void read_options(int argc, char **argv)
 	}
 	if (options.one)
 		options.n_jobs = 1;
-	if (options.n_jobs == 0 || options.n_jobs > JOBS_MAX || optind != argc) {
-		fprintf(stderr, "1 to %u jobs, and nothing but options\n", JOBS_MAX);
+	if (options.n_jobs == 0 || options.n_jobs > JOBS_MAX || options.n_seeds == 0 || optind != argc) {
+		fprintf(stderr, "1 to %u jobs, 1 seed at least, and nothing but options\n", JOBS_MAX);
 		exit(2);
 	}
 }
