@@ -444,6 +444,7 @@ static int await_stop(pid_t pid)
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
 		printf("SKIP: ptrace is not permitted here\n");
+		fflush(stdout);
 		kill(driver.daemon, SIGKILL);
 		_exit(77);
 	}
