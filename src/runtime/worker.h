@@ -95,7 +95,7 @@ struct chi_worker {
 	hshm_au32 hangs;   /* (watchdog) */
 	/* raised at each start of a method and each look for work: the same again, it is where it was */
 	hshm_au64 beats;
-	pid_t tid;     /* once it has started */
+	pid_t tid;		     /* once it has started */
 	pthread_mutex_t taking_lock; /* held while `taking` is set */
 	hshm_au32 ended;	     /* set last: nothing here is the thread's any more */
 };
