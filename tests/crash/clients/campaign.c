@@ -18,7 +18,8 @@
 #define STEP_NS	     (500 * HSHM_NSEC_PER_USEC)
 #define PROGRESS_NS  (250 * HSHM_NSEC_PER_MSEC)
 #define MORE_VICTIMS 3u
-#define ORDER_NS     (30 * HSHM_NSEC_PER_SEC) /* for steady clients to follow one */
+#define STALL_NS     (8 * HSHM_NSEC_PER_SEC)  /* a steady client without an answer for so long: wedged */
+#define ORDER_NS     (30 * HSHM_NSEC_PER_SEC) /* for steady clients to follow one, for a new one to be served */
 
 struct campaign {
 	const struct service *service;
@@ -42,11 +43,18 @@ static void sleep_ns(uint64_t ns)
 	nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
 }
 
-static int violated(struct campaign *campaign, const char *what, const char *text)
+int violated(struct campaign_result *result, const char *what, const char *text)
 {
-	if (!campaign->result->violation[0])
-		snprintf(campaign->result->violation, sizeof(campaign->result->violation), "%s: %s", what, text);
+	if (!result->violation[0])
+		snprintf(result->violation, sizeof(result->violation), "%s: %s", what, text);
 	return -1;
+}
+
+bool has_ended(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }
 
 /* ---- steady clients ---- */
@@ -66,13 +74,6 @@ static int start_steady(struct campaign *campaign)
 	return 0;
 }
 
-static bool has_ended(pid_t pid)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
 /* They answer for the service: each works, has found nothing wrong, and had an answer lately. */
 static int look_at_steady(struct campaign *campaign, bool at_progress)
 {
@@ -81,17 +82,17 @@ static int look_at_steady(struct campaign *campaign, bool at_progress)
 		uint64_t last_ns = hshm_load_relaxed(&slot->last_ns), now_ns = hshm_clock_ns();
 
 		if (hshm_load_relaxed(&slot->n_wrong) || hshm_load_relaxed(&slot->n_lost))
-			return violated(campaign, "a steady client", slot->text);
+			return violated(campaign->result, "a steady client", slot->text);
 		if (has_ended(campaign->steady[i]))
-			return violated(campaign, "a steady client", "it ended");
-		if (at_progress && now_ns > last_ns && now_ns - last_ns > campaign->service->stall_ns) {
+			return violated(campaign->result, "a steady client", "it ended");
+		if (at_progress && now_ns > last_ns && now_ns - last_ns > STALL_NS) {
 			campaign->result->wedged = true;
-			return violated(campaign, "wedged", "a steady client has no answer any more");
+			return violated(campaign->result, "wedged", "a steady client has no answer any more");
 		}
 	}
 	if (!campaign->service->alive())
-		return violated(campaign, campaign->service->name, "it ended");
-	return interrupted ? violated(campaign, "interrupted", strsignal(interrupted)) : 0;
+		return violated(campaign->result, campaign->service->name, "it ended");
+	return interrupted ? violated(campaign->result, "interrupted", strsignal(interrupted)) : 0;
 }
 
 static int order_steady(struct campaign *campaign, enum order order)
@@ -107,7 +108,7 @@ static int order_steady(struct campaign *campaign, enum order order)
 				return -1;
 			if (hshm_clock_ns() > end_ns) {
 				campaign->result->wedged = true;
-				return violated(campaign, "a steady client", "it does not settle");
+				return violated(campaign->result, "a steady client", "it does not settle");
 			}
 			sleep_ns(STEP_NS);
 		}
@@ -142,7 +143,7 @@ static int end_steady(struct campaign *campaign)
 		kill(campaign->steady[i], SIGKILL);
 		waitpid(campaign->steady[i], &status, 0);
 		if (in_order && status != 0)
-			ret = violated(campaign, "a steady client", "it did not end in order");
+			ret = violated(campaign->result, "a steady client", "it did not end in order");
 	}
 	return ret;
 }
@@ -170,7 +171,7 @@ static int let_live(struct campaign *campaign, uint64_t n_kills, uint64_t end_ns
 
 	while (may_kill ? campaign->result->n_kills < n_kills : hshm_clock_ns() < end_ns) {
 		if (victims_fill(&campaign->victims, campaign->opts->seed) < 0)
-			return violated(campaign, "fork", strerror(errno));
+			return violated(campaign->result, "fork", strerror(errno));
 		if (victims_step(&campaign->victims, hshm_clock_ns(), may_kill, campaign->result) < 0 ||
 		    look_at_steady(campaign, true) < 0)
 			return -1;
@@ -184,6 +185,7 @@ static int let_live(struct campaign *campaign, uint64_t n_kills, uint64_t end_ns
 
 static int settle(struct campaign *campaign)
 {
+	uint64_t end_ns = hshm_deadline_ns(ORDER_NS);
 	int status = 0;
 	pid_t pid = fork();
 
@@ -191,8 +193,13 @@ static int settle(struct campaign *campaign)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(campaign->service->settle());
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
-		return violated(campaign, "between two measures", "a new client is not served");
+	if (pid < 0)
+		return violated(campaign->result, "fork", strerror(errno));
+	while (!has_ended(pid) && hshm_clock_ns() < end_ns)
+		sleep_ns(STEP_NS);
+	kill(pid, SIGKILL);
+	if (waitpid(pid, &status, 0) < 0 || status != 0)
+		return violated(campaign->result, "between two measures", "a new client is not served");
 	return 0;
 }
 
@@ -209,7 +216,7 @@ static int measure(struct campaign *campaign, const struct measure *expected, st
 	/* first: what the dead have in flight may still put objects into the store */
 	if (service->measure(campaign->opts->n_steady, NULL, &ignored) < 0 || settle(campaign) < 0 ||
 	    service->measure(campaign->opts->n_steady, expected, ret_measure) < 0)
-		return violated(campaign, "a measure", "the runtime does not become quiet");
+		return violated(campaign->result, "a measure", "the runtime does not become quiet");
 	return order_steady(campaign, ORDER_RUN);
 }
 
@@ -260,7 +267,7 @@ static int run(struct campaign *campaign)
 	uint64_t begin_ns;
 
 	if (start_steady(campaign) < 0)
-		return violated(campaign, "fork", strerror(errno));
+		return violated(campaign->result, "fork", strerror(errno));
 	if (let_live(campaign, 0, hshm_deadline_ns(opts->base_ns), "nobody dies yet") < 0)
 		return -1;
 	hshm_store_relaxed(&campaign->stage->gap_set, 1); /* relaxed: which statistics */
@@ -307,7 +314,7 @@ int campaign_run(const struct service *service, const struct campaign_opts *opts
 	(void)end_steady(&campaign);
 	take_counts(&campaign);
 	if (service->stop() < 0)
-		violated(&campaign, service->name, "it did not end in order");
+		violated(result, service->name, "it did not end in order");
 	munmap(campaign.stage, sizeof(struct stage));
 	if (!opts->json && isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");

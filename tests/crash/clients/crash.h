@@ -65,8 +65,10 @@ enum phase {
 
 struct thread_slot {
 	hshm_au32 phase;
-	hshm_au64 n_submitted; /* counted when the submit has returned: what is in flight is never overstated */
-	hshm_au64 n_done;      /* ends that the thread has seen. Fire-and-forget and periodic tasks count in neither */
+	hshm_au64 n_submitted; /* counted when the submit has returned */
+	/* Ends that the thread has seen: of what counts as in flight, some may have ended. Fire-and-forget and periodic tasks
+	 * count in neither. */
+	hshm_au64 n_done;
 } HSHM_ALIGNED(128);
 
 struct victim_plan {
@@ -100,7 +102,6 @@ enum order { ORDER_RUN = 0, ORDER_PAUSE, ORDER_STOP };
 
 struct steady_slot {
 	hshm_au32 has; /* enum order that it follows now */
-	hshm_au32 gap_set;
 	hshm_au64 n_right;
 	hshm_au64 n_wrong;
 	hshm_au64 n_lost;    /* no answer in time, or an error */
@@ -143,7 +144,6 @@ uint64_t measure_sessions(const char *name);
 
 struct service {
 	const char *name;
-	uint64_t stall_ns; /* a steady client without an answer for so long: wedged */
 	int (*start)(void);
 	/* Ends in order what start() made. Returns 0, or -1: it ended otherwise. */
 	int (*stop)(void);
@@ -194,9 +194,8 @@ struct campaign_opts {
 	uint64_t n_warm; /* kills before the first measure */
 	uint32_t n_victims;
 	uint32_t n_steady;
-	bool many;	  /* kills enough for judging shares, and RSS */
+	bool many;	  /* kills enough for judging shares */
 	uint64_t base_ns; /* how long victims live before the first kill */
-	uint32_t rss_kib_max;
 	bool json;
 };
 
@@ -217,6 +216,10 @@ struct campaign_result {
 	char violation[256]; /* "" = none */
 };
 
+/* The first is kept. Returns -1. */
+int violated(struct campaign_result *result, const char *what, const char *text);
+/* A child; it is not waited for yet. */
+bool has_ended(pid_t pid);
 /* Returns 0, or -1 when the campaign itself could not be run. */
 int campaign_run(const struct service *service, const struct campaign_opts *opts, struct campaign_result *result);
 /* Returns how many promises were not kept. */

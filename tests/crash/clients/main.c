@@ -119,9 +119,9 @@ int main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &opts);
 	set_sizes(&opts);
 	fprintf(stderr,
-		"seed %" PRIu64 ": crash_clients --seed %" PRIu64 " --kills %" PRIu64 " --victims %u --steady %u\n",
-		opts.campaign.seed, opts.campaign.seed, opts.campaign.n_kills, opts.campaign.n_victims,
-		opts.campaign.n_steady);
+		"Again: ./dev crash clients --seed %" PRIu64 " --kills %" PRIu64 " --victims %u --steady %u%s%s\n",
+		opts.campaign.seed, opts.campaign.n_kills, opts.campaign.n_victims, opts.campaign.n_steady,
+		opts.full ? " --full" : "", opts.naive ? " --naive" : "");
 	if (!opts.naive && campaign_run(&runtime_service, &opts.campaign, &result) < 0)
 		return 2;
 	if (run_naive(&opts, &naive) < 0)

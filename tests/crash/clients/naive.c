@@ -99,8 +99,10 @@ static bool naive_alive(void)
 
 static int naive_stop(void)
 {
-	kill(consumer_pid, SIGKILL);
-	waitpid(consumer_pid, NULL, 0);
+	if (consumer_pid > 0) {
+		kill(consumer_pid, SIGKILL);
+		waitpid(consumer_pid, NULL, 0);
+	}
 	munmap(ring, sizeof(*ring));
 	return 0;
 }
@@ -203,7 +205,6 @@ static int naive_victim(struct stage *stage, struct victim_slot *slot)
 
 const struct service naive_service = {
 	.name = "naive ring",
-	.stall_ns = 2 * HSHM_NSEC_PER_SEC,
 	.start = naive_start,
 	.stop = naive_stop,
 	.alive = naive_alive,

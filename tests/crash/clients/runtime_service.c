@@ -54,10 +54,7 @@ static int start(void)
 
 static bool alive(void)
 {
-	/* WNOWAIT: its status is stop()'s */
-	siginfo_t info = { .si_pid = 0 };
-
-	if (waitid(P_PID, (id_t)daemon_pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+	if (!has_ended(daemon_pid))
 		return true;
 	show_log();
 	return false;
@@ -112,7 +109,6 @@ static int measure(uint32_t n_steady, const struct measure *expected, struct mea
 
 const struct service runtime_service = {
 	.name = "runtime",
-	.stall_ns = 8 * HSHM_NSEC_PER_SEC,
 	.start = start,
 	.stop = stop,
 	.alive = alive,

@@ -51,26 +51,22 @@ static int be_born(struct victims *all, uint32_t i, uint64_t seed)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(all->service->victim(all->stage, slot));
 	}
-	return victim->pid > 0 ? 0 : -1;
+	if (victim->pid > 0)
+		return 0;
+	victim->pid = 0; /* none: -1 would be everybody to kill() */
+	return -1;
 }
 
 int victims_fill(struct victims *all, uint64_t seed)
 {
 	for (uint32_t i = 0; i < all->n; i++) {
-		if (!all->victims[i].pid && be_born(all, i, seed) < 0)
+		if (all->victims[i].pid <= 0 && be_born(all, i, seed) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 /* ---- death ---- */
-
-static int violated(struct campaign_result *result, const char *what, const char *text)
-{
-	if (!result->violation[0])
-		snprintf(result->violation, sizeof(result->violation), "%s: %s", what, text);
-	return -1;
-}
 
 static uint64_t in_flight(const struct victim_slot *slot)
 {
@@ -160,19 +156,12 @@ static void stop_or_continue(struct victim *victim, const struct victim_slot *sl
 	}
 }
 
-static bool has_ended(pid_t pid)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
 static int step(struct victims *all, uint32_t i, uint64_t now_ns, bool may_kill, struct campaign_result *result)
 {
 	struct victim *victim = &all->victims[i];
 	const struct victim_slot *slot = &all->stage->victims[i];
 
-	if (!victim->pid)
+	if (victim->pid <= 0)
 		return 0;
 	if (has_ended(victim->pid))
 		return end_victim(all, i, result);
@@ -202,7 +191,7 @@ int victims_end(struct victims *all, struct campaign_result *result)
 	int ret = 0;
 
 	for (uint32_t i = 0; i < all->n; i++) {
-		if (all->victims[i].pid && end_victim(all, i, result) < 0)
+		if (all->victims[i].pid > 0 && end_victim(all, i, result) < 0)
 			ret = -1;
 	}
 	return ret;

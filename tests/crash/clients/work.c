@@ -441,7 +441,7 @@ int work_leave_behind(struct worker *worker)
 
 /* ---- large buffers: what is in them says what has to be in them ---- */
 
-/* The first word is the seed of the others. Returns whether they fit, from @from on. */
+/* The first word is the seed of the others, the second their number. */
 static void fill_pattern(uint64_t *words, uint64_t n, uint64_t seed)
 {
 	struct rng rng = { seed };
