@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-unsigned holdings_names_in(const char *path)
+unsigned holdings_names_with(const char *path, const char *begin)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
@@ -18,9 +18,15 @@ unsigned holdings_names_in(const char *path)
 	if (!dir)
 		return 0;
 	while ((entry = readdir(dir)))
-		n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+		n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		     strncmp(entry->d_name, begin, strlen(begin)) == 0;
 	closedir(dir);
 	return n;
+}
+
+unsigned holdings_names_in(const char *path)
+{
+	return holdings_names_with(path, "");
 }
 
 static unsigned count_lines_with(const char *path, const char *what)

@@ -18,5 +18,7 @@ struct holdings {
 struct holdings holdings_of(pid_t pid);
 /* How many names a folder has, itself and its parent not among them. */
 unsigned holdings_names_in(const char *path);
+/* Of these, the ones that begin so. */
+unsigned holdings_names_with(const char *path, const char *begin);
 
 #endif

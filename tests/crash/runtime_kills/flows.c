@@ -73,8 +73,8 @@ static __attribute__((format(printf, 2, 3))) void broken(const struct flow *flow
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	hshm_fetch_add_relaxed(&flow->all->n_broken, 1); /* relaxed: a count */
-	fprintf(stderr, "BROKEN: thread '%s' of process %d: %s (%s)\n", flow_kind_names[flow->kind], (int)getpid(),
-		text, chi_error_text());
+	fprintf(stderr, "BROKEN: thread '%s' of process %d: %s (%s); seed %llu\n", flow_kind_names[flow->kind],
+		(int)getpid(), text, chi_error_text(), (unsigned long long)flow->all->seed);
 }
 
 static void enter(struct flow *flow, enum flow_phase phase)

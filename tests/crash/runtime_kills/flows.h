@@ -49,6 +49,7 @@ struct flow_row {
 struct flows {
 	hshm_au32 over;
 	hshm_au32 n_broken;
+	uint64_t seed; /* for who reads of a failure */
 	struct flow_row rows[];
 };
 
