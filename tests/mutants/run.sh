@@ -97,7 +97,7 @@ green_before() {
 # how long a broken one may take: many hang
 limit_for() {
 	local mark=$base/green/$1.${2//[:\/]/_}
-	[ ! -e "$mark" ] || echo $((10 + 4 * $(cat "$mark")))
+	[ ! -e "$mark" ] || echo $((10 + 2 * $(cat "$mark")))
 }
 
 # verdict COPY PATCH: one sentence; "red" is the only good one
