@@ -32,6 +32,7 @@
 #include "each_call/calls.h"
 #include "each_call/ledger.h"
 #include "each_call/phases.h"
+#include "each_call/text.h"
 
 #define STRIDE	     7u
 #define CHILD_NS     (15 * HSHM_NSEC_PER_SEC)
@@ -213,17 +214,6 @@ static bool await(pid_t pid, int *ret_status)
 	kill(pid, SIGKILL);
 	waitpid(pid, ret_status, 0);
 	return false;
-}
-
-static void append(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void append(char *text, size_t size, const char *format, ...)
-{
-	size_t used = strlen(text);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text + used, size - used, format, args);
-	va_end(args);
 }
 
 static void append_stderr(const char *path, char *text, size_t size)

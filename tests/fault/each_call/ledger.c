@@ -12,13 +12,14 @@
 #include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "text.h"
 
 #define N_NODES	  (1u << 17)
 #define N_CHAINS  (1u << 16)
@@ -225,17 +226,6 @@ void ledger_name(const void *address, char *text, size_t size)
 	snprintf(text, size, "%.60s+%#lx %s",
 		 strrchr(info.dli_fname, '/') ? strrchr(info.dli_fname, '/') + 1 : info.dli_fname,
 		 (unsigned long)(at - (uintptr_t)info.dli_fbase), line);
-}
-
-static void append(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void append(char *text, size_t size, const char *format, ...)
-{
-	size_t used = strlen(text);
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text + used, size - used, format, args);
-	va_end(args);
 }
 
 static void tell_node(const struct node *node, char *text, size_t size)
