@@ -439,6 +439,9 @@ static void on_listener(struct chi_ipc_manager *ipc)
 			/* the connection stays in the backlog: without the pause epoll would show it again at once */
 			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
 				pause_listening(ipc);
+			else if (errno ==
+				 EINVAL) /* shut down: the flag for stop_accepting() comes, this would come again */
+				unwatch_fd(ipc, ipc->listener.fd);
 			return;
 		}
 		peer = make_peer(fd, false);
