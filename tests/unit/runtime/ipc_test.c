@@ -466,7 +466,8 @@ static void many_sessions_leave_nothing_behind(void **state)
 		}
 	}
 	hshm_heap_get_stats(runtime->heap, &last);
-	wait_fds(before); /* a few may have been on their way to be closed at the first count, too: a leak would be one a session */
+	wait_fds(
+		before); /* a few may have been on their way to be closed at the first count, too: a leak would be one a session */
 	assert_int_equal(last.n_blocks, first.n_blocks);
 }
 
