@@ -7,6 +7,7 @@
 #   # test: hshm_mpsc_queue        the ctest name; or verify:MODEL, for verify/run.sh MODEL
 #   # breaks: what the patch does, in a sentence
 #   # preset: tsan                 optional; else dev
+# A weakened order shows by luck: a test that stays green is run again, TRIES times in all. What failed is listed at the end.
 # Works in copies of the tree (build/mutants/w0, w1), each with its own incremental builds; the tree itself is not touched.
 # A patch that does not apply or does not compile fails, as does a test that is red without the patch.
 set -euo pipefail
@@ -16,6 +17,7 @@ source=$PWD
 base=$source/build/mutants
 cpus=$(nproc)
 export CHI_FAULT_FIRST=1 # fault_each_call: all calls, until one is not as it should be
+readonly TRIES=3
 workers=$((cpus < 2 ? 1 : 2))
 jobs=$((cpus / workers))
 
@@ -100,6 +102,17 @@ limit_for() {
 	[ ! -e "$mark" ] || echo $((10 + 2 * $(cat "$mark")))
 }
 
+# try_all COPY PRESET TEST: as run_one; a model gives the same answer each time
+try_all() {
+	local try rc=0
+	for ((try = 0; try < TRIES; try++)); do
+		rc=0
+		(run_one "$@" "$(limit_for "$2" "$3")") || rc=$?
+		[ $rc -eq 0 ] && [[ $3 != verify:* ]] || break
+	done
+	return $rc
+}
+
 # verdict COPY PATCH: one sentence; "red" is the only good one
 verdict() {
 	local copy=$1 patch=$2 test preset log rc=0
@@ -120,9 +133,9 @@ verdict() {
 	elif ! (build_one "$copy" "$preset" "$test") >>"$log" 2>&1; then
 		echo "does not build"
 	else
-		(run_one "$copy" "$preset" "$test" "$(limit_for "$preset" "$test")") >>"$log" 2>&1 || rc=$?
+		try_all "$copy" "$preset" "$test" >>"$log" 2>&1 || rc=$?
 		case $rc in
-		0) echo "survives: the test stays green" ;;
+		0) echo "survives: the test stays green, $TRIES times" ;;
 		1) echo "red" ;;
 		2) echo "the model does not run" ;;
 		3) echo "there is no test $test" ;;
@@ -145,7 +158,7 @@ worker() {
 		[ "$result" = red ] && touch "$base/passed/$name"
 		printf '%-7s %-36s %-28s %5s s  %s\n' "$([ "$result" = red ] && echo red || echo FAILED)" "$name" \
 			"$(field test "$patch")" "$((seconds / 10)).$((seconds % 10))" \
-			"$([ "$result" = red ] && field breaks "$patch" || echo "$result (build/mutants/log/$name)")"
+			"$([ "$result" = red ] && field breaks "$patch" || echo "$result (build/mutants/log/$name)")" | tee -a "$base/lines"
 	done
 }
 
@@ -168,6 +181,7 @@ mkdir -p "$base"
 rm -rf "$base/green" "$base/passed" "$base/log"
 mkdir "$base/green" "$base/passed" "$base/log"
 echo 0 >"$base/next"
+: >"$base/lines"
 printf '%-7s %-36s %-28s %7s  %s\n' result patch test time breaks
 pids=()
 for ((w = 0; w < workers && w < ${#patches[@]}; w++)); do
@@ -179,6 +193,7 @@ for pid in "${pids[@]}"; do
 	wait "$pid" || true
 done
 
+grep '^FAILED' "$base/lines" || true
 passed=$(find "$base/passed" -type f | wc -l)
 failed=$((${#patches[@]} - passed))
 echo "$passed passed, $failed failed"
