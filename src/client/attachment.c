@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <hshm/clock.h>
@@ -308,6 +309,26 @@ void chi_attachment_drain(struct chi_attachment *attachment, uint64_t timeout_ns
 		HSHM_THREAD_MODEL->sleep_for_us(DRAIN_SLEEP_US);
 }
 
+/* ---- a forked child's copies ---- */
+
+static struct chi_marked_fd mark(int fd)
+{
+	struct stat file;
+
+	if (fstat(fd, &file) < 0)
+		return (struct chi_marked_fd){ .fd = -1 };
+	return (struct chi_marked_fd){ fd, file.st_dev, file.st_ino };
+}
+
+static void mark_fds(struct chi_attachment *attachment)
+{
+	const int fds[CHI_MARKED_FDS] = { attachment->connection.socket, attachment->main.fd, attachment->segment.fd,
+					  attachment->counters_fd };
+
+	for (int i = 0; i < CHI_MARKED_FDS; i++)
+		attachment->marked[i] = mark(fds[i]);
+}
+
 /* ---- life ---- */
 
 int chi_attachment_open(int socket, int pidfd, uint64_t timeout_ns, uint64_t deadline_ns,
@@ -341,6 +362,7 @@ int chi_attachment_open(int socket, int pidfd, uint64_t timeout_ns, uint64_t dea
 		chi_error_set(rc, "no memory for the client's heap");
 		goto fail;
 	}
+	mark_fds(attachment);
 	*ret_attachment = attachment;
 	return 0;
 
@@ -355,20 +377,21 @@ static void close_fd(int fd)
 		close(fd);
 }
 
+static void close_copy(const struct chi_marked_fd *marked)
+{
+	struct stat now;
+
+	if (marked->fd >= 0 && fstat(marked->fd, &now) == 0 && now.st_dev == marked->device &&
+	    now.st_ino == marked->inode)
+		close(marked->fd);
+}
+
 /* The mappings are not there, other things may be in their place; the locks may be held by threads that are not there
  * either. A little memory is lost. */
 void chi_attachment_abandon(struct chi_attachment *attachment)
 {
-	for (uint32_t i = 0; i < attachment->n_lanes_all; i++)
-		close_fd(attachment->queue.bells[i].fd);
-	if (attachment->main.map.base)
-		close_fd(attachment->main.fd);
-	if (attachment->segment.map.base)
-		close_fd(attachment->segment.fd);
-	close_fd(attachment->counters_fd);
-	close_fd(attachment->events.socket);
-	close_fd(attachment->connection.pidfd);
-	close_fd(attachment->connection.socket);
+	for (int i = 0; i < CHI_MARKED_FDS; i++)
+		close_copy(&attachment->marked[i]);
 	free(attachment);
 }
 

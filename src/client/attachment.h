@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <hshm/heap.h>
 #include <hshm/segment.h>
@@ -26,6 +27,15 @@ struct client_lane {
 	hshm_au32 opened; /* its bell may be used */
 	struct chi_given_list given;
 } HSHM_ALIGNED(HSHM_FALSE_SHARING);
+
+/* A descriptor and the file behind it, so that a forked child can tell whether its descriptor of that number is a copy. */
+struct chi_marked_fd {
+	int fd;
+	dev_t device;
+	ino_t inode;
+};
+
+#define CHI_MARKED_FDS 4
 
 struct chi_attachment {
 	struct chi_connection connection;
@@ -48,6 +58,8 @@ struct chi_attachment {
 
 	struct chi_events events;
 
+	struct chi_marked_fd marked[CHI_MARKED_FDS]; /* what a child closes */
+
 	struct chi_attachment *older; /* of the same client, replaced, not released yet */
 };
 
@@ -64,7 +76,12 @@ int chi_attachment_open(int socket, int pidfd, uint64_t timeout_ns, uint64_t dea
 			struct chi_attachment **ret_attachment);
 /* Nobody uses it any more. Accepts NULL and a half-made one. */
 void chi_attachment_destroy(struct chi_attachment *attachment);
-/* In a forked child: close its copies of the descriptors, touch nothing else. */
+/*
+ * In a forked child: close its copies of the socket and of the segments' files, and touch nothing else. A number alone does not
+ * tell a copy: the child may have closed all descriptors and opened its own; and a fork copies descriptors before memory, so
+ * what another thread received in between is a number without a copy. The other descriptors (bells, events) are
+ * all of one file, and stay open until the child ends or executes a program.
+ */
 void chi_attachment_abandon(struct chi_attachment *attachment);
 
 /* Does the runtime live? One system call, and none once it is known to be gone. Returns 0 or -EOWNERDEAD. */

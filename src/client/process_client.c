@@ -344,8 +344,9 @@ void process_client_destroy(struct process_client *client)
 		else
 			chi_attachment_abandon(at);
 	}
-	process_client_close_events(client);
 	if (owner) {
+		process_client_close_events(
+			client); /* in a child their numbers may be its own by now: see attachment.h */
 		pthread_mutex_destroy(&client->event_lock);
 		pthread_mutex_destroy(&client->reconnecting);
 		pthread_mutex_destroy(&client->lock);
