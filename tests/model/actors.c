@@ -165,7 +165,7 @@ static void pass_time(void)
 			next_ns = stage.actors[i].wake_ns;
 	sim_count(quiet_moments);
 	sim_watch_quiet();
-	sim_script_quiet();
+	sim_books_quiet();
 	sim_check(next_ns != HSHM_FOREVER, "stuck: nobody can run, and nobody wants to be woken");
 	stage.now_ns = next_ns;
 }

@@ -144,20 +144,51 @@ struct sim_pool_params {
 	uint32_t fails; /* create() of the last container */
 };
 
-/* script.c */
+static inline bool sim_is_passing(const struct sim_node *node)
+{
+	return node->pool >= POOLS_MAX;
+}
+
+/* Is it run once, by one? Only such tasks have subtasks: each stands in the table once. */
+static inline bool sim_runs_once(const struct sim_node *node)
+{
+	return !(node->flags & CHI_TASK_PERIODIC) && node->query.kind != CHI_DOMAIN_GLOBAL_BCAST;
+}
+
+/* Not chi_task_done(): that has a point. */
+static inline bool sim_is_done(const struct chi_task *task)
+{
+	return task->completion.v == CHI_COMPLETION_DONE;
+}
+
+static inline bool sim_is_held(uint32_t lock)
+{
+	return sim_graph.n_readers[lock] || sim_graph.n_writers[lock];
+}
+
+/* graph_make.c */
 void sim_graph_make(uint64_t seed, bool few_fibers, bool posting);
-/* The task for a node, ready to be submitted; false: there is no such pool. */
-bool sim_node_fill(uint32_t node, struct sim_task *task);
+
+/* books.c */
+/* Is it so of the task or of one above it? */
+bool sim_has_above(const struct sim_node *node, bool (*is)(const struct sim_node *node));
+bool sim_is_cancelled(const struct sim_node *node);
+bool sim_is_cancelled_for_sure(const struct sim_node *node);
+bool sim_has_deadline(const struct sim_node *node);
 /* Its submitter sees it done: is its result what it may be, has all below it ended? */
 void sim_node_done(uint32_t node);
-void sim_node_cancel(uint32_t node);
 void sim_wait_begins(struct sim_wait *wait);
 void sim_wait_ends(struct sim_wait *wait);
-void sim_graph_check_end(void);
+bool sim_is_satisfied(const struct sim_wait *wait);
 /* A task of a lane is about to start (watch.c). */
 struct chi_run_context;
-struct chi_lane;
-void sim_graph_starts(const struct chi_run_context *context, const struct chi_lane *lane);
+void sim_graph_starts(const struct chi_run_context *context);
+void sim_graph_check_end(void);
+
+/* script.c */
+/* The task for a node, ready to be submitted; false: there is no such pool. */
+bool sim_node_fill(uint32_t node, struct sim_task *task);
+void sim_node_cancel(uint32_t node);
 
 /* clients.c */
 void sim_clients_start(uint64_t seed, bool strike);

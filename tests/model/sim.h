@@ -102,10 +102,10 @@ void sim_watch_quiet(void);
 struct chi_runtime;
 extern struct chi_runtime *sim_runtime;
 
-/* ---- script.c, clients.c ---- */
+/* ---- books.c ---- */
 
-void sim_script_quiet(void);
-void sim_script_describe(void);
+void sim_books_quiet(void);
+void sim_books_describe(void);
 
 /* ---- simulate.c ---- */
 

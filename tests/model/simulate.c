@@ -95,7 +95,7 @@ static void print_last_events(void)
 		for (uint64_t i = first; i < n_events; i++)
 			print_event(&events[i % EVENTS_KEPT]);
 	printf("not seen done:\n");
-	sim_script_describe();
+	sim_books_describe();
 }
 
 static _Noreturn void end_with_failure(void)

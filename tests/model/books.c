@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * books.c - what may become of a task, of a wait, of a lane's order; and whether all went as it may
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "runtime/pool_manager.h"
+#include "runtime/worker.h"
+#include "tests/model/graph.h"
+
+static struct sim_graph *const g = &sim_graph;
+
+/* ---- ends of tasks ---- */
+
+bool sim_has_above(const struct sim_node *node, bool (*is)(const struct sim_node *node))
+{
+	for (;; node = &g->nodes[node->parent]) {
+		if (is(node))
+			return true;
+		if (node->parent < 0 || node->flags & CHI_TASK_FIRE_AND_FORGET)
+			return false;
+	}
+}
+
+bool sim_is_cancelled(const struct sim_node *node)
+{
+	return node->cancelled;
+}
+
+bool sim_is_cancelled_for_sure(const struct sim_node *node)
+{
+	return node->cancel_is_over;
+}
+
+bool sim_has_deadline(const struct sim_node *node)
+{
+	return node->deadline_us != 0;
+}
+
+static bool may_end_with(const struct sim_node *node, int32_t result)
+{
+	switch (result) {
+	case -ECANCELED:
+		/* a part of a broadcast that looks at its deadline says the same */
+		return sim_has_above(node, sim_is_cancelled) || sim_client_was_killed(node->client) ||
+		       sim_is_passing(node) ||
+		       (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST && node->n_starts &&
+			sim_has_above(node, sim_has_deadline));
+	case -ETIMEDOUT:
+		return sim_has_above(node, sim_has_deadline);
+	case -EAGAIN:
+		return g->few_fibers;
+	case -ENOENT:
+		return sim_is_passing(node);
+	default:
+		return false;
+	}
+}
+
+static void count_end(const struct sim_node *node, int32_t result)
+{
+	if (node->n_starts)
+		return;
+	switch (result) {
+	case -ECANCELED:
+		sim_count(cancelled_before_start);
+		break;
+	case -ETIMEDOUT:
+		sim_count(ended_by_deadline);
+		break;
+	case -EAGAIN:
+		sim_count(no_fiber);
+		break;
+	case -ENOENT:
+		sim_count(no_such_pool);
+		break;
+	default:
+		break;
+	}
+}
+
+static void check_below(uint32_t index)
+{
+	const struct sim_node *node = &g->nodes[index];
+
+	sim_check(node->n_inside == 0, "task %u is done, and its method, or one below it, has not returned", index);
+	for (uint32_t i = 0; i < node->n_children; i++)
+		if (!(g->nodes[node->children[i]].flags & CHI_TASK_FIRE_AND_FORGET))
+			check_below(node->children[i]);
+}
+
+void sim_node_done(uint32_t index)
+{
+	struct sim_node *node = &g->nodes[index];
+	int32_t result = node->task->task.result;
+
+	if (node->seen_done)
+		return;
+	node->seen_done = true;
+	sim_event("task %lld is seen done, with %lld", index, result);
+	count_end(node, result);
+	check_below(index);
+	if (node->n_starts && sim_runs_once(node))
+		sim_check(result == node->returned, "task %u returned %d, and its submitter sees %d", index,
+			  node->returned, result);
+	else
+		sim_check(may_end_with(node, result) ||
+				  (node->n_starts && (result == node->returned || result == node->result ||
+						      (result == 0 && node->query.kind == CHI_DOMAIN_GLOBAL_BCAST))),
+			  "task %u ended with %d, for no reason (it ran %u times)", index, result, node->n_starts);
+	if (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST && node->n_starts && result >= 0)
+		sim_check(node->task->answer == node->n_ends,
+			  "broadcast %u: %u containers ran it, %u are in the answer", index, node->n_ends,
+			  node->task->answer);
+}
+
+/* ---- waits ---- */
+
+void sim_wait_begins(struct sim_wait *wait)
+{
+	wait->next = g->waits;
+	g->waits = wait;
+}
+
+void sim_wait_ends(struct sim_wait *wait)
+{
+	struct sim_wait **at = &g->waits;
+
+	while (*at != wait)
+		at = &(*at)->next;
+	*at = wait->next;
+}
+
+bool sim_is_satisfied(const struct sim_wait *wait)
+{
+	for (uint32_t i = 0; i < wait->n_tasks; i++) {
+		if (sim_is_done(wait->tasks[i]) == wait->any)
+			return wait->any;
+	}
+	return !wait->any;
+}
+
+void sim_books_quiet(void)
+{
+	for (const struct sim_wait *wait = g->waits; wait; wait = wait->next) {
+		sim_check(wait->polls || !sim_is_satisfied(wait), "lost wait: what %u waits for is done, and it sleeps",
+			  wait->who);
+		sim_check(wait->until_ns >= sim_now_ns(), "lost timeout: %u should have gone on long ago", wait->who);
+	}
+}
+
+/* ---- order, from a client's lane to the container's ---- */
+
+static bool goes_the_same_way(const struct sim_node *a, const struct sim_node *b)
+{
+	return a->client == b->client && a->client_lane == b->client_lane && a->pool == b->pool &&
+	       a->container == b->container && a->queue == b->queue && a->lane == b->lane &&
+	       a->query.kind != CHI_DOMAIN_GLOBAL_BCAST;
+}
+
+void sim_graph_starts(const struct chi_run_context *context)
+{
+	struct sim_node *node;
+	uint32_t index;
+
+	if (context->pool->module->table != &sim_module)
+		return;
+	index = ((const struct sim_task *)context->task)->node;
+	node = &g->nodes[index];
+	/* not of a broadcast: the other parts would find it here */
+	node->must_end_early = node->query.kind != CHI_DOMAIN_GLOBAL_BCAST &&
+			       sim_has_above(node, sim_is_cancelled_for_sure);
+	if (!context->client_ref || node->in_lane_order)
+		return;
+	node->in_lane_order = true;
+	if (sim_is_passing(node) || node->query.kind == CHI_DOMAIN_GLOBAL_BCAST)
+		return;
+	for (uint32_t i = 0; i < g->n_nodes; i++) {
+		const struct sim_node *other = &g->nodes[i];
+
+		if (other->parent < 0 && other->submitted && goes_the_same_way(other, node) &&
+		    other->client_place < node->client_place && !other->in_lane_order)
+			sim_check(sim_is_done(&other->task->task),
+				  "order: task %u of a client starts before task %u, which it submitted before", index,
+				  i);
+	}
+}
+
+/* ---- the end ---- */
+
+void sim_graph_check_end(void)
+{
+	sim_check(!g->waits, "left: a wait");
+	for (uint32_t i = 0; i < g->n_nodes; i++) {
+		const struct sim_node *node = &g->nodes[i];
+
+		sim_check(node->n_inside == 0 && node->n_starts == node->n_ends, "left: task %u has not returned", i);
+		sim_check(node->submitted || !node->n_starts, "task %u ran, and nobody submitted it", i);
+	}
+	for (uint32_t i = 0; i < MUTEXES + RWLOCKS; i++)
+		sim_check(!sim_is_held(i), "left: lock %u is held", i);
+	for (uint32_t i = 0; i < MUTEXES; i++)
+		sim_check(!g->mutexes[i].lock.word.v && !g->conds[i].first, "left: a waiter of mutex %u", i);
+}
+
+void sim_books_describe(void)
+{
+	for (uint32_t i = 0; i < g->n_nodes; i++) {
+		const struct sim_node *node = &g->nodes[i];
+
+		if (node->submitted && !node->refused && !node->seen_done)
+			printf("  task %u (of %s %d, pool %u, container %u, queue %u, lane %u, flags %#x, ops %u): %s\n",
+			       i, node->parent < 0 ? "client" : "task",
+			       node->parent < 0 ? (int)node->client : node->parent, node->pool, node->container,
+			       node->queue, node->lane, node->flags, node->n_ops,
+			       node->n_inside	? "runs"
+			       : node->n_starts ? "has returned"
+						: "has not started");
+	}
+}
