@@ -25,10 +25,11 @@ await() {
 
 # gone PID: no child of ours, so that it cannot be waited for
 gone() {
-	for ((i = 0; i < 1000; i++)); do
+	for ((i = 0; i < 3000; i++)); do
 		kill -0 "$1" 2>/dev/null || return 0
 		sleep 0.01
 	done
+	grep -s . /proc/"$1"/task/*/{comm,wchan,syscall} >&2
 	fail "process $1 is still there"
 }
 
