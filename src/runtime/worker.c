@@ -217,11 +217,12 @@ static bool sleep_until_work(struct chi_worker *worker)
 	return rung;
 }
 
-static void become_busy(struct chi_worker *worker)
+/* @since_ns: before the iteration that found work, which may have run it for long */
+static void become_busy(struct chi_worker *worker, uint64_t since_ns)
 {
 	give_spin_permit(worker);
 	worker->idle_since_ns = 0;
-	worker->busy_since_ns = worker->now_ns;
+	worker->busy_since_ns = since_ns;
 }
 
 static void become_idle(struct chi_worker *worker)
@@ -322,10 +323,12 @@ static void run_until_stop(struct chi_worker *worker)
 	worker->now_ns = worker->busy_since_ns = hshm_clock_ns();
 	/* relaxed: the doorbell's fences see to it that it is seen; nothing else hangs on it */
 	while (!hshm_load_relaxed(&worker->stop)) {
+		uint64_t since_ns = worker->now_ns;
+
 		if (!iterate(worker))
 			idle(worker);
 		else if (worker->idle_since_ns)
-			become_busy(worker);
+			become_busy(worker, since_ns);
 	}
 	give_spin_permit(worker);
 }

@@ -480,6 +480,34 @@ static void a_lane_that_is_always_full_starves_none(void **state)
 	chi_client_disconnect(second);
 }
 
+/* ---- what counts as work ---- */
+
+static int start_one_worker_alone(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n", 1);
+}
+
+static void wait_until_asleep(const struct chi_worker *worker)
+{
+	while (!count_of(&worker->counters->asleep))
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+}
+
+/* It runs in the first look that finds anything, which is the last one, too. */
+static void a_task_that_comes_alone_counts_as_work(void **state)
+{
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	uint64_t before_ns;
+
+	(void)state;
+	wait_until_asleep(worker);
+	before_ns = count_of(&worker->busy_ns);
+	call(PROBE_SPIN, 20 * HSHM_NSEC_PER_MSEC, 0);
+	wait_until_asleep(worker);
+	assert_true(count_of(&worker->busy_ns) - before_ns >= 20 * HSHM_NSEC_PER_MSEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +526,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
+		cmocka_unit_test_setup_teardown(a_task_that_comes_alone_counts_as_work, start_one_worker_alone, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
