@@ -55,6 +55,7 @@ struct flow {
 	struct flow_row *row;
 	enum flow_kind kind;
 	struct chi_client *client;
+	int pid; /* of the runtime that it works with */
 	uint32_t pool;
 	uint64_t number;
 	/* FLOW_BATCHES: inputs that have no answer yet */
@@ -153,6 +154,19 @@ static int add_once(struct flow *flow, struct chi_client *client, uint32_t pool)
 		rc = check_sum(flow, task);
 	release(flow, client, task);
 	return rc;
+}
+
+static int runtime_pid(struct flow *flow)
+{
+	static _Thread_local struct chi_runtime_info info;
+
+	return chi_client_runtime_info(flow->client, &info) < 0 ? -1 : info.pid;
+}
+
+/* Another thread has reconnected while this one was between two tasks: nobody tells it. */
+static bool is_left_behind(struct flow *flow)
+{
+	return runtime_pid(flow) != flow->pid;
 }
 
 /* ---- flows: each returns what told it of the end ---- */
@@ -277,6 +291,8 @@ static int run_batch(struct flow *flow)
 	uint32_t n = 0, n_open = 0;
 	int rc = 0;
 
+	if (is_left_behind(flow))
+		return -EOWNERDEAD;
 	while (flow->n_open < N_BATCH)
 		flow->open[flow->n_open++] = ++flow->number;
 	enter(flow, FLOW_SUBMITS);
@@ -394,6 +410,8 @@ static int flow_connector(struct flow *flow)
 
 	do {
 		enter(flow, FLOW_CONNECTS);
+		if (is_left_behind(flow))
+			return -EOWNERDEAD;
 		rc = chi_client_connect(&opts, &client);
 		if (rc < 0 && !is_no_runtime(rc))
 			broken(flow, "connect: %d", rc);
@@ -415,6 +433,8 @@ static int flow_creator(struct flow *flow)
 	snprintf(name, sizeof(name), "of_%d", (int)getpid());
 	do {
 		enter(flow, FLOW_CREATES);
+		if (is_left_behind(flow))
+			return -EOWNERDEAD;
 		rc = chi_pool_create(flow->client, &spec, &pool);
 		if (rc >= 0)
 			rc = add_once(flow, flow->client, pool);
@@ -427,13 +447,6 @@ static int flow_creator(struct flow *flow)
 }
 
 /* ---- one runtime after the other ---- */
-
-static int runtime_pid(struct flow *flow)
-{
-	static _Thread_local struct chi_runtime_info info;
-
-	return chi_client_runtime_info(flow->client, &info) < 0 ? -1 : info.pid;
-}
 
 /* Returns the pid of the runtime that we and our pool belong to. */
 static int attach(struct flow *flow)
@@ -479,19 +492,29 @@ static int work(struct flow *flow)
 	}
 }
 
+/* It has let go of the runtime it was with. */
+static void keep_news(struct flow *flow)
+{
+	struct flow_row *row = flow->row;
+	uint32_t n = hshm_load_relaxed(&row->n_news); /* relaxed: this thread's own */
+
+	hshm_store_relaxed(&row->with, 0); /* relaxed: the news come behind it */
+	row->news[n % FLOW_NEWS_KEPT] = (struct flow_news){ .told_ns = hshm_clock_ns(), .pid = flow->pid };
+	/* release: pairs with await_news() */
+	hshm_store_release(&row->n_news, n + 1);
+}
+
 static void *run_flow(void *arg)
 {
 	struct flow *flow = arg;
-	int pid, rc;
+	int rc;
 
-	while ((pid = attach(flow))) {
-		hshm_store_release(&flow->row->with, (uint32_t)pid); /* release: pairs with all_work_with() */
+	while ((flow->pid = attach(flow))) {
+		hshm_store_release(&flow->row->with, (uint32_t)flow->pid); /* release: pairs with all_work_with() */
 		rc = work(flow);
 		if (rc != -EOWNERDEAD)
 			broken(flow, "the end is told as %d", rc);
-		hshm_store_relaxed(&flow->row->with, 0);
-		/* release: pairs with the driver's look: it has let go of the runtime it was with */
-		hshm_store_release(&flow->row->told_ns, hshm_clock_ns());
+		keep_news(flow);
 	}
 	return NULL;
 }

@@ -38,10 +38,19 @@ enum flow_kind {
 	FLOW_KINDS,
 };
 
+/* More than runtimes die before all threads work with one. */
+#define FLOW_NEWS_KEPT 8u
+
+struct flow_news {
+	uint64_t told_ns;
+	int pid; /* of the runtime that has ended */
+};
+
 struct flow_row {
 	hshm_au32 phase;
-	hshm_au32 with;	   /* pid of the runtime it works with; 0: none, it attaches */
-	hshm_au64 told_ns; /* when it was told of the last end */
+	hshm_au32 with;	  /* pid of the runtime it works with; 0: none, it attaches */
+	hshm_au32 n_news; /* how often it was told of an end; each one is written before it is counted */
+	struct flow_news news[FLOW_NEWS_KEPT];
 	hshm_au64 n_answers, n_again;
 } HSHM_ALIGNED(128);
 

@@ -4,9 +4,10 @@
  *
  * Each round: all threads of all client processes (flows.c) work with the daemon; at a seeded moment it gets
  * SIGKILL; the next is started at once under the same name. Some rounds kill while a client connects, while a pool is made, or
- * the successor, once or more, while it starts. Counted: from when the kernel has done with the dead one (it is
- * waited for) until each thread was told, who was told before that counts as 0; how soon the successor is ready; what is left
- * of the dead ones.
+ * the successor, once or more, while it starts. Counted: from when the kernel has done with a dead one (its pidfd says
+ * so) until each thread that worked with it was told, who was told before that counts as 0; how soon the successor is ready;
+ * what is left of the dead ones. A thread may have come to a successor that is then killed, too, before another thread
+ * is told of the first death: each of its news is of the death of the runtime that it was with.
  *
  * usage: runtime_kills [--full] [--rounds N] [--seed S] [--late-percent P] [--json]
  *   --full             1,000 rounds, at most 1 % late
@@ -18,12 +19,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +64,11 @@ enum moment {
 static const char *const moment_names[MOMENTS] = { "in full flow", "while a client connects", "while a pool is made",
 						   "while it starts" };
 
+struct death {
+	pid_t pid;
+	uint64_t killed_ns, hang_up_ns, ended_ns; /* of hang_up: 0: its socket was not there yet */
+};
+
 struct series {
 	uint64_t *values;
 	size_t n, room;
@@ -75,7 +85,10 @@ static struct {
 	uint64_t seed, random;
 	unsigned n_rounds, late_percent;
 	unsigned round, n_kills[MOMENTS], n_in_phase[FLOW_PHASES], n_slow, n_broken;
-	struct series dying, told, ready;
+	struct death deaths[1 + STARTS_MAX]; /* of this round, the first one first */
+	unsigned n_deaths;
+	uint32_t n_news[N_ROWS]; /* of before it */
+	struct series hang_up, ended, told, told_of_kill, ready;
 	uint64_t told_max_ns[FLOW_KINDS];
 	struct left_over most; /* in the first rounds */
 } driver;
@@ -155,6 +168,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void sort(struct series *series)
+{
+	qsort(series->values, series->n, sizeof(*series->values), by_value);
+}
+
 /* Of a sorted series. */
 static double quantile_ms(const struct series *series, double q)
 {
@@ -183,6 +201,40 @@ static void reap(pid_t pid)
 		;
 }
 
+/* A connection that asks for nothing, for its hang-up; -1: there is nobody to connect to. */
+static int connect_to_daemon(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/chimaera/" FLOWS_NAME ".sock",
+		 getenv("XDG_RUNTIME_DIR"));
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Kill it, and see its signs of death as a client does. */
+static void kill_daemon(void)
+{
+	struct death *death = &driver.deaths[driver.n_deaths++];
+	struct pollfd hang_up = { .fd = connect_to_daemon(), .events = POLLRDHUP };
+	struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, driver.daemon, 0), .events = POLLIN };
+
+	if (ended.fd < 0)
+		give_up("no pidfd");
+	*death = (struct death){ .pid = driver.daemon, .killed_ns = hshm_clock_ns() };
+	kill(driver.daemon, SIGKILL);
+	if (hang_up.fd >= 0 && poll(&hang_up, 1, -1) == 1)
+		death->hang_up_ns = hshm_clock_ns();
+	(void)!poll(&ended, 1, -1);
+	death->ended_ns = hshm_clock_ns();
+	reap(driver.daemon);
+	close(hang_up.fd);
+	close(ended.fd);
+}
+
 /* Begun, and killed before it is ready or soon after. */
 static void kill_starting(void)
 {
@@ -193,8 +245,7 @@ static void kill_starting(void)
 		if (driver.daemon < 0)
 			give_up("no daemon");
 		usleep((unsigned)(next_random() % START_US_MAX));
-		kill(driver.daemon, SIGKILL);
-		reap(driver.daemon);
+		kill_daemon();
 		driver.n_kills[WHEN_STARTING]++;
 	}
 }
@@ -248,29 +299,74 @@ static void await_moment(enum moment moment)
 		usleep((unsigned)(next_random() % FLOW_US_MAX));
 }
 
-/* From the death to the news, of all threads. */
-static void await_news(uint64_t killed_ns, uint64_t dead_ns)
+/* All worked with the first that died. */
+static void await_news(void)
 {
-	uint64_t told_ns;
-
 	for (unsigned i = 0; i < N_ROWS; i++) {
-		unsigned kind = i % FLOW_KINDS;
-
-		/* acquire: pairs with the release in run_flow() */
-		while ((told_ns = hshm_load_acquire(&driver.flows->rows[i].told_ns)) < killed_ns) {
-			if (hshm_clock_ns() - killed_ns > HANG_NS)
+		/* acquire: pairs with the release in keep_news() */
+		while (hshm_load_acquire(&driver.flows->rows[i].n_news) == driver.n_news[i]) {
+			if (hshm_clock_ns() - driver.deaths[0].killed_ns > HANG_NS)
 				give_up("a thread was not told");
 			usleep(100);
 		}
-		told_ns = told_ns > dead_ns ? told_ns - dead_ns : 0;
-		add_value(&driver.told, told_ns);
-		if (told_ns > driver.told_max_ns[kind])
-			driver.told_max_ns[kind] = told_ns;
-		driver.n_slow += told_ns > TOLD_NS;
-		if (told_ns > TOLD_MAX_NS)
-			broken("a thread ('%s') was told after %.1f s", flow_kind_names[kind],
-			       (double)told_ns / HSHM_NSEC_PER_SEC);
 	}
+}
+
+static const struct death *death_of(pid_t pid)
+{
+	for (unsigned i = 0; i < driver.n_deaths; i++) {
+		if (driver.deaths[i].pid == pid)
+			return &driver.deaths[i];
+	}
+	return NULL;
+}
+
+/* From a death to a thread's news of it. */
+static void count_told(unsigned kind, const struct flow_news *news)
+{
+	const struct death *death = death_of(news->pid);
+	uint64_t told_ns;
+
+	if (!death) {
+		broken("a thread ('%s') was told of the end of a runtime that lives (pid %d)", flow_kind_names[kind],
+		       news->pid);
+		return;
+	}
+	told_ns = news->told_ns > death->ended_ns ? news->told_ns - death->ended_ns : 0;
+	add_value(&driver.told, told_ns);
+	add_value(&driver.told_of_kill, news->told_ns - death->killed_ns);
+	if (told_ns > driver.told_max_ns[kind])
+		driver.told_max_ns[kind] = told_ns;
+	driver.n_slow += told_ns > TOLD_NS;
+	if (told_ns > TOLD_NS)
+		fprintf(stderr, "round %u: '%s' was told %.1f ms after the end of runtime %d of %u\n", driver.round,
+			flow_kind_names[kind], (double)told_ns / HSHM_NSEC_PER_MSEC, (int)(death - driver.deaths) + 1,
+			driver.n_deaths);
+	if (told_ns > TOLD_MAX_NS)
+		broken("a thread ('%s') was told after %.1f s", flow_kind_names[kind],
+		       (double)told_ns / HSHM_NSEC_PER_SEC);
+}
+
+/* All work with a daemon that lives: no more news of those before it will come. */
+static void count_news(void)
+{
+	for (unsigned i = 0; i < N_ROWS; i++) {
+		const struct flow_row *row = &driver.flows->rows[i];
+		/* relaxed: all_work_with() has acquired what came before it */
+		uint32_t n_news = hshm_load_relaxed(&row->n_news);
+
+		for (uint32_t n = driver.n_news[i]; n != n_news; n++)
+			count_told(i % FLOW_KINDS, &row->news[n % FLOW_NEWS_KEPT]);
+		driver.n_news[i] = n_news;
+	}
+	for (unsigned i = 0; i < driver.n_deaths; i++) {
+		const struct death *death = &driver.deaths[i];
+
+		add_value(&driver.ended, death->ended_ns - death->killed_ns);
+		if (death->hang_up_ns)
+			add_value(&driver.hang_up, death->hang_up_ns - death->killed_ns);
+	}
+	driver.n_deaths = 0;
 }
 
 static struct left_over look_for_left_overs(void)
@@ -317,25 +413,19 @@ static void check_left_overs(void)
 static void run_round(void)
 {
 	enum moment moment = next_random() % MOMENTS;
-	uint64_t killed_ns, dead_ns;
-	pid_t dead;
 
 	await_work();
+	count_news();
 	check_left_overs();
 	await_moment(moment);
 	for (unsigned i = 0; i < N_ROWS; i++) /* relaxed: a histogram */
 		driver.n_in_phase[hshm_load_relaxed(&driver.flows->rows[i].phase)]++;
-	dead = driver.daemon;
-	killed_ns = hshm_clock_ns();
-	kill(dead, SIGKILL);
-	reap(dead);
-	dead_ns = hshm_clock_ns();
-	add_value(&driver.dying, dead_ns - killed_ns);
+	kill_daemon();
 	driver.n_kills[moment == WHEN_STARTING ? WHEN_IN_FLOW : moment]++;
 	if (moment == WHEN_STARTING)
 		kill_starting();
 	start_at_once();
-	await_news(killed_ns, dead_ns);
+	await_news();
 }
 
 /* ---- begin and end ---- */
@@ -376,6 +466,7 @@ static void end_clients(unsigned shm_before)
 	struct left_over now;
 
 	await_work();
+	count_news();
 	check_left_overs();
 	hshm_store_relaxed(&driver.flows->over, 1); /* relaxed: a flag that carries nothing */
 	kill(driver.daemon, SIGKILL);
@@ -417,6 +508,12 @@ static void show_told(void)
 		printf("%-20s %8.1f\n", flow_kind_names[kind], (double)driver.told_max_ns[kind] / HSHM_NSEC_PER_MSEC);
 }
 
+static void show_from_kill(const char *to, const struct series *series)
+{
+	printf("from SIGKILL to the %s: %.1f ms (median), %.1f ms (p99), %.1f ms (most)\n", to,
+	       quantile_ms(series, 0.5), quantile_ms(series, 0.99), quantile_ms(series, 1));
+}
+
 static unsigned show(bool json)
 {
 	unsigned n_kills = 0, n_broken = driver.n_broken + hshm_load_relaxed(&driver.flows->n_broken);
@@ -428,9 +525,11 @@ static unsigned show(bool json)
 	}
 	for (unsigned i = 0; i < MOMENTS; i++)
 		n_kills += driver.n_kills[i];
-	qsort(driver.told.values, driver.told.n, sizeof(*driver.told.values), by_value);
-	qsort(driver.dying.values, driver.dying.n, sizeof(*driver.dying.values), by_value);
-	qsort(driver.ready.values, driver.ready.n, sizeof(*driver.ready.values), by_value);
+	sort(&driver.told);
+	sort(&driver.told_of_kill);
+	sort(&driver.hang_up);
+	sort(&driver.ended);
+	sort(&driver.ready);
 	if (json) {
 		printf("{\"bench\":\"runtime_kills\",\"seed\":%llu,\"rounds\":%u,\"kills\":%u,\"told\":%zu,\"told_p50_ms\":%.2f,"
 		       "\"told_p99_ms\":%.2f,\"told_max_ms\":%.2f,\"late\":%u,\"ready_p50_ms\":%.2f,\"ready_max_ms\":%.2f,"
@@ -450,8 +549,9 @@ static unsigned show(bool json)
 	show_told();
 	printf("\nfresh starts %zu, ready after %.1f ms (median), %.1f ms (most)\n", driver.ready.n,
 	       quantile_ms(&driver.ready, 0.5), quantile_ms(&driver.ready, 1));
-	printf("from SIGKILL to the death %.1f ms (median), %.1f ms (most)\n", quantile_ms(&driver.dying, 0.5),
-	       quantile_ms(&driver.dying, 1));
+	show_from_kill("hang-up", &driver.hang_up);
+	show_from_kill("end of the process", &driver.ended);
+	show_from_kill("news", &driver.told_of_kill);
 	printf("answers checked %llu; handed in again, and answered %llu\n", n_answers, n_again);
 	printf("runtime_kills: %u kills, %zu times told: median %.1f ms, p99 %.1f ms, most %.1f ms; %u later than 100 ms, "
 	       "%u broken\n",
