@@ -110,7 +110,7 @@ static void copy_task(struct chi_run_context *context, const struct request *req
 {
 	struct chi_task *copy = context->task;
 
-	memset(copy, 0, sizeof(*copy));
+	chi_clear_lines(copy, sizeof(*copy));
 	memcpy(copy, request, offsetof(struct request, deadline_us));
 	copy->deadline_us = request->deadline_us;
 	memcpy(copy + 1, shared + 1, request->size_bytes - sizeof(*copy));

@@ -36,14 +36,6 @@
 #define TIMED_IO_BYTES	   4096u
 #define TIMED_SAMPLE_EVERY 16u
 
-/* Line by line: for a size as small as this the string instruction that memset() becomes takes longer to begin than to end. */
-static void clear_context(struct chi_run_context *context)
-{
-	_Static_assert(sizeof(*context) % HIPC_REF_UNIT == 0, "whole lines");
-	for (size_t at = 0; at < sizeof(*context); at += HIPC_REF_UNIT)
-		memset(__builtin_assume_aligned((char *)context + at, HIPC_REF_UNIT), 0, HIPC_REF_UNIT);
-}
-
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context)
 {
 	void *memory;
@@ -51,7 +43,7 @@ int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct c
 
 	if (ret < 0)
 		return ret;
-	clear_context(memory);
+	chi_clear_lines(memory, sizeof(struct chi_run_context));
 	*ret_context = memory;
 	(*ret_context)->root = *ret_context;
 	return 0;

@@ -28,7 +28,8 @@
 
 #define EVENTS_MAX    64
 #define POLL_EVERY_NS (10 * HSHM_NSEC_PER_USEC) /* epoll costs 134 ns */
-#define CLOCK_EVERY   8u			/* iterations; the clock costs 25 ns */
+#define CLOCK_EVERY   32u			/* iterations without work; the clock costs 25 ns */
+#define LOOKS_BARE    256u			/* for work, before the first pause: that is 25 ns, too */
 
 _Thread_local struct chi_worker *chi_cur_worker;
 
@@ -117,8 +118,13 @@ static bool wait_events(struct chi_worker *worker, uint64_t timeout_ns)
 {
 	struct timespec timeout = { (time_t)(timeout_ns / HSHM_NSEC_PER_SEC), (long)(timeout_ns % HSHM_NSEC_PER_SEC) };
 	struct epoll_event events[EVENTS_MAX];
-	int n_events = epoll_pwait2(worker->epoll_fd, events, EVENTS_MAX, timeout_ns == HSHM_FOREVER ? NULL : &timeout,
-				    NULL);
+	int n_events;
+
+	if (timeout_ns == 0) /* a look costs half with this one */
+		n_events = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, 0);
+	else
+		n_events = epoll_pwait2(worker->epoll_fd, events, EVENTS_MAX,
+					timeout_ns == HSHM_FOREVER ? NULL : &timeout, NULL);
 
 	handle_events(worker, events, n_events);
 	return n_events > 0;
@@ -225,10 +231,11 @@ static void become_busy(struct chi_worker *worker, uint64_t since_ns)
 	worker->busy_since_ns = since_ns;
 }
 
+/* now_ns is of the end of the turn before this look. */
 static void become_idle(struct chi_worker *worker)
 {
-	worker->now_ns = hshm_clock_ns();
 	count_busy(worker);
+	worker->n_idle_looks = 0;
 	worker->idle_since_ns = worker->now_ns;
 	worker->spinning = take_spin_permit(worker);
 }
@@ -238,7 +245,8 @@ static void idle(struct chi_worker *worker)
 	if (worker->idle_since_ns == 0)
 		become_idle(worker);
 	if (worker->spinning && worker->now_ns - worker->idle_since_ns < worker->runtime->config.spin_ns) {
-		hshm_cpu_relax();
+		if (worker->n_idle_looks++ >= LOOKS_BARE)
+			hshm_cpu_relax();
 		return;
 	}
 	give_spin_permit(worker);

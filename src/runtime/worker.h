@@ -73,6 +73,7 @@ struct chi_worker {
 	uint64_t busy_since_ns;
 	hshm_au64 busy_ns; /* as the counters file has it, but not for others to write: the balancer goes by it */
 	uint32_t n_iterations;
+	uint32_t n_idle_looks; /* since it had work */
 	bool spinning;
 	int epoll_fd;
 

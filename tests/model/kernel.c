@@ -281,6 +281,10 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int n_max, int timeout
 
 	if (!epoll)
 		return __real_epoll_wait(fd, events, n_max, timeout_ms);
+	if (timeout_ms == 0) { /* a worker's look; the ipc thread waits */
+		(void)sim_block(epoll_is_ready, epoll, wake_ns);
+		return report(epoll, events, n_max);
+	}
 	(void)sim_block(ipc_is_ready, epoll, wake_ns);
 	while (kernel.n_done < kernel.n_commands) {
 		uint32_t i = kernel.n_done++;
