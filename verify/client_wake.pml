@@ -1,32 +1,39 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client_wake.pml - a client waits with the policy `hybrid`: it sleeps on its park word
+ * client_wake.pml - clients' threads wait with the policy `hybrid`: they sleep on their park words
  *
- * One client thread that may end at any step, two tasks completed by two workers. It waits for any, then for all, or for
- * all at once; the sleep may end for no reason twice (signal, time slice); a wake-up that is lost must not need that.
+ * Two threads that may end at any step wait for the same two tasks, which two workers complete: each for any, then for all, or
+ * for all at once. They share a lane, and so a park word and a mark, or each has its own. Whoever finds another's mark looks
+ * again and again instead of sleeping: the completion wakes only who marked, and the mark may be taken back. A sleep may end
+ * for no reason once (signal, time slice); a wake-up that is lost must not need that.
  * A store, a fence or the order of loads cannot go wrong here by a buffer: every access that decides is a
  * read-modify-write or a system call. Only the stores of the red variants are buffered.
  *
- * Checked when all is quiet: the client ended, or went through; it does not sleep.
+ * Checked when all is quiet: each thread ended, or went through; none sleeps.
  *
  * red   VALUE_AFTER_CAS    slept_on   the park word is read after the CAS loop
  * red   STORE_THEN_LOAD    slept_on   the runtime stores 1, then looks who waits
  * red   LOAD_THEN_STORE    slept_on   the runtime looks who waits, then stores 1
  * red   WAKE_BEFORE_BUMP   slept_on   the wake call stands before the park word's step
  * red   NO_BUMP            slept_on   the wake call without a step of the park word
- * reach WOKEN              the client slept and was woken by a worker
+ * red   ANOTHERS_MARK      slept_on   another's mark passes for one's own
+ * red   UNMARKS_ALL        slept_on   who wakes takes another's mark back with his own
+ * reach WOKEN              a thread slept and was woken by a worker
  * reach VALUE_CHANGED      the sleep was refused: the park word had moved on
- * reach SLEPT_AGAIN        the client slept on a task it had already marked, and went through
+ * reach LOOKED             a thread found another's mark, and the task done later
  */
 #include "common.inc"
 #define NT	2
-#define SLEEPS	2	/* the value of a task's word when its client sleeps */
+#define NC	2
+#define MARK(c)	(2 + (shared -> 0 : (c)))	/* the value of a task's word when the thread sleeps */
+#define PARK(c)	(shared -> 0 : (c))
 
-byte word[NT];		/* completion: 0 pending, SLEEPS, 1 done */
-byte park;		/* a counter; never wraps within one sleep */
-bit asleep;
-byte spurious;		/* sleeps that will end for no reason: 0 to 2, so none is needed */
-bit over;		/* the client ended or went through */
+byte word[NT];		/* completion: 0 pending, 1 done, else a mark */
+byte park[NC];		/* counters; never wrap within one sleep */
+bit asleep[NC];
+bit shared;
+byte spurious;		/* a sleep that will end for no reason: 0 or 1, so none is needed */
+byte n_over;		/* threads that ended or went through */
 chan sb[NT] = [1] of { byte };
 hidden byte slept_on;
 
@@ -37,17 +44,20 @@ proctype memory()
 	do
 	:: d_step { sb[0]?v -> word[0] = v; v = 0 }
 	:: d_step { sb[1]?v -> word[1] = v; v = 0 }
-	:: atomic { asleep && spurious > 0 -> spurious--; asleep = 0 }
+	:: atomic { asleep[0] && spurious > 0 -> spurious--; asleep[0] = 0 }
+	:: atomic { asleep[1] && spurious > 0 -> spurious--; asleep[1] = 0 }
 	od
 }
 
-inline futex_wake()
+/* All who sleep on the word. */
+inline futex_wake(which)
 {
 	d_step {
 #ifdef REACH_WOKEN
-		REACHED(asleep);
+		REACHED(asleep[which]);
 #endif
-		asleep = 0
+		asleep[which] = 0;
+		if :: shared -> asleep[1] = 0 :: else fi
 	}
 }
 
@@ -66,77 +76,96 @@ proctype runtime(byte t)
 	atomic { empty(sb[t]); old = word[t]; word[t] = 1 };
 #endif
 	if
-	:: old == SLEEPS ->
+	:: old >= 2 ->
 #ifdef BREAK_WAKE_BEFORE_BUMP
-		futex_wake();
-		park++
+		futex_wake(old - 2);
+		park[old - 2]++
 #else
 #ifndef BREAK_NO_BUMP
-		park++;
+		park[old - 2]++;
 #endif
-		futex_wake()
+		futex_wake(old - 2)
 #endif
 	:: else
 	fi;
 	old = 0
 }
 
-#define MET	((any && ndone > 0) || ndone == NT)
+#define DONE	((word[0] == 1) + (word[1] == 1))
+#define NONE	NT
 
-proctype client()
+proctype client(byte c)
 {
-	byte v, t, ndone; bit any;
-#ifdef REACH_SLEPT_AGAIN
-	byte sleeps;
-#endif
+	byte v, t, n, others = NONE; bit any, mine[NT];
 
 	if :: any = 1 :: any = 0 fi;
 	do
 	:: true ->
+		/* find_done() */
+		STEP(if
+		     :: DONE == NT -> break
+		     :: any && DONE == 1 -> any = 0	/* the second wait */
+		     :: else
+		     fi);
 #ifndef BREAK_VALUE_AFTER_CAS
-		STEP(v = park);
+		STEP(v = park[PARK(c)]);
 #endif
 		do
-		:: t < NT ->
+		:: t < NT && others == NONE ->
 			STEP(if
-				:: word[t] == 0 -> word[t] = SLEEPS
-				:: word[t] == SLEEPS -> skip	/* marked in an earlier turn */
-				:: word[t] == 1 -> ndone++
-				fi; t++)
-		:: t == NT -> break
+			     :: word[t] == 0 -> word[t] = MARK(c); mine[t] = 1
+#ifdef BREAK_ANOTHERS_MARK
+			     :: word[t] >= 2
+#else
+			     :: word[t] >= 2 -> others = t
+#endif
+			     :: word[t] == 1 -> n++
+			     fi; t++)
+		:: else -> break
 		od;
 #ifdef BREAK_VALUE_AFTER_CAS
-		STEP(v = park);
+		STEP(v = park[PARK(c)]);
 #endif
 		if
-		:: atomic { ndone == NT -> t = 0; ndone = 0; break }
-		:: atomic { any && ndone == 1 -> any = 0; t = 0; ndone = 0 }	/* the second wait */
-		:: !MET ->
-			if
-			:: atomic { park == v -> asleep = 1 };
-#ifdef REACH_SLEPT_AGAIN
-				sleeps++;
+		/* it looks until that changes; a look finds all that is done */
+		:: atomic { others != NONE -> (word[others] < 2) };
+#ifdef REACH_LOOKED
+			REACHED(word[others] == 1)
+#else
+			skip
 #endif
-				asleep == 0	/* an end in here changes nothing for anybody */
-			:: park != v ->
+		:: others == NONE && (n == NT || (any && n > 0))
+		:: others == NONE && n < NT && !(any && n > 0) ->
+			if
+			:: atomic { park[PARK(c)] == v -> asleep[c] = 1 };
+				asleep[c] == 0	/* an end in here changes nothing for anybody */
+			:: park[PARK(c)] != v ->
 #ifdef REACH_VALUE_CHANGED
 				REACHED(1)
 #else
 				skip
 #endif
-			fi;
-			atomic { t = 0; ndone = 0; v = 0 }
-		fi
-	od;
-#ifdef REACH_SLEPT_AGAIN
-	REACHED(sleeps == 3 && spurious == 0);
+			fi
+		fi;
+		for (t : 0 .. NT - 1) {
+			STEP(if
+#ifdef BREAK_UNMARKS_ALL
+			     :: word[t] == MARK(c) -> word[t] = 0
+#else
+			     :: mine[t] && word[t] == MARK(c) -> word[t] = 0
 #endif
-dead:	over = 1
+			     :: else
+			     fi; mine[t] = 0)
+		}
+		atomic { t = 0; others = NONE; v = 0; n = 0 }
+	od;
+dead:	n_over++
 }
 
 init {
-	if :: spurious = 0 :: spurious = 1 :: spurious = 2 fi;
-	atomic { run memory(); run runtime(0); run runtime(1); run client() }
+	if :: spurious = 0 :: spurious = 1 fi;
+	if :: shared = 0 :: shared = 1 fi;
+	atomic { run memory(); run runtime(0); run runtime(1); run client(0); run client(1) }
 	timeout ->
-	d_step { CHECK(slept_on, over) }
+	d_step { CHECK(slept_on, n_over == NC) }
 }

@@ -8,7 +8,8 @@
  *
  * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING, then
  * sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the word and
- * wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares.
+ * wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares. A task bears one mark:
+ * another thread that waits for it, too, checks and sleeps 10 us.
  */
 #include <chimaera/client.h>
 #include <errno.h>
@@ -48,22 +49,27 @@ static void futex_sleep(hshm_au32 *word, uint32_t seen, uint64_t ns)
 	syscall(SYS_futex, &word->v, FUTEX_WAIT, seen, &timeout, NULL, 0);
 }
 
-/* Returns whether every task is still pending and marked. */
-static bool mark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark, enum chi_wait_mode mode)
+enum marked { MARKED_DONE, MARKED_ALL, MARKED_BY_ANOTHER };
+
+/* Mark those that are pending, up to one that bears another waiter's mark. @ret_n: how many were looked at. */
+static enum marked mark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark, enum chi_wait_mode mode,
+				 uint32_t *ret_n)
 {
 	bool any_done = false, all_done = true;
 
-	for (uint32_t i = 0; i < n_tasks; i++) {
+	for (*ret_n = 0; *ret_n < n_tasks; ++*ret_n) {
+		struct chi_task *task = tasks[*ret_n];
 		uint64_t expected = CHI_COMPLETION_PENDING;
 
 		/* release: the look at the parking word stays before it; pairs with the runtime's exchange */
-		if (hshm_cas_release(&((struct chi_task *)tasks[i])->completion, &expected, mark) ||
-		    chi_completion_is_sleeping(expected))
+		if (hshm_cas_release(&task->completion, &expected, mark))
 			all_done = false;
+		else if (chi_completion_is_sleeping(expected))
+			return MARKED_BY_ANOTHER;
 		else
 			any_done = true;
 	}
-	return mode == CHI_WAIT_FOR_ANY ? !any_done : !all_done;
+	return (mode == CHI_WAIT_FOR_ANY ? any_done : all_done) ? MARKED_DONE : MARKED_ALL;
 }
 
 static void unmark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark)
@@ -76,18 +82,22 @@ static void unmark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark)
 	}
 }
 
+/* Another waiter's mark is not to be relied on: its word may be another, and it is taken back when that one likes. */
 static void sleep_until_woken(struct chi_client *client, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
 			      uint64_t ns)
 {
-	uint32_t park_ref;
+	uint32_t park_ref, n_looked;
 	hshm_au32 *word = client->ops->park(client, &park_ref);
 	/* relaxed: the CASes that follow release it; the kernel compares once more */
 	uint32_t seen = hshm_load_relaxed(word);
 	uint64_t mark = chi_completion_sleeping(park_ref);
+	enum marked marked = mark_sleeping(tasks, n_tasks, mark, mode, &n_looked);
 
-	if (mark_sleeping(tasks, n_tasks, mark, mode))
+	if (marked == MARKED_ALL)
 		futex_sleep(word, seen, ns);
-	unmark_sleeping(tasks, n_tasks, mark);
+	unmark_sleeping(tasks, n_looked, mark);
+	if (marked == MARKED_BY_ANOTHER)
+		HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);
 }
 
 /* One step of the client's policy. */
