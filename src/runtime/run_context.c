@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <hshm/clock.h>
 #include <linux/futex.h>
-#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -35,6 +34,8 @@
 /* Which tasks are timed for the learned estimate: all with that much data, and one in so many others. */
 #define TIMED_IO_BYTES	   4096u
 #define TIMED_SAMPLE_EVERY 16u
+
+#define SLEEPERS_WOKEN 64 /* by one completion */
 
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context)
 {
@@ -65,8 +66,11 @@ static void write_outputs(struct chi_run_context *context, struct chi_task *shar
 		       method->out_size);
 }
 
-/* A client marked the task as one it sleeps for: raise its parking word and wake it. Which word is the client's say: only
- * parking words are taken. */
+/*
+ * A client marked the task as one it sleeps for: raise its parking word and wake it. Which word is the client's say: only
+ * parking words are taken. How many sleep there, too: a thousand are woken in 8 ms, so no more than those who can share a lane
+ * in good order; whoever is left over looks by himself (wait.c).
+ */
 static void wake_client(struct chi_session *session, uint32_t park_ref)
 {
 	uint64_t offset = (uint64_t)park_ref * sizeof(uint32_t);
@@ -77,7 +81,7 @@ static void wake_client(struct chi_session *session, uint32_t park_ref)
 	word = (hshm_au32 *)((char *)session->segment.map.base + offset);
 	/* relaxed: the kernel compares it under its own lock; the completion word carries the data */
 	hshm_fetch_add_relaxed(word, 1);
-	syscall(SYS_futex, &word->v, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	syscall(SYS_futex, &word->v, FUTEX_WAKE, SLEEPERS_WOKEN, NULL, NULL, 0);
 	if (CHI_CUR_WORKER)
 		hshm_count_add(&CHI_CUR_WORKER->counters->client_wakeups, 1);
 }
