@@ -86,7 +86,7 @@ static bool transfer(int (*run)(struct job *job), struct chi_client *client, uin
 
 	progress_clear();
 	if (rc)
-		tally_fail(tally, "%s", strerror(-rc));
+		tally_fail(tally, "%s", rc == -EOWNERDEAD ? chi_error_text() : strerror(-rc));
 	if (tally->n_failed)
 		fprintf(stderr, "archive: %s (%llu failures)\n", tally->error, (unsigned long long)tally->n_failed);
 	return !tally->n_failed;
