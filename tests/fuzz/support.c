@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "support/random.h"
+
 static int report_fd = STDERR_FILENO;
 static char folder[4096];
 
@@ -71,14 +73,10 @@ void fuzz_enter_folder(void)
 
 /* ---- text ---- */
 
-/* splitmix64: below @n */
+/* Below @n. */
 uint32_t fuzz_random(uint64_t *state, uint32_t n)
 {
-	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return (uint32_t)((z ^ (z >> 31)) % n);
+	return (uint32_t)(splitmix64(state) % n);
 }
 
 /* Where a line begins, somewhere; @data's size with luck. */

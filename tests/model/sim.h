@@ -20,6 +20,8 @@
 
 #include <hshm/clock.h>
 
+#include "tests/support/random.h"
+
 /* ---- chance ---- */
 
 struct sim_rng {
@@ -28,11 +30,7 @@ struct sim_rng {
 
 static inline uint64_t sim_random(struct sim_rng *rng)
 {
-	uint64_t z = (rng->state += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
+	return splitmix64(&rng->state);
 }
 
 static inline uint32_t sim_below(struct sim_rng *rng, uint32_t n)

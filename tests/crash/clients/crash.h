@@ -20,6 +20,7 @@
 #include <hshm/clock.h>
 
 #include "processor.h"
+#include "support/random.h"
 
 #define STEADY_MAX	   8u
 #define VICTIMS_MAX	   32u
@@ -36,11 +37,7 @@ struct rng {
 
 static inline uint64_t rng_next(struct rng *rng)
 {
-	uint64_t z = rng->state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
+	return splitmix64(&rng->state);
 }
 
 static inline uint64_t rng_below(struct rng *rng, uint64_t n)

@@ -36,6 +36,7 @@
 #include "flows.h"
 #include "support/daemon.h"
 #include "support/holdings.h"
+#include "support/random.h"
 
 #define N_PROCESSES    2u
 #define N_ROWS	       (N_PROCESSES * FLOW_KINDS)
@@ -142,12 +143,7 @@ static __attribute__((format(printf, 1, 2))) void broken(const char *format, ...
 
 static uint64_t next_random(void)
 {
-	/* splitmix64 */
-	uint64_t z = driver.random += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
+	return splitmix64(&driver.random);
 }
 
 static void add_value(struct series *series, uint64_t value)
