@@ -68,8 +68,58 @@ expect 0 "$archive" demo --daemon --small --json
 shown
 [ "$(number clients)" -eq 2 ] || die "not two clients"
 expect 0 "$archive" demo --small --jobs 1
-grep -q "came back the same, byte for byte" "$work/out" || die "no table"
+# row TEXT: a line of the table
+row() {
+	grep -qE -- "$1" "$work/out" || {
+		cat "$work/out" >&2
+		die "no line '$1'"
+	}
+}
+row '^  files +[0-9]+, [0-9]+ of them compressed already; the largest [0-9.]+ [kM]?B$'
+row '^  bytes +[0-9.]+ MB in, [0-9.]+ MB stored, ratio [0-9]+\.[0-9]+; [0-9]+ chunks, [0-9]+ of them kept as they are$'
+row '^  tasks +[0-9]+ run, [0-9]+ blocked waits, by 1 client$'
+row '^  containers +[0-9]+ of [0-9]+ hold files$'
+row '^  put +[0-9.]+ MB/s +p50 [0-9.]+ [mu]s, p99 [0-9.]+ [mu]s$'
+row '^  get, compare +[0-9.]+ MB/s +p50 [0-9.]+ [mu]s, p99 [0-9.]+ [mu]s$'
+row '^  worker +tasks +in place +waits +by heap +by post +sleeps +busy$'
+row '^  1( +[0-9]+){6} +[0-9.]+ s$'
+row '^ok: [0-9]+ files came back the same, byte for byte$'
 expect 1 "$archive" demo "$work/no such path"
+
+# the bar: on a terminal alone
+expect 0 "$archive" demo --small
+[ ! -s "$work/err" ] || die "something on standard error that is no terminal"
+script -qec "$archive demo --small" /dev/null >"$work/out" </dev/null || die "not ok on a terminal"
+row '(put|compare) +\[#* *\] +[0-9]+ %  [0-9.]+ [kM]?B of [0-9.]+ MB'
+row '^ok: [0-9]+ files'
+
+# ---- and when it has to fail ----
+
+# fails WHY COMMAND...: the demonstration ends with 1 and says why
+fails() {
+	local why=$1
+	shift
+	expect 1 "$@"
+	grep -q -- "archive: FAILED: $why" "$work/err" || {
+		cat "$work/err" >&2
+		die "does not say '$why': $*"
+	}
+	! grep -q '^ok:' "$work/out" || die "failed, and says ok: $*"
+}
+
+# one byte of one file comes back turned, from a module of the same name that is found first
+mkdir "$work/modules" "$work/some"
+ln -s "$CHI_TEST_BUILD_DIR/tests/modules/chimaera_plain_blob.so" "$work/modules/chimaera_blob.so"
+cp /proc/self/status "$work/some/short"
+head -c 3000000 /dev/urandom >"$work/some/long"
+for way in --jobs=4 --daemon; do
+	CHI_REPO_PATH=$work/modules:$CHI_REPO_PATH PLAIN_BLOB_FLIPS=3000000 \
+		fails "$work/some/long: byte 2999999 differs from the file (1 failures)" "$archive" demo $way "$work/some"
+done
+# the counters: no wait, one container, one worker
+CHI_REPO_PATH=$work/modules:$CHI_REPO_PATH fails "the counters show no blocked wait" "$archive" demo --small
+fails "all went into one container" "$archive" demo "$work/some/long"
+CHIMAERA_WORKERS_COUNT=1 fails "one worker did everything" "$archive" demo --daemon --small
 
 # a daemon that cannot be started
 CHIMAERA_BIN=/nonexistent/chimaera expect 1 "$archive" demo --daemon --small
