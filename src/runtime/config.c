@@ -198,7 +198,7 @@ static int bad_key(const struct chi_config_load *load, const struct chi_config_l
 	return chi_config_bad(&place, path, "%s", text);
 }
 
-static uint32_t cpus_available(void)
+uint32_t chi_cpus_available(void)
 {
 	cpu_set_t set;
 
@@ -209,7 +209,7 @@ static int cross_check(const struct chi_config_load *load, const struct chi_conf
 {
 	const struct chi_config *config = &load->config;
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint32_t count = config->n_workers ? config->n_workers : cpus_available();
+	uint32_t count = config->n_workers ? config->n_workers : chi_cpus_available();
 	char text[128];
 	uint64_t heap;
 

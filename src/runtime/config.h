@@ -127,4 +127,7 @@ int chi_config_load(const struct chi_config_layers *layers, struct chi_config *r
 void chi_config_origin_text(const struct chi_config_layers *layers, size_t key_index,
 			    const struct chi_config_origin *origin, char *text, size_t size);
 
+/* CPUs the calling thread may run on; 1 when the kernel does not say. */
+uint32_t chi_cpus_available(void);
+
 #endif

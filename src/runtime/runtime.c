@@ -56,9 +56,7 @@ static uint64_t make_generation(void)
 
 static uint32_t spinning_max(void)
 {
-	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return n_cpus > 1 ? (uint32_t)n_cpus - 1 : 0; /* the clients need a core too */
+	return chi_cpus_available() - 1; /* the clients need a core too */
 }
 
 /* A quarter of the private memory is the runtime's own: when modules have taken all the rest, there are still tasks that tell

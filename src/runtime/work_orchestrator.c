@@ -14,7 +14,6 @@
 #include "runtime/work_orchestrator.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,10 +45,9 @@ struct chi_retire_work {
 
 static uint32_t default_workers(void)
 {
-	cpu_set_t cpus;
-	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	uint32_t n = chi_cpus_available();
 
-	return n > (int)CHI_WORKERS_MAX ? CHI_WORKERS_MAX : (uint32_t)n;
+	return n < CHI_WORKERS_MAX ? n : CHI_WORKERS_MAX;
 }
 
 /* The queue's bytes come from the runtime's heap, which aligns to 64; they want 128. */

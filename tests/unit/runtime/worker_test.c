@@ -15,6 +15,7 @@
 
 #include <chimaera/chimaera.h>
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -508,6 +509,29 @@ static void a_task_that_comes_alone_counts_as_work(void **state)
 	assert_true(count_of(&worker->busy_ns) - before_ns >= 20 * HSHM_NSEC_PER_MSEC);
 }
 
+/* ---- who may look for work without sleeping ---- */
+
+static int start_on_one_cpu(void **state)
+{
+	cpu_set_t before, one;
+	int cpu = sched_getcpu(), ret;
+
+	(void)state;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (cpu < 0 || sched_getaffinity(0, sizeof(before), &before) || sched_setaffinity(0, sizeof(one), &one))
+		return -1;
+	ret = start("memory: { private_mib: 256 }\n", 1);
+	return sched_setaffinity(0, sizeof(before), &before) ? -1 : ret;
+}
+
+static void on_one_cpu_of_several_one_worker_is_made_and_none_spins(void **state)
+{
+	(void)state;
+	assert_int_equal(chi_work_orch_n_workers(fixture.runtime->orch), 1);
+	assert_int_equal(fixture.runtime->spinning_max, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -527,6 +551,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_task_that_comes_alone_counts_as_work, start_one_worker_alone, stop),
+		cmocka_unit_test_setup_teardown(on_one_cpu_of_several_one_worker_is_made_and_none_spins,
+						start_on_one_cpu, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
