@@ -22,6 +22,8 @@
 #include <fcntl.h>
 #include <hshm/clock.h>
 #include <hshm/segment.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -33,6 +35,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -744,6 +747,51 @@ static void a_parking_word_anywhere_wakes_nobody_else(void **state)
 	check_the_runtime_is_well();
 }
 
+#define N_SLEEPERS    150
+#define WOKEN_AT_ONCE 64 /* SLEEPERS_WOKEN of run_context.c */
+
+static void *sleep_there(void *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT, 0, NULL, NULL, 0);
+	return NULL;
+}
+
+/* All who sleep at @from sleep at @to from now on. Returns how many. */
+static long move_sleepers(uint32_t *from, uint32_t *to)
+{
+	return syscall(SYS_futex, from, FUTEX_REQUEUE, 0, INT_MAX, to, 0);
+}
+
+static void sleepers_of_one_task_are_woken_in_bounds(void **state)
+{
+	pthread_t threads[N_SLEEPERS];
+	struct probe_task *task;
+	uint32_t *word, *aside;
+	struct raw raw;
+
+	(void)state;
+	attach(&raw);
+	word = (uint32_t *)(raw.segment + chi_client_park_offset(0));
+	aside = (uint32_t *)(raw.segment + chi_client_park_offset(1));
+	for (int i = 0; i < N_SLEEPERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, sleep_there, word), 0);
+	for (long n = 0; n < N_SLEEPERS;) { /* they are counted as they are moved */
+		n = move_sleepers(word, aside);
+		assert_true(n >= 0 && move_sleepers(aside, word) == n);
+		usleep(200);
+	}
+	task = make_task(&raw, 0, PROBE_ADD, 0);
+	hshm_store_relaxed(&task->task.completion, chi_client_park_offset(0) / 4 << 32 | CHI_COMPLETION_SLEEPING);
+	assert_int_equal(call(&raw, task), 0);
+	await(hshm_load_relaxed((hshm_au32 *)word) == 1);
+	assert_int_equal(call(&raw, make_task(&raw, 1, PROBE_ADD, 0)), 0); /* behind the wake-up, on the same worker */
+	assert_int_equal(syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0), N_SLEEPERS - WOKEN_AT_ONCE);
+	for (int i = 0; i < N_SLEEPERS; i++)
+		pthread_join(threads[i], NULL);
+	detach(&raw);
+	check_the_runtime_is_well();
+}
+
 /* Always about to sleep, by what it writes, and it never reads: each end sends a byte until no more fits. */
 static void an_event_channel_that_is_never_read_holds_no_worker(void **state)
 {
@@ -1443,6 +1491,7 @@ int main(int argc, char **argv)
 		CASE(buffers_outside_the_segment_are_refused),
 		CASE(buffers_over_its_own_queue_harm_only_the_client),
 		CASE(a_parking_word_anywhere_wakes_nobody_else),
+		CASE(sleepers_of_one_task_are_woken_in_bounds),
 		CASE(a_client_gets_no_more_run_contexts_than_its_cap),
 		CASE(messages_that_are_none_end_the_connection),
 		CASE(an_attached_client_that_sends_rubbish_is_ended),
