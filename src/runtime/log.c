@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,30 @@ static int write_head(char *line, size_t size, enum log_style style, enum chi_lo
 	return snprintf(line, size, "chimaera: %s: ", level_names[level]);
 }
 
+/* Without a reader a pipe raises SIGPIPE, which ends a program that we are only part of. It is sent to the thread that writes:
+ * kept out meanwhile, and what has come is taken. One that was waiting before stays for its owner. */
+static ssize_t write_without_signal(int fd, const char *line, size_t size)
+{
+	static const struct timespec at_once = { 0 };
+	sigset_t pipe_only, before, pending;
+	ssize_t n;
+	int error;
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	sigemptyset(&pending);
+	sigpending(&pending);
+	pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
+	n = write(fd, line, size);
+	error = errno;
+	if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
+		while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR)
+			continue;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = error;
+	return n;
+}
+
 /*
  * Whoever reads standard error may have stopped, and no thread may wait for it. O_NONBLOCK cannot be set on what we share with
  * our caller; a pipe or a terminal can be opened once more. Where that is forbidden (another user's), poll() says whether
@@ -122,7 +147,7 @@ static ssize_t write_to_stderr(const char *line, size_t size)
 		return send(STDERR_FILENO, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	fd = open("/proc/self/fd/2", O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd >= 0) {
-		n = write(fd, line, size);
+		n = write_without_signal(fd, line, size);
 		if (n < 0)
 			n = -errno;
 		close(fd);
@@ -133,7 +158,7 @@ static ssize_t write_to_stderr(const char *line, size_t size)
 		errno = EAGAIN;
 		return -1;
 	}
-	return write(STDERR_FILENO, line, size);
+	return write_without_signal(STDERR_FILENO, line, size);
 }
 
 /* One write, so that lines of several threads stay whole. False: there is no room. When the reader is gone there is nobody to
@@ -149,7 +174,8 @@ static bool write_line(uint32_t target, char *line, size_t head)
 			line[i] = '?';
 	}
 	line[size++] = '\n';
-	n = TARGET_STYLE(target) == STYLE_FILE ? write(TARGET_FD(target), line, size) : write_to_stderr(line, size);
+	n = TARGET_STYLE(target) == STYLE_FILE ? write_without_signal(TARGET_FD(target), line, size)
+					       : write_to_stderr(line, size);
 	return n >= 0 || errno != EAGAIN;
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,10 +11,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include <chimaera/runtime.h>
 #include <chimaera/task.h>
 #include <hshm/clock.h>
 
@@ -194,6 +197,82 @@ static void a_reader_that_stands_still_holds_nobody(void **state)
 	chi_log_error("the terminal's lost lines are told here");
 }
 
+/* In a child that does as a program does that knows of no signals: how did it end? */
+static int status_of(void (*log_into)(void))
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		sigset_t pipe_only, after;
+
+		signal(SIGPIPE, SIG_DFL);
+		log_into();
+		sigemptyset(&pipe_only);
+		sigaddset(&pipe_only, SIGPIPE);
+		sigprocmask(SIG_UNBLOCK, &pipe_only, &after); /* a signal that waits comes now */
+		_exit(sigismember(&after, SIGPIPE) ? 1 : 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	return status;
+}
+
+static void log_to_stderr_without_reader(void)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0 || dup2(ends[1], STDERR_FILENO) < 0)
+		_exit(2);
+	close(ends[0]);
+	chi_log_error("nobody reads this");
+}
+
+static void start_without_reader(void)
+{
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .config_text = "memory: { private_mib: 64 }");
+	struct chi_runtime *runtime;
+
+	log_to_stderr_without_reader();
+	if (chi_runtime_start(&opts, &runtime) < 0 || chi_runtime_stop(runtime, 0, NULL) < 0)
+		_exit(3);
+}
+
+static void log_to_file_without_reader(void)
+{
+	int fd = open("gone.log", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (chi_log_open("gone.log") < 0)
+		_exit(2);
+	close(fd);
+	chi_log_error("nobody reads this");
+}
+
+static void raise_before_the_log(void)
+{
+	sigset_t pipe_only;
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &pipe_only, NULL);
+	raise(SIGPIPE);
+	log_to_stderr_without_reader();
+}
+
+static void without_a_reader_no_signal_comes(void **state)
+{
+	int status;
+
+	(void)state;
+	assert_int_equal(mkfifo("gone.log", 0600), 0);
+	assert_int_equal(status_of(log_to_stderr_without_reader), 0);
+	assert_int_equal(status_of(log_to_file_without_reader), 0);
+	assert_int_equal(status_of(start_without_reader), 0);
+	unlink("gone.log");
+	/* one of the program's own stays */
+	status = status_of(raise_before_the_log);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+}
+
 static void the_journal_gets_the_levels(void **state)
 {
 	char stream[64];
@@ -255,6 +334,7 @@ int main(void)
 		cmocka_unit_test(a_file_is_opened_anew_and_then_left),
 		cmocka_unit_test(a_pipe_holds_nobody),
 		cmocka_unit_test(a_reader_that_stands_still_holds_nobody),
+		cmocka_unit_test(without_a_reader_no_signal_comes),
 		cmocka_unit_test(the_journal_gets_the_levels),
 		cmocka_unit_test(a_long_record_is_cut_and_still_a_line),
 		cmocka_unit_test(a_limit_lets_a_burst_through_and_tells_the_rest),
