@@ -178,12 +178,11 @@ static bool start_watch_end(struct start_watch *watch)
 static void reload(struct chi_runtime *runtime, bool foreground)
 {
 	const char *log_file;
-	int error;
 
 	notify_reloading();
-	error = chi_runtime_reload(runtime); /* it logs what is wrong, and goes on as before */
+	chi_runtime_reload(runtime); /* it logs what is wrong, and goes on as before */
 	log_file = chi_runtime_log_file(runtime);
-	if (!error && !foreground && log_file)
+	if (!foreground && log_file)
 		redirect_output(log_file); /* if it cannot: only what modules print stays in the old one */
 	notify_supervisor("READY=1");
 }

@@ -83,10 +83,10 @@ CHI_API const char *chi_runtime_log_file(const struct chi_runtime *runtime);
 /**
  * chi_runtime_reload - read file and environment again, and take what can change while it runs
  *
- * Keys marked live in docs/configuration.md are taken, and the log's file is opened anew. Another key that has changed is
- * named in the log and keeps its value.
+ * Keys marked live in docs/configuration.md are taken. Another key that has changed is named in the log and keeps its value.
+ * The log's file is opened anew in any case.
  * Threads: one at a time, not while another stops it. May switch the fiber: no.
- * Returns: 0, or as chi_runtime_start() for a configuration that is refused: then nothing is changed.
+ * Returns: 0, or as chi_runtime_start() for a configuration that is refused: then no key is changed.
  */
 CHI_API int chi_runtime_reload(struct chi_runtime *runtime);
 

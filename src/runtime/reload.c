@@ -56,36 +56,55 @@ const char *chi_runtime_log_file(const struct chi_runtime *runtime)
 	return *runtime->log_path ? runtime->log_path : NULL;
 }
 
-static void take_key(struct chi_runtime *runtime, const struct chi_config *fresh, const struct chi_config_key *key)
+/* True: it is changed. */
+static bool take_key(struct chi_runtime *runtime, const struct chi_config *fresh, const struct chi_config_key *key)
 {
 	char *is = chi_config_value_text(&runtime->config, key), *wanted = chi_config_value_text(fresh, key);
+	bool differs = is && wanted && strcmp(is, wanted) != 0;
 
-	if (is && wanted && strcmp(is, wanted) != 0) {
-		if (key->live) {
-			chi_config_copy_field(&runtime->config, fresh, key);
-			chi_log_info("reload: key '%s': %s, before %s", key->path, wanted, is);
-		} else {
-			chi_log_warn("reload: key '%s': %s needs a restart, it stays %s", key->path, wanted, is);
-		}
+	if (differs && key->live) {
+		chi_config_copy_field(&runtime->config, fresh, key);
+		chi_log_info("reload: key '%s': %s, before %s", key->path, wanted, is);
+	} else if (differs) {
+		chi_log_warn("reload: key '%s': %s needs a restart, it stays %s", key->path, wanted, is);
 	}
 	free(is);
 	free(wanted);
+	return differs && key->live;
+}
+
+static int open_log_anew(struct chi_runtime *runtime)
+{
+	int ret = chi_runtime_open_log(runtime);
+
+	if (ret < 0)
+		chi_log_error("reload: the log stays where it is: %s", chi_error_text());
+	return ret;
+}
+
+/* Whoever moved the log away gets a new one all the same, and reads there what is wrong. */
+static int refuse(struct chi_runtime *runtime, int error)
+{
+	char cause[512];
+
+	snprintf(cause, sizeof(cause), "%s", chi_error_text());
+	open_log_anew(runtime);
+	chi_log_error("reload: nothing is changed: %s", cause);
+	return chi_error_set(error, "%s", cause);
 }
 
 int chi_runtime_reload(struct chi_runtime *runtime)
 {
+	unsigned int n_changed = 0;
 	struct chi_config fresh;
 	int ret = chi_config_load(&runtime->layers, &fresh, NULL);
 
-	if (ret < 0) {
-		chi_log_error("reload: nothing is changed: %s", chi_error_text());
-		return ret;
-	}
-	for (size_t i = 0; i < chi_config_n_keys; i++)
-		take_key(runtime, &fresh, &chi_config_keys[i]);
-	chi_config_free(&fresh);
-	ret = chi_runtime_open_log(runtime);
 	if (ret < 0)
-		chi_log_error("reload: the log stays where it is: %s", chi_error_text());
+		return refuse(runtime, ret);
+	for (size_t i = 0; i < chi_config_n_keys; i++)
+		n_changed += take_key(runtime, &fresh, &chi_config_keys[i]);
+	chi_config_free(&fresh);
+	ret = open_log_anew(runtime);
+	chi_log_info("reload: %u key%s changed", n_changed, n_changed == 1 ? "" : "s");
 	return ret;
 }

@@ -84,6 +84,14 @@ await "reload: key 'workers\.count': 3 needs a restart, it stays 2" moved.log
 printf 'log_level: loud\n' >live.yaml
 kill -HUP "$daemon_pid"
 await "reload: nothing is changed: live\.yaml:1:12: key 'log_level': 'loud' is not known" own.log
+said "reload: 1 key changed" own.log
+# also when nothing else is taken
+mv own.log moved.log
+kill -HUP "$daemon_pid"
+await "reload: nothing is changed: .* 'loud' is not known" own.log
+printf 'log_level: debug\nmemory: { private_mib: 256 }\n' >live.yaml
+kill -HUP "$daemon_pid"
+await "reload: 0 keys changed" own.log
 run 0 "$bin" stop --name live
 said 'info: client 1 attached' own.log # by the new level, in the new file
 gone "$daemon_pid"
