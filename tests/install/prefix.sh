@@ -51,6 +51,10 @@ for file in bin/chimaera include/chimaera/task.h include/chimaera/counters/worke
 	[ -e "$p/$file" ] || fail "not installed: $file"
 done
 grep -qxF "ExecStart=$p/bin/chimaera start --foreground" "$p/share/doc/chimaera/chimaera.service" || fail "unit's path"
+# a supervisor waits longer than a stop may take: twice stop_timeout_ms, and a second for the modules, one for the workers
+stop_ms=$("$p/bin/chimaera" config | sed -n 's/^stop_timeout_ms: *\([0-9]*\).*/\1/p')
+unit_s=$(sed -n 's/^TimeoutStopSec=//p' "$p/share/doc/chimaera/chimaera.service")
+[ $((unit_s * 1000)) -gt $((2 * stop_ms + 2000)) ] || fail "unit: a stop may take longer than $unit_s s"
 run 0 "$prefix_sh" install "$build" "$p"
 [ "$(snapshot "$p")" = "$installed" ] || fail "the second install differs from the first"
 run 0 "$prefix_sh" uninstall "$p"
