@@ -28,28 +28,41 @@ static void give_up(int signal_number)
 	_exit(EXIT_FAILED);
 }
 
-/* As its counters say; 0: unknown. */
-static uint64_t pid_of(const char *name)
+/* As its counters say; 0: unknown. @ret_state: see state_of(). */
+static uint64_t pid_of(const char *name, const char **ret_state)
 {
 	struct chi_counters *counters;
 	uint64_t pid = 0;
 
 	if (chi_counters_read(name, &counters))
 		return 0;
+	*ret_state = state_of(counters);
 	if (chi_counters_alive(counters))
 		pid = cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid");
 	chi_counters_free(counters);
 	return pid;
 }
 
+/* What helps: a process that is stopped takes no SIGTERM. */
+static void write_remedy(char *text, size_t size, uint64_t pid, const char *state)
+{
+	if (strcmp(state, "stopped by a signal") == 0)
+		snprintf(text, size, "; it is %s: kill -CONT %" PRIu64 " lets it go on", state, pid);
+	else if (strcmp(state, "stopped by a debugger") == 0)
+		snprintf(text, size, "; it is %s", state);
+	else
+		snprintf(text, size, "; kill -TERM %" PRIu64 " ends it", pid);
+}
+
 static void write_complaint(const char *name, uint64_t timeout_ms)
 {
-	uint64_t pid = pid_of(name);
-	char who[32] = "", how[48] = "";
+	const char *state = "";
+	uint64_t pid = pid_of(name, &state);
+	char who[32] = "", how[96] = "";
 
 	if (pid) {
 		snprintf(who, sizeof(who), " (pid %" PRIu64 ")", pid);
-		snprintf(how, sizeof(how), "; kill -TERM %" PRIu64 " ends it", pid);
+		write_remedy(how, sizeof(how), pid, state);
 	}
 	snprintf(complaint, sizeof(complaint),
 		 "chimaera: runtime '%.200s'%s does not answer within %g s; see chimaera status%s\n", shown_name(name),

@@ -103,8 +103,8 @@ static void print_cell(FILE *out, const struct chi_counters *counters, uint32_t 
 
 /* ---- states ---- */
 
-/* As the kernel says: 'T' is stopped by a signal, 't' by a debugger. */
-static bool is_stopped(uint64_t pid)
+/* As the kernel says: 'T' is stopped by a signal, 't' by a debugger; 0 when it says nothing. */
+static char process_state(uint64_t pid)
 {
 	char path[64], line[512] = "";
 	const char *state;
@@ -113,20 +113,25 @@ static bool is_stopped(uint64_t pid)
 	snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
 	in = fopen(path, "re");
 	if (!in)
-		return false;
+		return 0;
 	line[fread(line, 1, sizeof(line) - 1, in)] = '\0';
 	fclose(in);
 	state = strrchr(line, ')'); /* behind the program's name, which may be anything */
-	return state && (state[2] == 'T' || state[2] == 't');
+	return state ? state[2] : 0;
 }
 
 const char *state_of(const struct chi_counters *counters)
 {
 	if (!chi_counters_alive(counters))
 		return "ended";
-	if (is_stopped(cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid")))
+	switch (process_state(cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid"))) {
+	case 'T':
 		return "stopped by a signal";
-	return cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "stopping") ? "stopping" : "running";
+	case 't':
+		return "stopped by a debugger";
+	default:
+		return cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "stopping") ? "stopping" : "running";
+	}
 }
 
 /* The last moment at which a worker was seen; of a living runtime, now. */

@@ -13,7 +13,7 @@
 uint64_t cell_number(const struct chi_counters *counters, uint32_t table, uint32_t row, const char *column);
 const char *cell_text(const struct chi_counters *counters, uint32_t table, uint32_t row, const char *column);
 
-/* How the runtime is: "running", "stopping", "stopped by a signal", "ended". */
+/* How the runtime is: "running", "stopping", "stopped by a signal", "stopped by a debugger", "ended". */
 const char *state_of(const struct chi_counters *counters);
 double uptime_s(const struct chi_counters *counters);
 

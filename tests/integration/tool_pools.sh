@@ -120,7 +120,7 @@ for command in "create compress late" list "destroy pool1"; do
 	# the words of a command
 	# shellcheck disable=SC2086
 	run 1 timeout 20 "$bin" pool $command --timeout 200
-	said "^chimaera: runtime 'default' \(pid $daemon_pid\) does not answer within 0\.2 s; see chimaera status; kill -TERM $daemon_pid ends it$" err
+	said "^chimaera: runtime 'default' \(pid $daemon_pid\) does not answer within 0\.2 s; see chimaera status; it is stopped by a signal: kill -CONT $daemon_pid lets it go on$" err
 done
 kill -CONT "$daemon_pid"
 run 0 "$bin" stop
