@@ -210,7 +210,8 @@ static int end(struct chi_runtime *runtime, const sigset_t *signals, pthread_t s
 		pthread_detach(waiter);
 	error = chi_runtime_stop(runtime, 0, &n_given_up);
 	if (error)
-		fprintf(stderr, "chimaera: ended, but %llu tasks were given up\n", (unsigned long long)n_given_up);
+		fprintf(stderr, "chimaera: ended, but %llu task%s given up\n", (unsigned long long)n_given_up,
+			n_given_up == 1 ? " was" : "s were");
 	/* a thread is in a method that does not return, and may use all that exit() would take away */
 	if (error == -EBUSY)
 		_exit(EXIT_FAILED);

@@ -80,9 +80,15 @@ static int wait_for_end(struct chi_client *client, uint64_t started_ns, uint64_t
 	return error;
 }
 
-static int has_not_ended(const char *name, int error)
+static int has_not_ended(const struct arguments *arguments, int error)
 {
-	fprintf(stderr, "chimaera: runtime '%s' has not ended: %s\n", shown_name(name), strerror(-error));
+	const char *name = shown_name(arguments->name);
+
+	if (error == -ETIMEDOUT)
+		fprintf(stderr, "chimaera: runtime '%s' has not ended within %g s; it goes on ending\n", name,
+			(double)arguments->timeout_ms / 1e3);
+	else
+		fprintf(stderr, "chimaera: runtime '%s' has not ended: %s\n", name, strerror(-error));
 	return EXIT_FAILED;
 }
 
@@ -99,8 +105,8 @@ static int say_end(struct chi_client *client, const char *name)
 	if (n_given_up) {
 		fprintf(stderr,
 			"chimaera: runtime '%s' has ended, but gave up %" PRIu64
-			" tasks that had not ended in time: its log names their pools and methods\n",
-			shown_name(name), n_given_up);
+			" task%s that had not ended in time: its log names pools and methods\n",
+			shown_name(name), n_given_up, n_given_up == 1 ? "" : "s");
 		return EXIT_FAILED;
 	}
 	printf("chimaera: runtime '%s' has ended\n", shown_name(name));
@@ -125,7 +131,7 @@ int command_stop(int argc, char **argv)
 	/* it may have gone before it could answer, or be on its way already */
 	if (error == 0 || error == -EOWNERDEAD || error == -ESHUTDOWN)
 		error = wait_for_end(client, started_ns, arguments.timeout_ms * HSHM_NSEC_PER_MSEC);
-	error = error ? has_not_ended(arguments.name, error) : say_end(client, arguments.name);
+	error = error ? has_not_ended(&arguments, error) : say_end(client, arguments.name);
 	chi_client_disconnect(client);
 	return error;
 }

@@ -137,4 +137,16 @@ for command in "pool list" "pool create compress" stop; do
 done
 kill -KILL "$daemon_pid"
 await_end 137
+
+# ---- one that ends, but has work: how long was waited, and that it goes on
+CHI_REPO_PATH=$bad_modules start_daemon --set workers.count=2 --set watchdog.hang_ms=50 --set watchdog.move_lanes=true
+run 0 timeout 60 "$CHI_TEST_BUILD_DIR/tests/bin/spin_worker" 60
+for ((i = 0; i < 1000; i++)); do
+	! grep -q "method 'spin'" daemon.log || break
+	sleep 0.01
+done
+run 1 "$bin" stop --timeout 300
+said "^chimaera: runtime 'default' has not ended within 0\.3 s; it goes on ending$" err
+kill -KILL "$daemon_pid"
+await_end 137
 rm -r "$dir/chimaera" # what a killed one leaves
