@@ -65,7 +65,7 @@ endif()
 # ---- documents -------------------------------------------------------------------------------------------------------
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/docs/chimaera.yaml
-	${PROJECT_SOURCE_DIR}/docs/module-guide.md DESTINATION ${doc_dir})
+	${PROJECT_SOURCE_DIR}/docs/module-guide.md ${PROJECT_SOURCE_DIR}/docs/counters.md DESTINATION ${doc_dir})
 
 set(man_dir ${PROJECT_SOURCE_DIR}/docs/man)
 file(GLOB api_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/chimaera/*.h)

@@ -29,24 +29,25 @@ static const struct command commands[] = {
 	{ 0 },
 };
 
-static void print_usage(FILE *out, const struct command *table, const char *program, const char *what)
+static void print_usage(FILE *out, const struct command *table, const char *program, const char *what,
+			const char *codes)
 {
 	fprintf(out, "Usage: %s COMMAND [OPTION...]\n%s\n\n", program, what);
 	for (; table->name; table++)
 		fprintf(out, "  %-11s %s\n", table->name, table->help);
 	fprintf(out,
 		"\n`%s COMMAND --help' tells a command's options. Also: --help, --version.\n"
-		"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no runtime of that name.\n",
-		program);
+		"Exit codes: %s.\n",
+		program, codes);
 }
 
-int run_command(const struct command *table, const char *what, int argc, char **argv)
+int run_command(const struct command *table, const char *what, const char *codes, int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "-?") == 0 ||
 	    strcmp(name, "help") == 0) {
-		print_usage(stdout, table, argv[0], what);
+		print_usage(stdout, table, argv[0], what, codes);
 		return end_output();
 	}
 	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
@@ -64,7 +65,7 @@ int run_command(const struct command *table, const char *what, int argc, char **
 	}
 	if (argc > 1)
 		fprintf(stderr, "%s: there is no command '%s'\n", argv[0], name);
-	print_usage(stderr, table, argv[0], what);
+	print_usage(stderr, table, argv[0], what, codes);
 	return EXIT_USAGE;
 }
 
@@ -124,5 +125,5 @@ int main(int argc, char **argv)
 	argp_program_bug_address = NULL;
 	if (argc > 0)
 		argv[0] = program;
-	return run_command(commands, "Run a Chimaera runtime, look at it, and end it.", argc, argv);
+	return run_command(commands, "Run a Chimaera runtime, look at it, and end it.", CODES_OF_RUNTIMES, argc, argv);
 }

@@ -23,8 +23,11 @@ struct command {
 	const char *help;
 };
 
-/* Run the command that argv[1] names; argv[0] is shown as the program's name, in front of the command's. */
-int run_command(const struct command *commands, const char *what, int argc, char **argv);
+#define CODES_OF_RUNTIMES "0 done, 1 failed, 2 wrong usage, 3 no runtime of that name"
+
+/* Run the command that argv[1] names; argv[0] is shown as the program's name, in front of the command's. @codes: the exit codes
+ * that they have, for the help. */
+int run_command(const struct command *commands, const char *what, const char *codes, int argc, char **argv);
 
 int command_config(int argc, char **argv);
 int command_module(int argc, char **argv);

@@ -249,5 +249,6 @@ int command_module(int argc, char **argv)
 		{ 0 },
 	};
 
-	return run_command(commands, "List modules, and check them; no runtime is needed.", argc, argv);
+	return run_command(commands, "List modules, and check them; no runtime is needed.",
+			   "0 done, 1 failed, 2 wrong usage", argc, argv);
 }

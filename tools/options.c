@@ -16,6 +16,10 @@
 
 int parse_arguments(const struct argp *argp, int argc, char **argv, void *input)
 {
+	static char help[] = "--help";
+
+	if (argc == 2 && strcmp(argv[1], "-h") == 0) /* argp has -? alone */
+		argv[1] = help;
 	argp_err_exit_status = EXIT_USAGE;
 	return argp_parse(argp, argc, argv, 0, NULL, input) ? EXIT_USAGE : EXIT_OK;
 }

@@ -17,7 +17,7 @@
 #include "output.h"
 #include "patience.h"
 
-#define CODES "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 there is no runtime."
+#define CODES "Exit codes: " CODES_OF_RUNTIMES "."
 
 struct arguments {
 	const char *runtime;
@@ -319,5 +319,5 @@ int command_pool(int argc, char **argv)
 		{ 0 },
 	};
 
-	return run_command(commands, "Make, list and destroy pools of a runtime.", argc, argv);
+	return run_command(commands, "Make, list and destroy pools of a runtime.", CODES_OF_RUNTIMES, argc, argv);
 }

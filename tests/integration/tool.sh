@@ -61,6 +61,20 @@ for word in help -h; do
 	run 0 "$bin" $word
 	said '^Usage: chimaera COMMAND' out
 done
+
+# ---- every command tells its exit codes; what needs no runtime has no 3
+for command in start stop status config "pool create" "module check" "module list" pool module new-module; do
+	# the words of a command
+	# shellcheck disable=SC2086
+	run 0 "$bin" $command -h
+	said "^Usage: chimaera $command " out
+	tr -s ' \n' ' ' <out >codes
+	said 'Exit codes: 0 .* 1 .* 2 wrong usage' codes
+	case $command in
+	module* | new-module | config | start) ! grep -q ' 3 ' codes || fail "$command has no exit code 3" ;;
+	*) said ' 3 ' codes ;;
+	esac
+done
 run 2 "$bin" stop --timeout 1s
 said "'1s' is no number from 0 to" err
 
