@@ -107,7 +107,7 @@ run 0 "$bin" status
 said "pid $daemon_pid " out
 
 # ---- a frozen daemon: stop does not wait for ever
-kill -STOP "$daemon_pid"
+freeze_daemon
 run 1 timeout 20 "$bin" stop --timeout 300
 said "\(pid $daemon_pid\) does not answer within 1 s" err
 kill -CONT "$daemon_pid"

@@ -75,7 +75,7 @@ run 2 "$bin" status pools lanes
 said "unexpected argument 'lanes'" err
 
 # ---- it does not have to answer
-kill -STOP "$daemon_pid"
+freeze_daemon
 run 0 timeout 10 "$bin" status
 said "pid $daemon_pid  stopped by a signal " out
 run 0 timeout 10 "$bin" status --json

@@ -115,7 +115,7 @@ run 0 "$bin" pool list
 run 0 "$bin" pool destroy pool70
 
 # ---- one that does not answer
-kill -STOP "$daemon_pid"
+freeze_daemon
 for command in "create compress late" list "destroy pool1"; do
 	# the words of a command
 	# shellcheck disable=SC2086

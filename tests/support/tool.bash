@@ -50,6 +50,16 @@ start_daemon() {
 	[[ $line == *ready* ]] || fail "the daemon said: $line"
 }
 
+# freeze_daemon: the signal is sent, and somewhat later all its threads stand
+freeze_daemon() {
+	kill -STOP "$daemon_pid"
+	for ((i = 0; i < 1000; i++)); do
+		! grep -q '^State:[[:space:]]T' "/proc/$daemon_pid/status" || return 0
+		sleep 0.01
+	done
+	fail "the daemon does not stop"
+}
+
 # await_end CODE
 await_end() {
 	local code=0
