@@ -68,7 +68,7 @@ struct ipc_session {
 struct chi_ipc_manager {
 	struct chi_runtime *runtime;
 	struct hshm_thread *thread;
-	struct chi_fd_closer *closer; /* of sockets: this thread never closes one itself */
+	struct chi_background *closer; /* of sockets: this thread never closes one itself */
 	int epoll_fd;
 	int wake_fd;
 	struct ipc_source wake_source;

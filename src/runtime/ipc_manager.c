@@ -676,7 +676,7 @@ static void destroy(struct chi_ipc_manager *ipc)
 	free(ipc->slots);
 	free(ipc->armed_used);
 	pthread_mutex_destroy(&ipc->lock);
-	chi_fd_closer_destroy(ipc->closer);
+	chi_background_destroy(ipc->closer);
 	free(ipc);
 }
 

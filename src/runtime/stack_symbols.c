@@ -4,7 +4,12 @@
  *
  * Not by dladdr(): it waits for the loader's lock, which a thread that hangs in a module's constructor holds; and it knows exported
  * functions alone, and methods are static. A file that is not the one mapped (replaced since) gives no names.
+ *
+ * A file may lie where nobody answers any more (a dead mount): its reader then waits for ever, and it is a thread of its own. Who asks
+ * and the reader share the texts, each counted; a text is written once, before it is said to be there.
  */
+#include "runtime/stack_symbols.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
@@ -16,10 +21,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "runtime/thread_stack.h"
+#include <hshm/atomic.h>
 
 #define PATH_MAX_BYTES 256u
 #define NAME_MAX_BYTES 128u
+#define READERS_MAX    1u
+#define READINGS_MAX   8u /* asked for, and not done: what hangs shall not add up */
 
 /* Where an address lies. */
 struct place {
@@ -34,8 +41,23 @@ struct symbol {
 	uint64_t offset; /* of the address in it */
 };
 
+struct frame {
+	struct place place;
+	uint32_t behind;    /* so many bytes behind the place is the address */
+	hshm_au32 is_named; /* the second text is there */
+	char plain[112];    /* file and offset */
+	char named[256];
+};
+
+struct chi_stack_symbols {
+	hshm_au32 n_users; /* who asked, the reader */
+	hshm_au32 ready;
+	uint32_t n;
+	struct frame frames[CHI_STACK_DEPTH_MAX];
+};
+
 /* One pass, as there may be tens of thousands of lines. */
-static void find_places(struct place *places, uint32_t n)
+static void find_places(struct frame *frames, uint32_t n)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
 	char *line = NULL;
@@ -50,7 +72,7 @@ static void find_places(struct place *places, uint32_t n)
 			   &path_at) < 4)
 			continue;
 		for (uint32_t i = 0; i < n; i++) {
-			struct place *place = &places[i];
+			struct place *place = &frames[i].place;
 
 			if (place->pc < start || place->pc >= end)
 				continue;
@@ -148,30 +170,108 @@ static bool find_in_file(const struct place *place, struct symbol *ret_symbol)
 	return found;
 }
 
-static void describe(const struct place *place, uint64_t pc, char text[CHI_STACK_FRAME_TEXT])
+/* ---- the texts ---- */
+
+static const char *file_name(const struct place *place)
 {
 	const char *slash = strrchr(place->path, '/');
-	const char *file = slash ? slash + 1 : place->path;
-	uint64_t behind = pc - place->pc;
-	struct symbol symbol;
 
-	if (!*file)
-		snprintf(text, CHI_STACK_FRAME_TEXT, "0x%" PRIx64, pc);
-	else if (find_in_file(place, &symbol))
-		snprintf(text, CHI_STACK_FRAME_TEXT, "%s+0x%" PRIx64 " (%.80s+0x%" PRIx64 ")", symbol.name,
-			 symbol.offset + behind, file, place->file_offset + behind);
-	else
-		snprintf(text, CHI_STACK_FRAME_TEXT, "%.80s+0x%" PRIx64, file, place->file_offset + behind);
+	return slash ? slash + 1 : place->path;
 }
 
-void chi_stack_describe(const struct chi_stack *stack, char texts[][CHI_STACK_FRAME_TEXT])
+static void describe_place(struct frame *frame)
 {
-	struct place places[CHI_STACK_DEPTH_MAX] = { 0 };
+	const struct place *place = &frame->place;
 
+	if (!*file_name(place))
+		snprintf(frame->plain, sizeof(frame->plain), "0x%" PRIx64, place->pc + frame->behind);
+	else
+		snprintf(frame->plain, sizeof(frame->plain), "%.80s+0x%" PRIx64, file_name(place),
+			 place->file_offset + frame->behind);
+}
+
+static void name(struct frame *frame)
+{
+	struct symbol symbol;
+
+	if (!find_in_file(&frame->place, &symbol))
+		return;
+	snprintf(frame->named, sizeof(frame->named), "%s+0x%" PRIx64 " (%.80s+0x%" PRIx64 ")", symbol.name,
+		 symbol.offset + frame->behind, file_name(&frame->place), frame->place.file_offset + frame->behind);
+	/* release: the text; pairs with the acquire in chi_stack_symbols_text() */
+	hshm_store_release(&frame->is_named, 1);
+}
+
+static bool is_wanted(const struct chi_stack_symbols *symbols)
+{
+	return hshm_load_relaxed(&symbols->n_users) > 1; /* relaxed: seen late, a few files are read in vain */
+}
+
+static void read_names(void *arg)
+{
+	struct chi_stack_symbols *symbols = arg;
+
+	for (uint32_t i = 0; i < symbols->n && is_wanted(symbols); i++)
+		name(&symbols->frames[i]);
+	/* release: the names; pairs with the acquire in chi_stack_symbols_ready() */
+	hshm_store_release(&symbols->ready, 1);
+	chi_stack_symbols_put(symbols);
+}
+
+/* ---- who asks ---- */
+
+int chi_stack_symbols_reader(struct chi_background **ret_reader)
+{
+	return chi_background_create("readings of symbols", READERS_MAX, ret_reader);
+}
+
+struct chi_stack_symbols *chi_stack_symbols_ask(struct chi_background *reader, const struct chi_stack *stack)
+{
+	struct chi_stack_symbols *symbols = calloc(1, sizeof(*symbols));
+
+	if (!symbols)
+		return NULL;
+	symbols->n = stack->n;
 	/* all but the innermost are where a call returns to, which may be another function's first byte */
+	for (uint32_t i = 0; i < stack->n; i++) {
+		symbols->frames[i].behind = i > 0;
+		symbols->frames[i].place.pc = (uintptr_t)stack->pcs[i] - symbols->frames[i].behind;
+	}
+	find_places(symbols->frames, stack->n);
 	for (uint32_t i = 0; i < stack->n; i++)
-		places[i].pc = (uintptr_t)stack->pcs[i] - (i > 0);
-	find_places(places, stack->n);
-	for (uint32_t i = 0; i < stack->n; i++)
-		describe(&places[i], (uintptr_t)stack->pcs[i], texts[i]);
+		describe_place(&symbols->frames[i]);
+
+	/* relaxed, both: the reader gets it through the lock of the background */
+	hshm_store_relaxed(&symbols->n_users, 2);
+	if (chi_background_n_left(reader) < READINGS_MAX && chi_background_run(reader, read_names, symbols) == 0)
+		return symbols;
+	hshm_store_relaxed(&symbols->n_users, 1);
+	hshm_store_relaxed(&symbols->ready, 1);
+	return symbols;
+}
+
+bool chi_stack_symbols_ready(const struct chi_stack_symbols *symbols)
+{
+	/* acquire: pairs with the release in read_names() */
+	return hshm_load_acquire(&symbols->ready);
+}
+
+uint32_t chi_stack_symbols_n(const struct chi_stack_symbols *symbols)
+{
+	return symbols->n;
+}
+
+const char *chi_stack_symbols_text(const struct chi_stack_symbols *symbols, uint32_t i)
+{
+	const struct frame *frame = &symbols->frames[i];
+
+	/* acquire: pairs with the release in name() */
+	return hshm_load_acquire(&frame->is_named) ? frame->named : frame->plain;
+}
+
+void chi_stack_symbols_put(struct chi_stack_symbols *symbols)
+{
+	/* acq_rel: what either side did to it is before the last one frees it */
+	if (symbols && hshm_fetch_sub_acq_rel(&symbols->n_users, 1) == 1)
+		free(symbols);
 }

@@ -14,9 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CHI_STACK_SIGNAL     SIGURG
-#define CHI_STACK_DEPTH_MAX  48u
-#define CHI_STACK_FRAME_TEXT 256u
+#define CHI_STACK_SIGNAL    SIGURG
+#define CHI_STACK_DEPTH_MAX 48u
 
 struct chi_stack {
 	uint32_t n;
@@ -38,9 +37,5 @@ void chi_stack_withdraw(void);
 bool chi_stack_on_signal(const siginfo_t *info, const void *ucontext);
 /* At a fault: does not return if it came of our reading the thread's stack. Async-signal: yes. */
 void chi_stack_rescue(void);
-
-/* "compress+0x1f (chimaera_compress.so+0x2b1f)" for each frame, what is not known left out. Reads /proc/self/maps and
- * the symbols of the files themselves, not the loader's: its lock may be held by the thread that hangs. */
-void chi_stack_describe(const struct chi_stack *stack, char texts[][CHI_STACK_FRAME_TEXT]);
 
 #endif

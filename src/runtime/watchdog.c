@@ -6,7 +6,7 @@
  * while it does not sleep: it hangs. A look counts for two periods at most, whatever the clock says: when the whole process was
  * stopped, or got no processor, the workers had as little time as we.
  *
- *   GOING --- still for hang_ms: counted, its stack asked for ---> FOUND --- answered, or 1 s later: told ---> TOLD
+ *   GOING --- still for hang_ms: counted, its stack asked for ---> FOUND --- it has names, or 1 s later: told ---> TOLD
  *     ^                                                              |                                          |
  *     '------- it has gone on: what was not told is told now --------'------------- it came back: told --------'
  */
@@ -21,15 +21,16 @@
 
 #include "runtime/log.h"
 #include "runtime/running.h"
+#include "runtime/stack_symbols.h"
 #include "runtime/thread_stack.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
 
 #define LOOKS_IN_HANG 4u		       /* found a quarter late at most, once we look at this pace */
 #define STACK_LOOK_NS (5 * HSHM_NSEC_PER_MSEC) /* a thread that runs answers sooner */
-#define STACK_WAIT_NS HSHM_NSEC_PER_SEC	       /* one that sleeps in the kernel, uninterruptible, not at all */
-#define HANGS_LOGGED  4u		       /* a second */
-#define MOVES_AT_ONCE 1024u		       /* so that this thread serves others, too */
+#define STACK_WAIT_NS HSHM_NSEC_PER_SEC /* one that sleeps in the kernel, uninterruptible, not at all; names alike */
+#define HANGS_LOGGED  4u		/* a second */
+#define MOVES_AT_ONCE 1024u		/* so that this thread serves others, too */
 #define PERIOD_MIN_NS (1 * HSHM_NSEC_PER_MSEC)
 
 enum watched_state { WATCHED_GOING = 0, WATCHED_FOUND, WATCHED_TOLD };
@@ -43,6 +44,7 @@ struct watched {
 	bool in_method;
 	bool is_asked; /* for its stack */
 	bool is_held_back;
+	struct chi_stack_symbols *stack; /* NULL: it has not answered */
 	struct chi_running running;
 };
 
@@ -50,6 +52,7 @@ struct chi_watchdog {
 	struct chi_runtime *runtime;
 	uint64_t period_ns, looked_ns;
 	bool moves_lanes;
+	struct chi_background *reader; /* of symbols: this thread opens no file that a module lies in */
 	struct chi_log_limit limit;
 	uint32_t n_workers;
 	struct watched watched[];
@@ -80,40 +83,40 @@ static unsigned long long ms(uint64_t ns)
 	return ns / HSHM_NSEC_PER_MSEC;
 }
 
-static void tell_stack(uint32_t worker_id, const struct chi_stack *stack)
-{
-	char texts[CHI_STACK_DEPTH_MAX][CHI_STACK_FRAME_TEXT];
-
-	chi_stack_describe(stack, texts);
-	for (uint32_t i = 0; i < stack->n; i++)
-		chi_log_warn("watchdog: worker %u: #%u %s", worker_id, i, texts[i]);
-}
-
-/* @stack: NULL: there is none */
-static void tell_hang(struct chi_watchdog *watchdog, uint32_t worker_id, struct watched *watched, uint64_t now_ns,
-		      const struct chi_stack *stack)
+static void log_hang(const struct chi_watchdog *watchdog, uint32_t worker_id, const struct watched *watched,
+		     uint64_t now_ns)
 {
 	const char *no_stack = watchdog->runtime->handles_faults ? "; its thread did not answer, so no stack"
 								 : "; no stack without handle_faults";
+	const struct chi_stack_symbols *stack = watched->stack;
 
-	watched->state = WATCHED_TOLD;
-	watched->is_held_back = !chi_log_allowed(&watchdog->limit, HANGS_LOGGED);
-	if (watched->is_held_back)
-		return;
 	chi_log_warn("watchdog: worker %u has not come back for %llu ms from %s%s", worker_id,
 		     ms(now_ns - watched->since_ns), describe(watched).text, stack ? ", its stack:" : no_stack);
-	if (stack)
-		tell_stack(worker_id, stack);
+	for (uint32_t i = 0; stack && i < chi_stack_symbols_n(stack); i++)
+		chi_log_warn("watchdog: worker %u: #%u %s", worker_id, i, chi_stack_symbols_text(stack, i));
+}
+
+static void tell_hang(struct chi_watchdog *watchdog, uint32_t worker_id, struct watched *watched, uint64_t now_ns)
+{
+	watched->state = WATCHED_TOLD;
+	watched->is_held_back = !chi_log_allowed(&watchdog->limit, HANGS_LOGGED);
+	if (!watched->is_held_back)
+		log_hang(watchdog, worker_id, watched, now_ns);
+	chi_stack_symbols_put(watched->stack);
+	watched->stack = NULL;
 }
 
 /* ---- a worker ---- */
 
-static bool take_stack(struct watched *watched, struct chi_stack *ret_stack)
+/* When there is no memory for it, it is asked for once more. */
+static void take_stack(struct chi_watchdog *watchdog, struct watched *watched)
 {
-	if (!watched->is_asked || !chi_stack_take(ret_stack))
-		return false;
+	struct chi_stack stack;
+
+	if (!watched->is_asked || !chi_stack_take(&stack))
+		return;
 	watched->is_asked = false;
-	return true;
+	watched->stack = chi_stack_symbols_ask(watchdog->reader, &stack);
 }
 
 static void ask_no_more(struct watched *watched)
@@ -136,13 +139,12 @@ static void came_back(struct chi_watchdog *watchdog, struct chi_worker *worker, 
 		      uint64_t now_ns)
 {
 	uint64_t ns = now_ns - watched->since_ns;
-	struct chi_stack stack;
-	bool has_stack = take_stack(watched, &stack);
 
+	take_stack(watchdog, watched);
 	hshm_store_relaxed(&worker->hangs, 0); /* relaxed: as in found() */
 	ask_no_more(watched);
 	if (watched->state == WATCHED_FOUND)
-		tell_hang(watchdog, worker->id, watched, now_ns, has_stack ? &stack : NULL);
+		tell_hang(watchdog, worker->id, watched, now_ns);
 	if (ns > hshm_load_relaxed(&worker->counters->hang_max_ns))
 		hshm_store_relaxed(&worker->counters->hang_max_ns, ns); /* relaxed: a figure, ours alone to write */
 	if (!watched->is_held_back)
@@ -150,21 +152,25 @@ static void came_back(struct chi_watchdog *watchdog, struct chi_worker *worker, 
 			     describe(watched).text);
 }
 
-/* Found, and not told yet: its stack is asked for as soon as no other thread's is, and waited for. */
-static void get_stack(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched,
-		      uint64_t now_ns)
+/* Its stack is asked for as soon as no other thread's is, and waited for, and so are the names. */
+static bool has_stack(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched)
 {
-	struct chi_stack stack;
+	if (!watched->stack && !watched->is_asked)
+		watched->is_asked = chi_stack_ask(worker->tid) == 0;
+	else if (!watched->stack)
+		take_stack(watchdog, watched);
+	return watched->stack && chi_stack_symbols_ready(watched->stack);
+}
 
-	if (watchdog->runtime->handles_faults && now_ns - watched->found_ns < STACK_WAIT_NS) {
-		if (!watched->is_asked)
-			watched->is_asked = chi_stack_ask(worker->tid) == 0;
-		else if (take_stack(watched, &stack))
-			tell_hang(watchdog, worker->id, watched, now_ns, &stack);
+/* Found, and not told yet. */
+static void tell_once_complete(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched,
+			       uint64_t now_ns)
+{
+	if (watchdog->runtime->handles_faults && now_ns - watched->found_ns < STACK_WAIT_NS &&
+	    !has_stack(watchdog, worker, watched))
 		return;
-	}
 	ask_no_more(watched);
-	tell_hang(watchdog, worker->id, watched, now_ns, NULL);
+	tell_hang(watchdog, worker->id, watched, now_ns);
 }
 
 /* At each look, as a lane may have left its parking lot. Returns how many went. */
@@ -198,7 +204,7 @@ static bool look_at(struct chi_watchdog *watchdog, struct chi_worker *worker, st
 	if (watched->state == WATCHED_GOING && watched->still_ns >= watchdog->runtime->config.hang_ns)
 		found(worker, watched, now_ns);
 	if (watched->state == WATCHED_FOUND)
-		get_stack(watchdog, worker, watched, now_ns);
+		tell_once_complete(watchdog, worker, watched, now_ns);
 	return true;
 }
 
@@ -229,8 +235,10 @@ int chi_watchdog_create(struct chi_runtime *runtime, struct chi_watchdog **ret_w
 	uint32_t n = chi_work_orch_n_workers(runtime->orch);
 	struct chi_watchdog *watchdog = calloc(1, sizeof(*watchdog) + n * sizeof(watchdog->watched[0]));
 
-	if (!watchdog)
+	if (!watchdog || chi_stack_symbols_reader(&watchdog->reader) < 0) {
+		free(watchdog);
 		return -ENOMEM;
+	}
 	watchdog->runtime = runtime;
 	watchdog->n_workers = n;
 	watchdog->period_ns = runtime->config.hang_ns / LOOKS_IN_HANG;
@@ -248,5 +256,12 @@ int chi_watchdog_create(struct chi_runtime *runtime, struct chi_watchdog **ret_w
 
 void chi_watchdog_destroy(struct chi_watchdog *watchdog)
 {
+	if (!watchdog)
+		return;
+	for (uint32_t i = 0; i < watchdog->n_workers; i++) {
+		ask_no_more(&watchdog->watched[i]);
+		chi_stack_symbols_put(watchdog->watched[i].stack);
+	}
+	chi_background_destroy(watchdog->reader);
 	free(watchdog);
 }
