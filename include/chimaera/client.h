@@ -27,8 +27,9 @@ struct chi_client_opts {
 	const char *name;     /* the runtime's name, or a path with '/' to its socket; NULL = $CHIMAERA_NAME, else
 				      * "default". Ignored by chi_runtime_client(). */
 	uint64_t connect_timeout_ns; /* for each answer of a runtime that is there; 0 = 5 s; HSHM_FOREVER = no limit */
-	uint64_t start_timeout_ns; /* for a runtime that is not there yet, or is just going: try again and again for so
-				      * long, as chi_client_reconnect() does; 0 = try once; HSHM_FOREVER = no limit */
+	uint64_t start_timeout_ns; /* for a runtime that is not there yet, is just going, or does not answer: try again
+				      * and again for so long in all, as chi_client_reconnect() does; 0 = try once;
+				      * HSHM_FOREVER = no limit */
 	uint64_t spin_ns;	   /* CHI_WAIT_HYBRID: spin for so long before sleeping; 0 = 30 us */
 };
 #define CHI_CLIENT_OPTS(...) ((struct chi_client_opts){ .size = sizeof(struct chi_client_opts), __VA_ARGS__ })
@@ -65,8 +66,9 @@ CHI_API void chi_client_disconnect(struct chi_client *client);
 /**
  * chi_client_reconnect - the runtime is gone: attach to the next one of the same name
  * @client:     borrowed; from chi_client_connect()
- * @timeout_ns: wait for it so long: 0 tries once, HSHM_FOREVER has no limit. Between tries it sleeps 2 ms, then twice as
- *              long each time, up to 500 ms, the second half of it random.
+ * @timeout_ns: wait for it so long in all: 0 tries once, HSHM_FOREVER has no limit. A try ends by connect_timeout_ns, too,
+ *              if that is shorter. Between tries it sleeps 2 ms, then twice as long each time, up to 500 ms, the second
+ *              half of it random.
  *
  * Does nothing while the runtime lives, so every thread that finds -EOWNERDEAD may call it. Then the handle is of the new
  * runtime: allocate, submit and wait as before.

@@ -182,9 +182,8 @@ static uint32_t next_serial(struct chi_attachment *attachment)
 
 /* Send a request, receive its answer of the type @type and the descriptor that comes with it. */
 static int ask(struct chi_attachment *attachment, const void *request, uint32_t size_bytes, uint32_t serial,
-	       uint32_t type, union chi_message *ret_answer, int *ret_fd)
+	       uint32_t type, uint64_t deadline_ns, union chi_message *ret_answer, int *ret_fd)
 {
-	uint64_t deadline_ns = hshm_deadline_ns(attachment->timeout_ns);
 	int rc = chi_connection_send(&attachment->connection, request, size_bytes, deadline_ns);
 
 	if (rc == 0)
@@ -192,7 +191,8 @@ static int ask(struct chi_attachment *attachment, const void *request, uint32_t 
 	if (rc == -EPIPE)
 		return chi_attachment_gone(attachment);
 	if (rc == -ETIMEDOUT)
-		return chi_error_set(-EAGAIN, "the runtime (pid %d) does not answer", attachment->welcome.runtime_pid);
+		return chi_error_set(-ETIMEDOUT, "the runtime (pid %d) does not answer",
+				     attachment->welcome.runtime_pid);
 	return rc;
 }
 
@@ -203,7 +203,8 @@ static int ask_for_lane(struct chi_attachment *attachment, uint32_t lane, uint32
 	uint64_t armed;
 	int fd, rc;
 
-	rc = ask(attachment, &request, sizeof(request), request.serial, CHI_MESSAGE_LANE_OPENED, &answer, &fd);
+	rc = ask(attachment, &request, sizeof(request), request.serial, CHI_MESSAGE_LANE_OPENED,
+		 hshm_deadline_ns(attachment->timeout_ns), &answer, &fd);
 	if (rc)
 		return rc;
 	armed = chi_main_armed_offset(answer.lane_opened.armed_index);
@@ -234,23 +235,23 @@ int chi_attachment_open_lane(struct chi_attachment *attachment, uint32_t lane, u
 	return rc;
 }
 
-static int ask_for_events(struct chi_attachment *attachment, int *ret_socket)
+static int ask_for_events(struct chi_attachment *attachment, uint64_t deadline_ns, int *ret_socket)
 {
 	struct chi_events_open request = { CHI_MESSAGE_EVENTS_OPEN, next_serial(attachment) };
 	union chi_message answer;
 
-	return ask(attachment, &request, sizeof(request), request.serial, CHI_MESSAGE_EVENTS_OPENED, &answer,
-		   ret_socket);
+	return ask(attachment, &request, sizeof(request), request.serial, CHI_MESSAGE_EVENTS_OPENED, deadline_ns,
+		   &answer, ret_socket);
 }
 
-int chi_attachment_open_events(struct chi_attachment *attachment)
+int chi_attachment_open_events(struct chi_attachment *attachment, uint64_t deadline_ns)
 {
 	int rc = 0, fd;
 
 	pthread_mutex_lock(&attachment->lane_lock);
 	/* it changes under both locks, so either is enough to read it */
 	if (attachment->events.socket < 0) {
-		rc = ask_for_events(attachment, &fd);
+		rc = ask_for_events(attachment, deadline_ns, &fd);
 		if (rc == 0) {
 			pthread_mutex_lock(&attachment->events.lock);
 			attachment->events.socket = fd;

@@ -101,11 +101,11 @@ static inline bool chi_attachment_is_dead(const struct chi_attachment *attachmen
 /* Is the memory in its heap's part? */
 bool chi_attachment_has(const struct chi_attachment *attachment, const void *memory);
 
-/* Ask for the lane's bell, unless it is there. Returns 0, -EAGAIN (no answer in time), -EOWNERDEAD, -EPROTO, a refusal. */
+/* Ask for the lane's bell, unless it is there. Returns 0, -ETIMEDOUT, -EOWNERDEAD, -EPROTO, a refusal. */
 int chi_attachment_open_lane(struct chi_attachment *attachment, uint32_t lane, uint32_t prio);
 
 /* Ask for the event channel, unless it is there. Returns as chi_attachment_open_lane(). */
-int chi_attachment_open_events(struct chi_attachment *attachment);
+int chi_attachment_open_events(struct chi_attachment *attachment, uint64_t deadline_ns);
 
 /* Free fire-and-forget tasks that are done. Returns how many. */
 uint32_t chi_attachment_sweep_given(struct chi_attachment *attachment);

@@ -32,6 +32,7 @@
 /* Between two tries to attach: doubled each time, the second half of it random. */
 #define RETRY_FIRST_NS	 (2 * HSHM_NSEC_PER_MSEC)
 #define RETRY_LONGEST_NS (500 * HSHM_NSEC_PER_MSEC)
+#define ONCE_NS		 0 /* as a deadline: one try, which has all the time that an answer may take */
 
 /* ---- the socket ---- */
 
@@ -167,10 +168,10 @@ int chi_client_open_socket(int socket, const struct chi_client_opts *opts, struc
 	return 0;
 }
 
-/* One try. */
-static int attach_once(const struct process_client *client, uint64_t deadline_ns,
-		       struct chi_attachment **ret_attachment)
+/* One try: from here on the client uses another attachment. */
+static int attach_once(struct process_client *client, uint64_t deadline_ns)
 {
+	struct chi_attachment *attachment;
 	struct chi_socket_path where;
 	int socket = -1, pidfd, rc;
 
@@ -184,7 +185,14 @@ static int attach_once(const struct process_client *client, uint64_t deadline_ns
 		close(socket);
 		return connect_error(ECONNREFUSED, where.path);
 	}
-	return chi_attachment_open(socket, pidfd, client->connect_timeout_ns, deadline_ns, ret_attachment);
+	rc = chi_attachment_open(socket, pidfd, client->connect_timeout_ns, deadline_ns, &attachment);
+	if (rc < 0)
+		return rc;
+	rc = process_client_replace(client, attachment, deadline_ns);
+	if (rc < 0)
+		chi_attachment_destroy(attachment);
+	/* a runtime that dies while we come to it is as good as one that was not there */
+	return rc == -EOWNERDEAD ? -ECONNREFUSED : rc;
 }
 
 /* ---- trying again ---- */
@@ -211,15 +219,23 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static uint64_t deadline_of(uint64_t timeout_ns)
+{
+	return timeout_ns ? hshm_deadline_ns(timeout_ns) : ONCE_NS;
+}
+
 /* Try until @deadline_ns, at least once. */
-static int attach_by(const struct process_client *client, uint64_t deadline_ns, struct chi_attachment **ret_attachment)
+static int attach_by(struct process_client *client, uint64_t deadline_ns)
 {
 	uint64_t delay_ns = RETRY_FIRST_NS;
 
 	for (;;) {
 		uint64_t try_ns = hshm_deadline_ns(client->connect_timeout_ns), now_ns, sleep_ns;
-		int rc = attach_once(client, try_ns, ret_attachment);
+		int rc;
 
+		if (deadline_ns != ONCE_NS)
+			try_ns = earlier(try_ns, deadline_ns);
+		rc = attach_once(client, try_ns);
 		now_ns = hshm_clock_ns();
 		if (rc == 0 || !may_come(rc) || now_ns >= deadline_ns)
 			return rc;
@@ -231,7 +247,6 @@ static int attach_by(const struct process_client *client, uint64_t deadline_ns, 
 
 int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **ret_client)
 {
-	struct chi_attachment *attachment;
 	struct process_client *client;
 	struct chi_client_opts read;
 	int rc;
@@ -243,47 +258,27 @@ int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **r
 	if (rc < 0)
 		return rc;
 	client->named = true;
-	rc = attach_by(client, hshm_deadline_ns(read.start_timeout_ns), &attachment);
+	rc = attach_by(client, deadline_of(read.start_timeout_ns));
 	if (rc < 0) {
 		process_client_destroy(client);
 		return rc;
 	}
-	process_client_attach(client, attachment);
 	*ret_client = &client->base;
 	return 0;
 }
 
-static int attach_anew(struct process_client *client, uint64_t deadline_ns)
-{
-	struct chi_attachment *attachment = NULL;
-	int rc = attach_by(client, deadline_ns, &attachment);
-
-	if (rc < 0)
-		return rc;
-	rc = process_client_replace(client, attachment);
-	if (rc < 0)
-		chi_attachment_destroy(attachment);
-	return rc;
-}
-
 static int reconnect(struct process_client *client, uint64_t deadline_ns)
 {
-	int rc;
-
 	if (chi_attachment_alive(process_client_now(client)) == 0)
 		return 0; /* another thread has been here before us */
 	process_client_release_former(client);
-	/* a runtime that died while we came back to it is as good as one that was not there */
-	do
-		rc = attach_anew(client, deadline_ns);
-	while (rc == -EOWNERDEAD && hshm_clock_ns() < deadline_ns);
-	return rc == -EOWNERDEAD ? -ECONNREFUSED : rc;
+	return attach_by(client, deadline_ns);
 }
 
 int chi_client_reconnect(struct chi_client *base, uint64_t timeout_ns)
 {
 	struct process_client *client = (struct process_client *)base;
-	uint64_t deadline_ns = hshm_deadline_ns(timeout_ns);
+	uint64_t deadline_ns = deadline_of(timeout_ns);
 	int rc;
 
 	if (base->ops != &chi_process_client_ops)

@@ -17,6 +17,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <hshm/clock.h>
+
 #include "client/process_client.h"
 #include "task/error.h"
 
@@ -31,9 +33,9 @@ static int watch(int epoll, int fd, uint32_t events)
 	return chi_error_set(-errno, "no room in an epoll set");
 }
 
-static int watch_attachment(struct process_client *client, struct chi_attachment *attachment)
+static int watch_attachment(struct process_client *client, struct chi_attachment *attachment, uint64_t deadline_ns)
 {
-	int rc = chi_attachment_open_events(attachment);
+	int rc = chi_attachment_open_events(attachment, deadline_ns);
 
 	if (rc == 0)
 		rc = watch(client->event_epoll, attachment->events.socket, EPOLLIN);
@@ -92,7 +94,7 @@ static int open_descriptor(struct process_client *client)
 	else
 		rc = watch(client->event_epoll, more, EPOLLIN);
 	if (rc == 0)
-		rc = watch_attachment(client, process_client_now(client));
+		rc = watch_attachment(client, process_client_now(client), hshm_deadline_ns(client->connect_timeout_ns));
 	if (rc < 0) {
 		close_descriptor(client);
 		if (more >= 0)
@@ -125,17 +127,17 @@ int chi_client_event_fd(struct chi_client *base)
 	if (rc == 0)
 		rc = client->event_epoll;
 	pthread_mutex_unlock(&client->event_lock);
-	return rc;
+	return rc == -ETIMEDOUT ? -EAGAIN : rc;
 }
 
-int process_client_replace(struct process_client *client, struct chi_attachment *to)
+int process_client_replace(struct process_client *client, struct chi_attachment *to, uint64_t deadline_ns)
 {
 	int rc = 0;
 
 	/* through both steps: a descriptor that is opened in between would watch the old one */
 	pthread_mutex_lock(&client->event_lock);
 	if (client->event_epoll >= 0)
-		rc = watch_attachment(client, to);
+		rc = watch_attachment(client, to, deadline_ns);
 	if (rc == 0) {
 		if (client->event_epoll >= 0)
 			unwatch_attachment(client, process_client_now(client));

@@ -191,7 +191,7 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 	if (!hshm_load_acquire(&mine->opened)) {
 		rc = chi_attachment_open_lane(now, lane, prio);
 		if (rc < 0)
-			return rc;
+			return rc == -ETIMEDOUT ? -EAGAIN : rc;
 	}
 	if (task->flags & CHI_TASK_FIRE_AND_FORGET) {
 		given = malloc(sizeof(*given));

@@ -458,7 +458,7 @@ static void lie_to_client(struct fuzz_input *input)
 	if (rc == 0) {
 		(void)!chi_attachment_open_lane(attachment, 0, CHI_PRIO_LOW_LATENCY);
 		(void)!chi_attachment_open_lane(attachment, attachment->welcome.n_lanes - 1, CHI_PRIO_HIGH_LATENCY);
-		(void)!chi_attachment_open_events(attachment);
+		(void)!chi_attachment_open_events(attachment, 1);
 		(void)chi_attachment_alive(attachment);
 		chi_attachment_destroy(attachment);
 	} else {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * reconnect_test.c - a client comes back to runtimes that die at a chosen step of it (with real daemons: integration_reconnect)
+ * reconnect_test.c - a client comes back to runtimes that die, or freeze, at a chosen step of it (with real daemons:
+ * integration_reconnect)
  */
 #include "fake_runtime.h"
 
@@ -9,12 +10,19 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
+#include <hshm/clock.h>
+
 #define N_RUNTIMES 3u
+#define MSEC	   HSHM_NSEC_PER_MSEC
+#define SEC	   HSHM_NSEC_PER_SEC
+
+/* What one does that is asked for events. */
+enum when_asked { DIES, FREEZES };
 
 /* Runtimes of the same name, one after the other: each serves one client until that hangs up, or until it dies. */
 struct successors {
 	struct fake_runtime fakes[N_RUNTIMES];
-	uint32_t dies_when_asked_for_events; /* which of them */
+	enum when_asked when_asked; /* the second of them; the others answer */
 	uint32_t n;
 	int listener;
 	int event_ends[N_RUNTIMES];
@@ -43,9 +51,11 @@ static void serve(struct successors *all, uint32_t which)
 		if (message.type == CHI_MESSAGE_HELLO)
 			(void)!hshm_fds_send(fake->own_end, &fake->welcome, sizeof(fake->welcome), fds,
 					     CHI_WELCOME_FDS);
-		if (message.type == CHI_MESSAGE_EVENTS_OPEN && which == all->dies_when_asked_for_events)
+		if (message.type != CHI_MESSAGE_EVENTS_OPEN)
+			continue;
+		if (which == 1 && all->when_asked == DIES)
 			break;
-		if (message.type == CHI_MESSAGE_EVENTS_OPEN)
+		if (which != 1)
 			answer_events(fake, &message.events_open, &all->event_ends[which]);
 	}
 	shutdown(fake->own_end, SHUT_RDWR);
@@ -69,13 +79,13 @@ static void serve_all(void *arg)
 	all->listener = -1;
 }
 
-static struct successors *listen_as(uint32_t n, uint32_t dies)
+static struct successors *listen_as(uint32_t n, enum when_asked when_asked)
 {
 	struct successors *all = calloc(1, sizeof(*all));
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 	all->n = n;
-	all->dies_when_asked_for_events = dies;
+	all->when_asked = when_asked;
 	for (uint32_t i = 0; i < N_RUNTIMES; i++) {
 		fake_init(&all->fakes[i]);
 		all->fakes[i].welcome.generation = FAKE_GENERATION;
@@ -102,9 +112,10 @@ static void release(struct successors *all)
 }
 
 /* Connected to the first of them, with an event descriptor; that one has died since. */
-static struct chi_client *left_by_the_first(struct successors *all, struct hshm_thread **ret_thread)
+static struct chi_client *left_by_the_first(struct successors *all, uint64_t connect_timeout_ns,
+					    struct hshm_thread **ret_thread)
 {
-	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = all->path, .connect_timeout_ns = 5 * HSHM_NSEC_PER_SEC);
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = all->path, .connect_timeout_ns = connect_timeout_ns);
 	struct chi_client *client = NULL;
 
 	assert_int_equal(HSHM_THREAD_MODEL->spawn("fakes", serve_all, all, ret_thread), 0);
@@ -119,12 +130,12 @@ static struct chi_client *left_by_the_first(struct successors *all, struct hshm_
 
 static void a_runtime_that_dies_while_a_client_comes_back_is_passed_over(void **state)
 {
-	struct successors *all = listen_as(3, 1);
+	struct successors *all = listen_as(3, DIES);
 	struct hshm_thread *thread;
-	struct chi_client *client = left_by_the_first(all, &thread);
+	struct chi_client *client = left_by_the_first(all, 5 * SEC, &thread);
 
 	(void)state;
-	assert_int_equal(chi_client_reconnect(client, 5 * HSHM_NSEC_PER_SEC), 0);
+	assert_int_equal(chi_client_reconnect(client, 5 * SEC), 0);
 	assert_ptr_equal(hshm_load_acquire(&all->serves), &all->fakes[2]);
 	assert_int_equal(chi_client_alive(client), 0);
 	chi_client_disconnect(client);
@@ -132,11 +143,40 @@ static void a_runtime_that_dies_while_a_client_comes_back_is_passed_over(void **
 	release(all);
 }
 
+static void a_runtime_that_freezes_while_a_client_comes_back_is_passed_over(void **state)
+{
+	struct successors *all = listen_as(3, FREEZES);
+	struct hshm_thread *thread;
+	struct chi_client *client = left_by_the_first(all, 200 * MSEC, &thread);
+
+	(void)state;
+	assert_int_equal(chi_client_reconnect(client, 20 * SEC), 0);
+	assert_ptr_equal(hshm_load_acquire(&all->serves), &all->fakes[2]);
+	chi_client_disconnect(client);
+	HSHM_THREAD_MODEL->join(thread);
+	release(all);
+}
+
+static void a_reconnect_to_a_runtime_that_freezes_ends_in_time(void **state)
+{
+	struct successors *all = listen_as(2, FREEZES);
+	struct hshm_thread *thread;
+	struct chi_client *client = left_by_the_first(all, 4 * SEC, &thread);
+	uint64_t begin_ns = hshm_clock_ns();
+
+	(void)state;
+	assert_int_equal(chi_client_reconnect(client, 50 * MSEC), -ETIMEDOUT);
+	assert_in_range(hshm_clock_ns() - begin_ns, 50 * MSEC, 3 * SEC);
+	chi_client_disconnect(client);
+	HSHM_THREAD_MODEL->join(thread);
+	release(all);
+}
+
 static void one_try_at_a_runtime_that_dies_meanwhile_returns_econnrefused(void **state)
 {
-	struct successors *all = listen_as(2, 1);
+	struct successors *all = listen_as(2, DIES);
 	struct hshm_thread *thread;
-	struct chi_client *client = left_by_the_first(all, &thread);
+	struct chi_client *client = left_by_the_first(all, 5 * SEC, &thread);
 
 	(void)state;
 	assert_int_equal(chi_client_reconnect(client, 0), -ECONNREFUSED);
@@ -149,6 +189,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_runtime_that_dies_while_a_client_comes_back_is_passed_over),
+		cmocka_unit_test(a_runtime_that_freezes_while_a_client_comes_back_is_passed_over),
+		cmocka_unit_test(a_reconnect_to_a_runtime_that_freezes_ends_in_time),
 		cmocka_unit_test(one_try_at_a_runtime_that_dies_meanwhile_returns_econnrefused),
 	};
 
