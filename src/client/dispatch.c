@@ -33,12 +33,11 @@ static int watch(int epoll, int fd, uint32_t events)
 	return chi_error_set(-errno, "no room in an epoll set");
 }
 
-static int watch_attachment(struct process_client *client, struct chi_attachment *attachment, uint64_t deadline_ns)
+/* Its events are open. */
+static int watch_attachment(struct process_client *client, struct chi_attachment *attachment)
 {
-	int rc = chi_attachment_open_events(attachment, deadline_ns);
+	int rc = watch(client->event_epoll, attachment->events.socket, EPOLLIN);
 
-	if (rc == 0)
-		rc = watch(client->event_epoll, attachment->events.socket, EPOLLIN);
 	if (rc == 0)
 		rc = watch(client->event_epoll, attachment->connection.socket, EPOLLRDHUP);
 	if (rc == 0)
@@ -85,6 +84,7 @@ static void close_descriptor(struct process_client *client)
 
 static int open_descriptor(struct process_client *client)
 {
+	struct chi_attachment *now = process_client_now(client);
 	int more = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC); /* 1: the first dispatch arms */
 	int rc;
 
@@ -94,7 +94,9 @@ static int open_descriptor(struct process_client *client)
 	else
 		rc = watch(client->event_epoll, more, EPOLLIN);
 	if (rc == 0)
-		rc = watch_attachment(client, process_client_now(client), hshm_deadline_ns(client->connect_timeout_ns));
+		rc = chi_attachment_open_events(now, hshm_deadline_ns(client->connect_timeout_ns));
+	if (rc == 0)
+		rc = watch_attachment(client, now);
 	if (rc < 0) {
 		close_descriptor(client);
 		if (more >= 0)
@@ -130,14 +132,32 @@ int chi_client_event_fd(struct chi_client *base)
 	return rc == -ETIMEDOUT ? -EAGAIN : rc;
 }
 
+/* Take event_lock, with the events of @to open if there is a descriptor. Its runtime is asked without the lock, which an event
+ * loop may want meanwhile: nobody else knows @to yet. */
+static int lock_for(struct process_client *client, struct chi_attachment *to, uint64_t deadline_ns)
+{
+	pthread_mutex_lock(&client->event_lock);
+	while (client->event_epoll >= 0 && to->events.socket < 0) {
+		int rc;
+
+		pthread_mutex_unlock(&client->event_lock);
+		rc = chi_attachment_open_events(to, deadline_ns);
+		if (rc < 0)
+			return rc;
+		pthread_mutex_lock(&client->event_lock);
+	}
+	return 0;
+}
+
 int process_client_replace(struct process_client *client, struct chi_attachment *to, uint64_t deadline_ns)
 {
-	int rc = 0;
-
 	/* through both steps: a descriptor that is opened in between would watch the old one */
-	pthread_mutex_lock(&client->event_lock);
+	int rc = lock_for(client, to, deadline_ns);
+
+	if (rc < 0)
+		return rc;
 	if (client->event_epoll >= 0)
-		rc = watch_attachment(client, to, deadline_ns);
+		rc = watch_attachment(client, to);
 	if (rc == 0) {
 		if (client->event_epoll >= 0)
 			unwatch_attachment(client, process_client_now(client));

@@ -26,7 +26,8 @@ struct successors {
 	uint32_t n;
 	int listener;
 	int event_ends[N_RUNTIMES];
-	hshm_aptr serves; /* the one that does */
+	hshm_aptr serves;  /* the one that does */
+	hshm_au32 n_asked; /* for events */
 	char path[108];
 };
 
@@ -53,6 +54,7 @@ static void serve(struct successors *all, uint32_t which)
 					     CHI_WELCOME_FDS);
 		if (message.type != CHI_MESSAGE_EVENTS_OPEN)
 			continue;
+		hshm_fetch_add_relaxed(&all->n_asked, 1); /* relaxed: the test waits for the number alone */
 		if (which == 1 && all->when_asked == DIES)
 			break;
 		if (which != 1)
@@ -172,6 +174,42 @@ static void a_reconnect_to_a_runtime_that_freezes_ends_in_time(void **state)
 	release(all);
 }
 
+struct other_thread {
+	struct chi_client *client;
+	int result;
+};
+
+static void reconnect(void *arg)
+{
+	struct other_thread *other = arg;
+
+	other->result = chi_client_reconnect(other->client, 20 * SEC);
+}
+
+/* The conversation with a new runtime takes as long as that likes. */
+static void an_event_loop_goes_on_beside_a_reconnect(void **state)
+{
+	struct successors *all = listen_as(3, FREEZES);
+	struct hshm_thread *fakes, *thread;
+	struct chi_client *client = left_by_the_first(all, 4 * SEC, &fakes);
+	struct other_thread other = { .client = client };
+
+	(void)state;
+	assert_int_equal(HSHM_THREAD_MODEL->spawn("reconnect", reconnect, &other, &thread), 0);
+	while (hshm_load_relaxed(&all->n_asked) < 2)
+		HSHM_THREAD_MODEL->yield();
+	assert_int_equal(chi_client_dispatch(client, 0), -EOWNERDEAD);
+	assert_true(chi_client_event_fd(client) >= 0);
+	/* it is still frozen, and asked: let it die */
+	assert_ptr_equal(hshm_load_acquire(&all->serves), &all->fakes[1]);
+	shutdown(all->fakes[1].own_end, SHUT_RDWR);
+	HSHM_THREAD_MODEL->join(thread);
+	assert_int_equal(other.result, 0);
+	chi_client_disconnect(client);
+	HSHM_THREAD_MODEL->join(fakes);
+	release(all);
+}
+
 static void one_try_at_a_runtime_that_dies_meanwhile_returns_econnrefused(void **state)
 {
 	struct successors *all = listen_as(2, DIES);
@@ -191,6 +229,7 @@ int main(void)
 		cmocka_unit_test(a_runtime_that_dies_while_a_client_comes_back_is_passed_over),
 		cmocka_unit_test(a_runtime_that_freezes_while_a_client_comes_back_is_passed_over),
 		cmocka_unit_test(a_reconnect_to_a_runtime_that_freezes_ends_in_time),
+		cmocka_unit_test(an_event_loop_goes_on_beside_a_reconnect),
 		cmocka_unit_test(one_try_at_a_runtime_that_dies_meanwhile_returns_econnrefused),
 	};
 
