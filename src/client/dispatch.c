@@ -33,19 +33,6 @@ static int watch(int epoll, int fd, uint32_t events)
 	return chi_error_set(-errno, "no room in an epoll set");
 }
 
-/* Its events are open. */
-static int watch_attachment(struct process_client *client, struct chi_attachment *attachment)
-{
-	int rc = watch(client->event_epoll, attachment->events.socket, EPOLLIN);
-
-	if (rc == 0)
-		rc = watch(client->event_epoll, attachment->connection.socket, EPOLLRDHUP);
-	if (rc == 0)
-		rc = watch(client->event_epoll, attachment->connection.pidfd, EPOLLIN);
-	return rc;
-}
-
-/* Its end has been told: it shall not be told for ever. */
 static void unwatch_attachment(struct process_client *client, struct chi_attachment *attachment)
 {
 	const int fds[] = { attachment->events.socket, attachment->connection.socket, attachment->connection.pidfd };
@@ -54,6 +41,20 @@ static void unwatch_attachment(struct process_client *client, struct chi_attachm
 		if (fds[i] >= 0)
 			epoll_ctl(client->event_epoll, EPOLL_CTL_DEL, fds[i], NULL);
 	}
+}
+
+/* Its events are open. All of it, or nothing: what is closed stays in the set while a forked child has a copy. */
+static int watch_attachment(struct process_client *client, struct chi_attachment *attachment)
+{
+	int rc = watch(client->event_epoll, attachment->events.socket, EPOLLIN);
+
+	if (rc == 0)
+		rc = watch(client->event_epoll, attachment->connection.socket, EPOLLRDHUP);
+	if (rc == 0)
+		rc = watch(client->event_epoll, attachment->connection.pidfd, EPOLLIN);
+	if (rc < 0)
+		unwatch_attachment(client, attachment);
+	return rc;
 }
 
 static int more_fd(const struct process_client *client)
@@ -244,7 +245,7 @@ static int tell_end(struct process_client *client, struct chi_attachment *attach
 {
 	pthread_mutex_lock(&client->event_lock);
 	if (client->event_epoll >= 0)
-		unwatch_attachment(client, attachment);
+		unwatch_attachment(client, attachment); /* it shall not be told for ever */
 	pthread_mutex_unlock(&client->event_lock);
 	return chi_attachment_gone(attachment);
 }

@@ -380,6 +380,12 @@ IN_ITS_PLACE int eventfd_read(int fd, eventfd_t *ret_value)
 	return read(fd, ret_value, sizeof(*ret_value)) == sizeof(*ret_value) ? 0 : -1;
 }
 
+/* That a killed daemon left: the next of its name does. */
+static void take_socket_away(void)
+{
+	assert_int_equal(daemon_end(daemon_start("loop", config), SIGTERM), 0);
+}
+
 static void dispatch_one(struct fixture *f)
 {
 	assert_int_equal(chi_client_dispatch(f->client, 0), 1);
@@ -464,10 +470,45 @@ static void a_descriptor_that_is_not_complete_is_used_by_nobody(void **state)
 	chi_client_disconnect(f.client);
 }
 
-/* That a killed daemon left: the next of its name does. */
-static void take_socket_away(void)
+static pid_t child;
+
+/* It has copies of all descriptors, and closes none. */
+static void fork_a_child(struct fixture *f)
 {
-	assert_int_equal(daemon_end(daemon_start("loop", config), SIGTERM), 0);
+	(void)f;
+	child = fork();
+	while (child == 0)
+		pause();
+}
+
+static void a_reconnect_that_fails_leaves_nothing_in_the_descriptor(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop");
+	pid_t daemon = daemon_start("loop", config);
+	struct fixture f = { 0 };
+	int fd;
+
+	(void)state;
+	assert_true(daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &f.client), 0);
+	fd = chi_client_event_fd(f.client);
+	assert_true(fd >= 0);
+	daemon_end(daemon, SIGKILL);
+	assert_int_equal(chi_client_alive(f.client), -EOWNERDEAD);
+	daemon = daemon_start("loop", config);
+	assert_true(daemon > 0);
+	step.f = &f;
+	step.at_epoll_add = fork_a_child;
+	assert_int_equal(chi_client_reconnect(f.client, 0), -ENOSPC);
+	assert_true(child > 0);
+	/* the child's copies hang up */
+	daemon_end(daemon, SIGKILL);
+	assert_int_equal(chi_client_dispatch(f.client, 0), -EOWNERDEAD);
+	assert_false(is_readable(fd, 0));
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	chi_client_disconnect(f.client);
+	take_socket_away();
 }
 
 /* ---- who is told ---- */
@@ -603,6 +644,7 @@ int main(void)
 		cmocka_unit_test(a_death_wakes_the_loop_and_calls_every_callback),
 		cmocka_unit_test(a_dispatch_beside_a_reconnect_loses_no_wake_up),
 		cmocka_unit_test(a_descriptor_that_is_not_complete_is_used_by_nobody),
+		cmocka_unit_test(a_reconnect_that_fails_leaves_nothing_in_the_descriptor),
 		cmocka_unit_test(a_task_that_is_refused_is_not_told_by_a_callback),
 		cmocka_unit_test(answers_that_come_late_are_dropped),
 		cmocka_unit_test(a_session_that_is_ended_is_no_death_of_the_runtime),
