@@ -29,7 +29,7 @@
 
 struct load {
 	uint64_t busy_ns;      /* in the last period, less what was given away, with what was taken */
-	uint64_t busy_seen_ns; /* the worker's busy_ns at the last look */
+	uint64_t busy_seen_ns; /* in all, at the last look */
 	uint64_t weight;       /* of all its lanes */
 };
 
@@ -62,9 +62,10 @@ static void weigh_worker(struct chi_balancer *balancer, uint32_t id)
 {
 	struct chi_worker *worker = chi_work_orch_worker(balancer->orch, id);
 	struct load *load = &balancer->loads[id];
-	uint64_t busy_ns = hshm_load_relaxed(&worker->busy_ns); /* relaxed: a figure */
+	uint64_t busy_ns = chi_worker_busy_ns(worker);
 
-	load->busy_ns = busy_ns - load->busy_seen_ns;
+	/* what passed for work at the last look may have been none */
+	load->busy_ns = busy_ns > load->busy_seen_ns ? busy_ns - load->busy_seen_ns : 0;
 	load->busy_seen_ns = busy_ns;
 	load->weight = 0;
 	pthread_mutex_lock(&worker->lanes_lock);

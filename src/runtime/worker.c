@@ -144,11 +144,12 @@ static void show_levels(struct chi_worker *worker)
 
 static void count_busy(struct chi_worker *worker)
 {
-	uint64_t ns = worker->now_ns - worker->busy_since_ns;
+	uint64_t ns = worker->now_ns - hshm_load_relaxed(&worker->counted_ns);
 
-	hshm_count_add(&worker->busy_ns, ns); /* relaxed: a figure */
+	/* relaxed, all: figures */
+	hshm_count_add(&worker->busy_ns, ns);
 	hshm_count_add(&worker->counters->busy_ns, ns);
-	worker->busy_since_ns = worker->now_ns;
+	hshm_store_relaxed(&worker->counted_ns, worker->now_ns);
 }
 
 static void read_clock(struct chi_worker *worker)
@@ -218,17 +219,17 @@ static bool sleep_until_work(struct chi_worker *worker)
 		rung = wait_events(worker, time_until_minimum(worker));
 		hshm_store_relaxed(&worker->counters->asleep, 0);
 	}
-	hshm_doorbell_end_sleep(&worker->doorbell);
 	worker->now_ns = worker->polled_ns = hshm_clock_ns();
+	hshm_store_relaxed(&worker->counted_ns, worker->now_ns); /* relaxed: a figure */
+	hshm_doorbell_end_sleep(&worker->doorbell);
 	return rung;
 }
 
-/* @since_ns: before the iteration that found work, which may have run it for long */
-static void become_busy(struct chi_worker *worker, uint64_t since_ns)
+/* Since its last idle look (counted_ns): the iteration that found work may have run it for long. */
+static void become_busy(struct chi_worker *worker)
 {
 	give_spin_permit(worker);
 	worker->idle_since_ns = 0;
-	worker->busy_since_ns = since_ns;
 }
 
 /* now_ns is of the end of the turn before this look. */
@@ -245,6 +246,7 @@ static void idle(struct chi_worker *worker)
 	if (worker->idle_since_ns == 0)
 		become_idle(worker);
 	if (worker->spinning && worker->now_ns - worker->idle_since_ns < worker->runtime->config.spin_ns) {
+		hshm_store_relaxed(&worker->counted_ns, worker->now_ns); /* relaxed: a figure */
 		if (worker->n_idle_looks++ >= LOOKS_BARE)
 			hshm_cpu_relax();
 		return;
@@ -328,15 +330,14 @@ static void fini_thread(void)
 
 static void run_until_stop(struct chi_worker *worker)
 {
-	worker->now_ns = worker->busy_since_ns = hshm_clock_ns();
+	worker->now_ns = hshm_clock_ns();
+	hshm_store_relaxed(&worker->counted_ns, worker->now_ns); /* relaxed: a figure */
 	/* relaxed: the doorbell's fences see to it that it is seen; nothing else hangs on it */
 	while (!hshm_load_relaxed(&worker->stop)) {
-		uint64_t since_ns = worker->now_ns;
-
 		if (!iterate(worker))
 			idle(worker);
 		else if (worker->idle_since_ns)
-			become_busy(worker, since_ns);
+			become_busy(worker);
 	}
 	give_spin_permit(worker);
 }
@@ -435,6 +436,17 @@ bool chi_worker_has_ended(const struct chi_worker *worker)
 {
 	/* acquire: pairs with the release in worker_main() */
 	return hshm_load_acquire(&worker->ended) != 0;
+}
+
+uint64_t chi_worker_busy_ns(struct chi_worker *worker)
+{
+	/* relaxed, all: figures; torn, they are off by what was counted in between */
+	uint64_t busy_ns = hshm_load_relaxed(&worker->busy_ns), counted_ns = hshm_load_relaxed(&worker->counted_ns);
+	uint64_t now_ns = hshm_clock_ns();
+
+	if (!counted_ns || now_ns < counted_ns || hshm_load_relaxed(&worker->doorbell.sleeping))
+		return busy_ns;
+	return busy_ns + now_ns - counted_ns;
 }
 
 void chi_worker_ask_expire(struct chi_worker *worker)

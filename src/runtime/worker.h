@@ -70,8 +70,8 @@ struct chi_worker {
 	uint64_t now_ns; /* as of this iteration, or a little older */
 	uint64_t polled_ns;
 	uint64_t idle_since_ns; /* 0 = has work */
-	uint64_t busy_since_ns;
-	hshm_au64 busy_ns; /* as the counters file has it, but not for others to write: the balancer goes by it */
+	hshm_au64 busy_ns;	/* as the counters file has it, but not for others to write: the balancer goes by it */
+	hshm_au64 counted_ns;	/* up to here its time is in busy_ns, or was without work */
 	uint32_t n_iterations;
 	uint32_t n_idle_looks; /* since it had work */
 	bool spinning;
@@ -109,6 +109,8 @@ int chi_worker_start(struct chi_worker *worker);
 void chi_worker_ask_stop(struct chi_worker *worker);
 /* Has its thread done its last? Then its lists may be looked at. */
 bool chi_worker_has_ended(const struct chi_worker *worker);
+/* How long it has had work in all, with what it is at. Threads: any. */
+uint64_t chi_worker_busy_ns(struct chi_worker *worker);
 int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane);
 /* Out of the epoll set and the list of lanes. The worker's thread. */
 void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane);

@@ -509,6 +509,36 @@ static void a_task_that_comes_alone_counts_as_work(void **state)
 	assert_true(count_of(&worker->busy_ns) - before_ns >= 20 * HSHM_NSEC_PER_MSEC);
 }
 
+/* A turn of many long tasks takes as long as they do. */
+static void what_it_is_at_counts_as_work_before_its_end(void **state)
+{
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	struct hold held;
+	uint64_t before_ns, begin_ns;
+
+	(void)state;
+	wait_until_asleep(worker);
+	hold(&held, 0);
+	before_ns = chi_worker_busy_ns(worker);
+	begin_ns = hshm_clock_ns();
+	while (hshm_clock_ns() - begin_ns < 5 * HSHM_NSEC_PER_MSEC)
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+	assert_true(chi_worker_busy_ns(worker) - before_ns >= 5 * HSHM_NSEC_PER_MSEC);
+	sem_post(&held.release);
+}
+
+static void sleep_does_not_count_as_work(void **state)
+{
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	uint64_t before_ns;
+
+	(void)state;
+	wait_until_asleep(worker);
+	before_ns = chi_worker_busy_ns(worker);
+	HSHM_THREAD_MODEL->sleep_for_us(1000);
+	assert_int_equal(chi_worker_busy_ns(worker), before_ns);
+}
+
 /* ---- who may look for work without sleeping ---- */
 
 static int start_on_one_cpu(void **state)
@@ -551,6 +581,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_task_that_comes_alone_counts_as_work, start_one_worker_alone, stop),
+		cmocka_unit_test_setup_teardown(what_it_is_at_counts_as_work_before_its_end, start_one_worker, stop),
+		cmocka_unit_test_setup_teardown(sleep_does_not_count_as_work, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(on_one_cpu_of_several_one_worker_is_made_and_none_spins,
 						start_on_one_cpu, stop),
 	};
