@@ -34,9 +34,10 @@ struct chi_active_queue {
 };
 
 struct chi_lane_balance {
-	uint64_t n_tasks;   /* it had run at the last look */
-	uint64_t weight;    /* estimated ns of what it ran since the look before */
-	uint32_t n_resting; /* looks until it may be moved again */
+	uint64_t n_tasks;	   /* it had run at the last look */
+	uint64_t n_last, n_before; /* of them since the look before, and in the period before that */
+	uint64_t weight;	   /* estimated ns of n_last */
+	uint32_t moved_from;	   /* a worker's id + 1, until the next look judges that */
 };
 
 struct chi_lane {

@@ -30,7 +30,7 @@
 #define N_LANES	   16u
 #define N_AT_ONCE  64u
 #define TASK_NS	   (100 * HSHM_NSEC_PER_USEC)
-#define BALANCE_MS 20
+#define BALANCE_MS 50
 
 static uint64_t run_ns;
 
