@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../include"
 
-# functions HEADER: an item for each documented one; the first part of its first sentence
+# functions HEADER: an item for each documented one; the first part of its first sentence, which has to say by itself what it does
 functions() {
 	awk '/^\/\*\*/ { begun = 1 }
 		begun && match($0, /(\/\*\*| \*) chi_[a-z_]+ - /) {
@@ -14,10 +14,15 @@ functions() {
 			text = substr($0, RSTART + RLENGTH)
 			sub(/ *\*\/$/, "", text)
 			sub(/(;|:|\. |\.$).*/, "", text)
+			if (text == "" || text ~ /^Returns|^@|\? /) {
+				print FILENAME ": " name " - " text ": that is not what it does" >"/dev/stderr"
+				failed = 1
+			}
 			gsub(/@/, "", text)
 			printf ".It Fn %s\n%s\n", name, text
 			begun = 0
-		}' "chimaera/$1"
+		}
+		END { exit failed }' "chimaera/$1"
 }
 
 cat <<'PAGE'

@@ -64,7 +64,7 @@ CHI_API CHI_NODISCARD int chi_client_connect(const struct chi_client_opts *opts,
 CHI_API void chi_client_disconnect(struct chi_client *client);
 
 /**
- * chi_client_reconnect - the runtime is gone: attach to the next one of the same name
+ * chi_client_reconnect - attach to the next runtime of the same name, when this one is gone
  * @client:     borrowed; from chi_client_connect()
  * @timeout_ns: wait for it so long in all: 0 tries once, HSHM_FOREVER has no limit. A try ends by connect_timeout_ns, too,
  *              if that is shorter. Between tries it sleeps 2 ms, then twice as long each time, up to 500 ms, the second
@@ -125,7 +125,7 @@ CHI_API CHI_NODISCARD int chi_client_event_fd(struct chi_client *client);
  */
 CHI_API CHI_NODISCARD int chi_client_dispatch(struct chi_client *client, uint32_t n_max);
 
-/** chi_client_alive - does the runtime live? One system call. Returns 0, -EOWNERDEAD, -ENOTCONN (child of a fork). */
+/** chi_client_alive - whether the runtime lives. One system call. Returns 0, -EOWNERDEAD, -ENOTCONN (child of a fork). */
 CHI_API int chi_client_alive(struct chi_client *client);
 
 /**

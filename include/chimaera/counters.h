@@ -55,7 +55,7 @@ struct chi_counter_column {
 	enum chi_counter_kind kind;
 };
 
-/** chi_counters_table_name - "workers" and so on; NULL: no such table. Static. Threads: any. */
+/** chi_counters_table_name - the name of a table: "workers" and so on; NULL: no such table. Static. Threads: any. */
 CHI_API const char *chi_counters_table_name(uint32_t table);
 
 /** chi_counters_columns - the columns of a table; @ret_columns: out, static. Returns how many; 0: no such table. */
@@ -81,10 +81,10 @@ struct chi_counters; /* opaque */
  *          (the name), -EMFILE, -ENOMEM. chi_error_text() says more.
  */
 CHI_API CHI_NODISCARD int chi_counters_read(const char *name, struct chi_counters **ret_counters);
-/** chi_counters_free - @counters: given; NULL is accepted */
+/** chi_counters_free - free what was read. @counters: given; NULL is accepted */
 CHI_API void chi_counters_free(struct chi_counters *counters);
 
-/** chi_counters_alive - does the runtime that writes the file live, as far as the system knows? A stopped one does. */
+/** chi_counters_alive - whether the runtime that writes the file lives, as far as the system knows. A stopped one does. */
 CHI_API bool chi_counters_alive(const struct chi_counters *counters);
 
 /** chi_counters_path - the file that was read. Borrowed until chi_counters_free(). */

@@ -185,7 +185,7 @@ CHI_API bool chi_cancelled(const struct chi_run_context *context);
 CHI_API uint64_t chi_context_deadline_ns(const struct chi_run_context *context);
 
 /**
- * chi_context_due_ns - periodic: when this run was due, on the clock of hshm_clock_ns(); 0 = the first run, or not periodic
+ * chi_context_due_ns - when this run of a periodic task was due, on the clock of hshm_clock_ns(); 0 = the first, or not periodic
  *
  * Runs are due at the first start + k * period. Those whose time had passed when the run before ended are left out, not
  * made up for, and counted in periodic_missed.
@@ -225,9 +225,13 @@ struct chi_cond {
 CHI_API void chi_rwlock_read_lock(struct chi_rwlock *lock);
 /** chi_rwlock_write_lock - hold it alone. Not recursive. May switch the fiber: yes. */
 CHI_API void chi_rwlock_write_lock(struct chi_rwlock *lock);
-/** chi_rwlock_try_read_lock - Returns true when it is ours; false also while somebody waits for it. May switch the fiber: no. */
+/**
+ * chi_rwlock_try_read_lock - hold it together with other readers, if it can be had at once
+ *
+ * Returns: true when it is ours; false also while somebody waits for it. May switch the fiber: no.
+ */
 CHI_API CHI_NODISCARD bool chi_rwlock_try_read_lock(struct chi_rwlock *lock);
-/** chi_rwlock_try_write_lock - Returns true when it is ours. May switch the fiber: no. */
+/** chi_rwlock_try_write_lock - hold it alone, if it is free. Returns true when it is ours. May switch the fiber: no. */
 CHI_API CHI_NODISCARD bool chi_rwlock_try_write_lock(struct chi_rwlock *lock);
 /** chi_rwlock_unlock - leave it, in whichever way it was locked; by the task that did. May switch the fiber: no. */
 CHI_API void chi_rwlock_unlock(struct chi_rwlock *lock);

@@ -93,7 +93,7 @@ CHI_API int chi_runtime_reload(struct chi_runtime *runtime);
 /** chi_runtime_request_stop - what chi_stop() does, from this process: wakes chi_runtime_wait_stop(). Threads: any. */
 CHI_API void chi_runtime_request_stop(struct chi_runtime *runtime);
 
-/** chi_runtime_stop_requested - has somebody asked? Threads: any. */
+/** chi_runtime_stop_requested - whether somebody has asked for a stop. Threads: any. */
 CHI_API bool chi_runtime_stop_requested(const struct chi_runtime *runtime);
 
 /** chi_runtime_wait_stop - sleep until a stop is asked for or @timeout_ns passed. Returns 0 or -ETIMEDOUT. */

@@ -207,7 +207,7 @@ CHI_API CHI_NODISCARD int chi_submit(struct chi_client *client, void *task);
  */
 CHI_API CHI_NODISCARD int chi_submit_many(struct chi_client *client, void *const *tasks, uint32_t n_tasks);
 
-/** chi_task_done - has it completed? Acquire: results and buffers may be read then. Threads: any. */
+/** chi_task_done - whether it has completed. Acquire: results and buffers may be read then. Threads: any. */
 static inline bool chi_task_done(const void *task)
 {
 	/* acquire: pairs with the release that sets the word when the runtime completes the task */
