@@ -66,5 +66,5 @@ if [ "$(abi_version "$old/source")" != "$(abi_version .)" ]; then
 	echo "abi: CHI_ABI_VERSION was raised since $tag"
 	exit 0
 fi
-echo "abi: what was built against $tag breaks; if that is wanted, raise CHI_ABI_VERSION and the soname"
+echo "abi: what was built against $tag breaks; if that is wanted, raise CHI_ABI_VERSION and the minor version, which is in the soname"
 exit 1

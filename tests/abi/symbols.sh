@@ -5,6 +5,8 @@
 set -euo pipefail
 
 lib=${CHI_TEST_BUILD_DIR:?}/lib
+# two libraries of which one may break what the other has are two names, and so are their symbols' versions
+version=$(sed -nE 's/^project\(chimaera VERSION ([0-9]+\.[0-9]+)\..*/\1/p' "${CHI_TEST_SOURCE_DIR:?}/CMakeLists.txt")
 bad=0
 fail() {
 	echo "$*"
@@ -17,8 +19,9 @@ for name in libchimaera libchimaera-runtime; do
 	[ -n "$exported" ] || fail "$name exports nothing"
 	foreign=$(grep -vE '^(chi|hipc|hshm|HSHM)_' <<<"$exported" || true)
 	[ -z "$foreign" ] || fail "$name exports $(tr '\n' ' ' <<<"$foreign")"
-	grep -q ' A CHIMAERA_0.1' <<<"$(nm -D --defined-only "$file")" || fail "$name: no version CHIMAERA_0.1"
-	readelf -d "$file" | grep -q "SONAME.*\[$name.so.0\]" || fail "$name: soname is not $name.so.0"
+	grep -qxF "CHIMAERA_$version" <<<"$(nm -D --defined-only "$file" | awk '$2 == "A" { sub(/@.*/, "", $3); print $3 }')" ||
+		fail "$name: no version CHIMAERA_$version"
+	readelf -d "$file" | grep -qF "[$name.so.$version]" || fail "$name: soname is not $name.so.$version"
 	if readelf -d "$file" | grep 'NEEDED.*stdc++'; then
 		fail "$name needs the C++ library"
 	fi

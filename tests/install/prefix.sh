@@ -43,8 +43,8 @@ echo mine >"$p/lib/pkgconfig/other.pc"
 before=$(snapshot "$p")
 run 0 "$prefix_sh" install "$build" "$p"
 installed=$(snapshot "$p")
-for file in bin/chimaera include/chimaera/task.h include/chimaera/counters/worker.def lib/libchimaera.so.0 \
-	lib/libchimaera-runtime.so.0 lib/chimaera/chimaera_blob.so lib/pkgconfig/chimaera.pc \
+for file in bin/chimaera include/chimaera/task.h include/chimaera/counters/worker.def lib/libchimaera.so.0.1 \
+	lib/libchimaera-runtime.so.0.1 lib/chimaera/chimaera_blob.so lib/pkgconfig/chimaera.pc \
 	lib/cmake/chimaera/chimaeraConfigVersion.cmake share/bash-completion/completions/chimaera \
 	share/man/man1/chimaera.1 share/man/man3/libchimaera.3 share/man/man5/chimaera.yaml.5 share/man/man7/chimaera.7 \
 	share/doc/chimaera/chimaera.service share/doc/chimaera/chimaera.yaml share/doc/chimaera/counters.md; do
