@@ -105,7 +105,7 @@ SESSION
 hide=(unshare -rm)
 hidden=$root
 if ! "${hide[@]}" true 2>/dev/null; then
-	echo "no mount namespaces for this user: the tree stays in sight"
+	echo "SKIP: no mount namespaces for this user: the source tree stays in sight"
 	hide=()
 	hidden=
 fi

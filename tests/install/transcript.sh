@@ -6,8 +6,16 @@
 # The session is transcript.txt. A line that begins with "$ " is a command, "> " more of it, "# " a remark. What follows is what it
 # writes, line by line; * stands for anything, and a line "..." for any lines. "[N]" as the last line is the exit code, when it
 # is not 0. The commands see $tree, $build, $prefix and
-# $CFLAGS.
+# $CFLAGS. One that names $tree sees the source tree, the others do not.
 set -euo pipefail
+
+if [ -z "${tree_can_hide:-}" ]; then
+	if unshare -rm true 2>/dev/null; then
+		tree_can_hide=yes exec unshare -rm "$0"
+	fi
+	echo "SKIP: no mount namespaces for this user: the source tree stays in sight"
+	tree_can_hide=no
+fi
 
 export tree=${CHI_TEST_SOURCE_DIR:?} build=${CHI_TEST_BUILD_DIR:?}
 home=$(mktemp -d /tmp/chi-transcript.XXXXXX)
@@ -42,9 +50,24 @@ matches() {
 	((i == ${#actual[@]}))
 }
 
+tree_hidden=
+# tree_for COMMAND
+tree_for() {
+	if [[ $1 == *"\$tree"* ]]; then
+		[ -z "$tree_hidden" ] || umount -l "$tree"
+		tree_hidden=
+	elif [ -z "$tree_hidden" ] && [ "$tree_can_hide" = yes ]; then
+		mount -t tmpfs none "$tree"
+		mkdir -m 0700 -p "$XDG_RUNTIME_DIR"
+		[ ! -e "$tree/CMakeLists.txt" ]
+		tree_hidden=yes
+	fi
+}
+
 # run_step LINE COMMAND: in this shell, so that cd and export last
 run_step() {
 	local code=0 wanted=0
+	tree_for "$2"
 	echo "\$ ${2//$'\n'/$'\n'> }"
 	eval "$2" >"$home/actual" 2>&1 </dev/null || code=$?
 	cat "$home/actual"
