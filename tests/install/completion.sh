@@ -29,6 +29,17 @@ completes start --fore
 [ "${COMPREPLY[*]}" = "--foreground" ] || fail "start --fore: ${COMPREPLY[*]}"
 completes start --config ./dev
 [ -z "${COMPREPLY[*]}" ] || fail "a file is left to bash: ${COMPREPLY[*]}"
+# also before a letter of it is typed; and what comes behind it is completed again
+for words in "start -c" "start --config" "start --log" "config -c" "module check" "module check --json"; do
+	# the words of a command
+	# shellcheck disable=SC2086
+	completes $words ""
+	[ -z "${COMPREPLY[*]}" ] || fail "$words: a file is left to bash: ${COMPREPLY[*]}"
+done
+completes start -c ./dev --fore
+[ "${COMPREPLY[*]}" = "--foreground" ] || fail "start -c ./dev --fore: ${COMPREPLY[*]}"
+completes module ""
+[[ " ${COMPREPLY[*]} " == *" check "* ]] || fail "module: ${COMPREPLY[*]}"
 
 # every command has options of its own, or commands below it
 completes ""
