@@ -64,7 +64,7 @@ endif()
 
 # ---- documents -------------------------------------------------------------------------------------------------------
 
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/docs/chimaera.yaml
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/SECURITY.md ${PROJECT_SOURCE_DIR}/docs/chimaera.yaml
 	${PROJECT_SOURCE_DIR}/docs/module-guide.md ${PROJECT_SOURCE_DIR}/docs/counters.md DESTINATION ${doc_dir})
 
 set(man_dir ${PROJECT_SOURCE_DIR}/docs/man)

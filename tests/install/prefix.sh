@@ -47,7 +47,7 @@ for file in bin/chimaera include/chimaera/task.h include/chimaera/counters/worke
 	lib/libchimaera-runtime.so.0.1 lib/chimaera/chimaera_blob.so lib/pkgconfig/chimaera.pc \
 	lib/cmake/chimaera/chimaeraConfigVersion.cmake share/bash-completion/completions/chimaera \
 	share/man/man1/chimaera.1 share/man/man3/libchimaera.3 share/man/man5/chimaera.yaml.5 share/man/man7/chimaera.7 \
-	share/doc/chimaera/chimaera.service share/doc/chimaera/chimaera.yaml share/doc/chimaera/counters.md; do
+	share/doc/chimaera/chimaera.service share/doc/chimaera/chimaera.yaml share/doc/chimaera/counters.md share/doc/chimaera/SECURITY.md; do
 	[ -e "$p/$file" ] || fail "not installed: $file"
 done
 grep -qxF "ExecStart=$p/bin/chimaera start --foreground" "$p/share/doc/chimaera/chimaera.service" || fail "unit's path"
