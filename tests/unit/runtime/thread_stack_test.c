@@ -24,11 +24,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "runtime/fault.h"
+
+#define PAGE 4096u
 
 static void (*in_handler)(void);
 static int (*system_backtrace)(void **frames, int n_max);
@@ -103,10 +106,10 @@ static void a_question_withdrawn_after_its_answer_leaves_its_place(void **state)
 
 /* ---- broken ---- */
 
+static volatile char *nowhere; /* a page that nobody may read */
+
 static void read_what_is_not_there(void)
 {
-	static volatile int *volatile nowhere;
-
 	(void)*nowhere;
 }
 
@@ -116,6 +119,8 @@ static void a_stack_that_cannot_be_walked_is_its_innermost_place(void **state)
 	sigset_t before, after;
 
 	(void)state;
+	nowhere = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(nowhere != MAP_FAILED);
 	begin();
 	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &before), 0);
 	in_handler = read_what_is_not_there;
