@@ -116,10 +116,11 @@ CHI_API CHI_NODISCARD int chi_client_event_fd(struct chi_client *client);
 
 /**
  * chi_client_dispatch - call the callbacks of tasks that have ended
- * @n_max: call no more than that; 0 = all
+ * @n_max: call no more than that; 0 = all that were under way when it began, and perhaps one more: what callbacks hand in
+ *         and has ended is left to the next dispatch, so that the loop's other descriptors get their turn
  *
- * When it returns less than @n_max, the descriptor is asleep until another task ends. Works without the descriptor, too. A
- * callback may use the client as it likes, but not disconnect it.
+ * What it leaves keeps the descriptor readable; when it leaves nothing, that is asleep until another task ends. Works
+ * without the descriptor, too. A callback may use the client as it likes, but not disconnect it.
  * Threads: any, several at once; a callback runs in the thread that dispatches. May switch the fiber: no.
  * Returns: how many were called; -EOWNERDEAD (the runtime is gone, and every callback was called), -ENOTCONN, -ENOTSUP.
  */

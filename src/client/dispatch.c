@@ -211,6 +211,26 @@ int chi_submit_notify(struct chi_client *base, void *memory, chi_notify_fn fn, v
 
 /* ---- dispatch ---- */
 
+static uint64_t count_callbacks(struct process_client *client)
+{
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&client->lock);
+	for (struct chi_attachment *at = client->former; at; at = at->older)
+		n += chi_events_count(&at->events);
+	pthread_mutex_unlock(&client->lock);
+	return n + chi_events_count(&process_client_now(client)->events);
+}
+
+/* How many one dispatch calls. All (0) are those of the tasks that are under way as it begins, for callbacks may hand in others
+ * without end; and one more, so that to reach it means that they did, and that there may be more. */
+static uint32_t limit_of(struct process_client *client, uint32_t n_max)
+{
+	uint64_t limit = n_max ? n_max : count_callbacks(client) + 1;
+
+	return limit < INT32_MAX ? (uint32_t)limit : INT32_MAX;
+}
+
 static bool take_from(struct chi_attachment *attachment, struct chi_event *ret_event)
 {
 	return chi_events_take(&attachment->events, ret_event) ||
@@ -253,8 +273,8 @@ static int tell_end(struct process_client *client, struct chi_attachment *attach
 int chi_client_dispatch(struct chi_client *base, uint32_t n_max)
 {
 	struct process_client *client = (struct process_client *)base;
-	uint32_t limit = n_max && n_max < INT32_MAX ? n_max : INT32_MAX, n = 0;
 	struct chi_attachment *now;
+	uint32_t limit, n = 0;
 	eventfd_t written;
 	int rc = check_client(client), more;
 
@@ -263,10 +283,12 @@ int chi_client_dispatch(struct chi_client *base, uint32_t n_max)
 	more = more_fd(client);
 	if (more >= 0)
 		(void)eventfd_read(more, &written);
-	now = process_client_now(client); /* D1: not before the read */
-	chi_events_drain(&now->events);
+	chi_events_drain(&process_client_now(client)->events);
+	limit = limit_of(client, n_max);
 	do {
 		n += run(client, limit - n);
+		/* D1: not before the read. Nor before the callbacks: they may reconnect, and what was `now` be released. */
+		now = process_client_now(client);
 	} while (n < limit && !chi_events_arm(&now->events));
 	if (n == 0 && chi_attachment_alive(now) < 0) {
 		n = run(client, limit);

@@ -57,6 +57,7 @@ static void release(struct chi_events *events, struct chi_notice *notice)
 	notice->task = NULL;
 	notice->next_free = events->first_free;
 	events->first_free = (uint32_t)(notice - events->notices);
+	events->n_used--;
 }
 
 int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_fn fn, void *arg, uint64_t *ret_notice)
@@ -72,6 +73,7 @@ int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_
 		task->notice = events->first_free;
 		task->flags |= CHI_TASK_NOTIFY;
 		events->first_free = notice->next_free;
+		events->n_used++;
 		*notice = (struct chi_notice){ .task = task, .fn = fn, .arg = arg, .n_uses = notice->n_uses + 1 };
 		*ret_notice = (uint64_t)notice->n_uses << 32 | task->notice;
 	}
@@ -103,6 +105,16 @@ void chi_events_remove(struct chi_events *events, struct chi_task *task)
 	if (notice)
 		release(events, notice);
 	pthread_mutex_unlock(&events->lock);
+}
+
+uint32_t chi_events_count(struct chi_events *events)
+{
+	uint32_t n;
+
+	pthread_mutex_lock(&events->lock);
+	n = events->n_used;
+	pthread_mutex_unlock(&events->lock);
+	return n;
 }
 
 /* ---- the list; under the lock ---- */

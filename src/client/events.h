@@ -37,7 +37,8 @@ struct chi_events {
 	pthread_mutex_t lock; /* all below */
 	int socket;	      /* readable when it is time to dispatch; -1: not asked for */
 	struct chi_notice *notices;
-	uint32_t n_notices;
+	uint32_t n_notices;  /* places for them */
+	uint32_t n_used;     /* of these */
 	uint32_t first_free; /* n_notices: none */
 	uint32_t rest;	     /* found in the list without its link; 0: none */
 	uint32_t ready;	     /* the oldest that ended; 0: none */
@@ -63,6 +64,9 @@ int chi_events_add(struct chi_events *events, struct chi_task *task, chi_notify_
 void chi_events_submitted(struct chi_events *events, uint64_t notice);
 /* It was not submitted. */
 void chi_events_remove(struct chi_events *events, struct chi_task *task);
+
+/* Tasks that are still to be told of. Threads: any. */
+uint32_t chi_events_count(struct chi_events *events);
 
 /* The next that ended; from here on it is the caller's, and done. Returns false: none. Threads: any. */
 bool chi_events_take(struct chi_events *events, struct chi_event *ret_event);

@@ -176,6 +176,38 @@ static void what_is_left_of_a_limited_dispatch_stays_readable(void **state)
 	assert_int_equal(f->n_called, 10);
 }
 
+/* When it returns, its task has ended again. */
+static void hand_in_again_and_await(void *task, int result, void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(result, 0);
+	f->n_called++;
+	if (f->n_left == 0) {
+		assert_int_equal(chi_task_free(f->client, task), 0);
+		return;
+	}
+	f->n_left--;
+	assert_int_equal(chi_submit_notify(f->client, task, hand_in_again_and_await, f), 0);
+	assert_int_equal(chi_flush(f->client), 0);
+}
+
+static void callbacks_that_hand_in_again_leave_the_loop_its_turn(void **state)
+{
+	struct fixture *f = *state;
+	int fd = chi_client_event_fd(f->client);
+
+	f->n_called = 0;
+	f->n_left = 2 * 100 - 2;
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(chi_submit_notify(f->client, new_task(f, PROBE_ADD, i), hand_in_again_and_await, f),
+				 0);
+	while (f->n_called < 2 * 100) {
+		assert_true(is_readable(fd, POLL_MS));
+		assert_in_range(chi_client_dispatch(f->client, 0), 0, 3);
+	}
+}
+
 static void a_task_with_a_callback_is_not_waited_for_nor_freed(void **state)
 {
 	struct fixture *f = *state;
@@ -470,6 +502,50 @@ static void a_descriptor_that_is_not_complete_is_used_by_nobody(void **state)
 	chi_client_disconnect(f.client);
 }
 
+struct comeback {
+	struct fixture f;
+	pid_t daemon;
+};
+
+static void reconnect_three_times(void *task, int result, void *arg)
+{
+	struct comeback *back = arg;
+
+	assert_int_equal(result, -EOWNERDEAD);
+	assert_int_equal(chi_task_free(back->f.client, task), 0);
+	for (int i = 0; i < 3; i++) {
+		if (i > 0)
+			daemon_end(back->daemon, SIGKILL);
+		assert_int_equal(chi_client_alive(back->f.client), -EOWNERDEAD);
+		back->daemon = daemon_start("loop", config);
+		assert_true(back->daemon > 0);
+		reconnect_now(&back->f);
+	}
+}
+
+/* Not a call that keeps to the runtime it began with: that one's memory is gone. */
+static void a_callback_may_reconnect_as_often_as_it_likes(void **state)
+{
+	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = "loop");
+	struct comeback back = { .daemon = daemon_start("loop", config) };
+	struct fixture *f = &back.f;
+	int fd;
+
+	(void)state;
+	assert_true(back.daemon > 0);
+	assert_int_equal(chi_client_connect(&opts, &f->client), 0);
+	fd = chi_client_event_fd(f->client);
+	f->pool = open_pool(f->client);
+	assert_int_equal(chi_submit_notify(f->client, new_task(f, PROBE_GATE_WAIT, 0), reconnect_three_times, &back),
+			 0);
+	daemon_end(back.daemon, SIGKILL);
+	assert_int_equal(chi_client_alive(f->client), -EOWNERDEAD);
+	assert_int_equal(chi_client_dispatch(f->client, 0), 1);
+	expect_a_wake_up(f, fd);
+	chi_client_disconnect(f->client);
+	assert_int_equal(daemon_end(back.daemon, SIGTERM), 0);
+}
+
 static pid_t child;
 
 /* It has copies of all descriptors, and closes none. */
@@ -638,12 +714,14 @@ int main(void)
 		cmocka_unit_test(each_callback_is_called_once_and_a_sleeping_loop_is_woken),
 		cmocka_unit_test(one_task_at_a_time_wakes_each_time),
 		cmocka_unit_test(what_is_left_of_a_limited_dispatch_stays_readable),
+		cmocka_unit_test(callbacks_that_hand_in_again_leave_the_loop_its_turn),
 		cmocka_unit_test(a_task_with_a_callback_is_not_waited_for_nor_freed),
 		cmocka_unit_test(a_refused_task_is_told_like_any_other),
 		cmocka_unit_test(several_threads_share_the_dispatching),
 		cmocka_unit_test(a_death_wakes_the_loop_and_calls_every_callback),
 		cmocka_unit_test(a_dispatch_beside_a_reconnect_loses_no_wake_up),
 		cmocka_unit_test(a_descriptor_that_is_not_complete_is_used_by_nobody),
+		cmocka_unit_test(a_callback_may_reconnect_as_often_as_it_likes),
 		cmocka_unit_test(a_reconnect_that_fails_leaves_nothing_in_the_descriptor),
 		cmocka_unit_test(a_task_that_is_refused_is_not_told_by_a_callback),
 		cmocka_unit_test(answers_that_come_late_are_dropped),

@@ -124,12 +124,14 @@ static void ends_are_taken_oldest_first(void **state)
 
 	for (uint32_t i = 0; i < N_TASKS; i++)
 		submit(f, i);
+	assert_int_equal(chi_events_count(&f->events), N_TASKS);
 	take_none(f);
 	for (uint32_t i = 0; i < N_TASKS; i++)
 		link_to(f, i, join(f, i));
 	for (uint32_t i = 0; i < N_TASKS; i++)
 		take(f, i);
 	take_none(f);
+	assert_int_equal(chi_events_count(&f->events), 0);
 	/* their notices are free again */
 	assert_int_equal(f->events.n_notices, 128);
 	for (uint32_t i = 0; i < N_TASKS; i++)
@@ -218,6 +220,7 @@ static void a_task_that_is_not_handed_in_yet_is_not_lost(void **state)
 	/* neither is in; one of them never gets in, and is handed in anew */
 	assert_false(chi_events_take_lost(&f->events, &event));
 	chi_events_remove(&f->events, task_of(f, 0));
+	assert_int_equal(chi_events_count(&f->events), 1);
 	again = begin_submit(f, 0);
 	assert_int_equal((uint32_t)again, (uint32_t)first); /* the same place */
 	chi_events_submitted(&f->events, first);
