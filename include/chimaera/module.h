@@ -202,7 +202,8 @@ CHI_API uint32_t chi_context_worker(const struct chi_run_context *context);
  * They block the task, not the worker, and may be used between tasks of all workers; in a method, create() or destroy() only.
  * Zeroed is unlocked, and a condition nobody waits for; none needs to be destroyed. Who asks for a lock gets it in the
  * order of asking, readers and writers alike, so nobody is starved; consecutive readers hold it together. Neither a cancel
- * nor a deadline ends the wait for a lock.
+ * nor a deadline ends the wait for a lock. To unlock what nobody holds, or to signal while nobody holds the mutex, ends the
+ * process by abort().
  */
 struct chi_rwlock {
 	hshm_au64 word;

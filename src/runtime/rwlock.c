@@ -27,6 +27,8 @@
  */
 #include "runtime/rwlock.h"
 
+#include <assert.h>
+
 #include "runtime/worker.h"
 
 #define READER	     UINT64_C(1)
@@ -96,8 +98,10 @@ static void lock_as(struct chi_rwlock *lock, bool shared)
 
 void chi_mutex_ask_for(struct chi_mutex *mutex, struct chi_run_context *context)
 {
-	/* the caller holds it, so it is not free */
-	(void)stand_in_line(&mutex->lock, context, false);
+	bool stands = stand_in_line(&mutex->lock, context, false);
+
+	assert(stands && "chi_cond_signal(), but nobody holds the mutex");
+	(void)stands;
 }
 
 /* ---- leaving ---- */
@@ -146,14 +150,20 @@ static void hand_over(struct chi_rwlock *lock)
 	}
 }
 
+static uint64_t when_one_has_left(uint64_t word)
+{
+	assert(word && "an unlock, but nobody holds the lock");
+	if ((word & READERS_MASK) > 1)
+		return word - READER;
+	return somebody_waits(word) ? (word & ~READERS_MASK) | WRITER : 0; /* L3 */
+}
+
 static void unlock(struct chi_rwlock *lock)
 {
 	uint64_t seen = hshm_load_relaxed(&lock->word), after; /* relaxed: the CAS checks it */
 
 	do {
-		after = (seen & READERS_MASK) > 1 ? seen - READER
-			: somebody_waits(seen)	  ? (seen & ~READERS_MASK) | WRITER
-						  : 0;
+		after = when_one_has_left(seen);
 		/* release: what we did, for the next holder; acquire: what the other readers did, for whom we hand over to, and
 		 * the fifo */
 	} while (!hshm_cas_acq_rel(&lock->word, &seen, after));

@@ -22,12 +22,11 @@
 #include <string.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "support/aborts.h"
 #include "support/skip.h"
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
@@ -44,25 +43,6 @@ __attribute__((unused)) static uint64_t random_u64(uint64_t *state)
 __attribute__((unused)) static uint64_t random_below(uint64_t *state, uint64_t n)
 {
 	return random_u64(state) % n;
-}
-
-/* In a child, so that the test goes on: does the call end the process by abort()? */
-__attribute__((unused)) static bool aborts(void (*fn)(void *), void *arg)
-{
-	int status;
-	pid_t pid = fork();
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		int null = open("/dev/null", O_WRONLY);
-
-		signal(SIGABRT, SIG_DFL);
-		dup2(null, STDERR_FILENO);
-		fn(arg);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
 __attribute__((unused)) static int count_fds(void)

@@ -13,12 +13,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "support/aborts.h"
 #include "support/stage.h"
 
 #define N_WAITERS 8u
 #define SHORT_NS  (2 * HSHM_NSEC_PER_MSEC)
 
-enum { WAIT, SIGNAL, BROADCAST, HOLD };
+enum { WAIT, SIGNAL, BROADCAST, HOLD, SIGNAL_ALONE };
 
 struct cond_task {
 	struct chi_task task;
@@ -94,11 +95,24 @@ static int hold(struct chi_container *container, struct chi_task *task, struct c
 	return 0;
 }
 
+/* A mistake: without the mutex. */
+static int signal_alone(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	(void)task;
+	(void)context;
+	chi_mutex_lock(&mutex); /* when we have had it, the waiter has given it up */
+	chi_mutex_unlock(&mutex);
+	chi_cond_signal(&cond);
+	return 0;
+}
+
 static const struct chi_method methods[] = {
 	{ .name = "wait", .id = WAIT, .task_size = sizeof(struct cond_task), .run = wait_method },
 	{ .name = "signal", .id = SIGNAL, .task_size = sizeof(struct cond_task), .run = signal_method },
 	{ .name = "broadcast", .id = BROADCAST, .task_size = sizeof(struct cond_task), .run = signal_method },
 	{ .name = "hold", .id = HOLD, .task_size = sizeof(struct cond_task), .run = hold },
+	{ .name = "signal_alone", .id = SIGNAL_ALONE, .task_size = sizeof(struct cond_task), .run = signal_alone },
 };
 
 static const struct chi_module module = {
@@ -106,7 +120,7 @@ static const struct chi_module module = {
 	.method_stride = sizeof(struct chi_method),
 	.name = "cond_test",
 	.version = 1,
-	.n_methods = 4,
+	.n_methods = 5,
 	.methods = methods,
 	.create = stage_create_lanes,
 	.monitor = stage_lane_by_value,
@@ -280,6 +294,21 @@ static void the_tasks_deadline_ends_the_wait(void **state)
 	assert_true(hshm_clock_ns() - begin_ns >= 200 * HSHM_NSEC_PER_MSEC);
 }
 
+static void signal_without_the_mutex(void *arg)
+{
+	(void)arg;
+	if (start_one_worker(NULL) == 0) {
+		(void)wait_as(0, HSHM_FOREVER);
+		(void)!chi_wait(submit(SIGNAL_ALONE, 1, 0, 0), TIME_MAX_NS);
+	}
+}
+
+static void to_signal_without_the_mutex_aborts(void **state)
+{
+	(void)state;
+	assert_true(aborts(signal_without_the_mutex, NULL));
+}
+
 int main(void)
 {
 #define CASE_ON(function, workers) cmocka_unit_test_setup_teardown(function, start_##workers, stage_stop)
@@ -293,6 +322,7 @@ int main(void)
 		CASE_ON(a_signal_passes_who_is_out_of_time_and_waits_for_the_mutex, three_workers),
 		CASE_ON(who_was_signalled_in_time_does_not_time_out, three_workers),
 		CASE_ON(the_tasks_deadline_ends_the_wait, one_worker),
+		cmocka_unit_test(to_signal_without_the_mutex_aborts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

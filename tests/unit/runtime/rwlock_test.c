@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "support/aborts.h"
 #include "support/stage.h"
 
 #define N_ASKERS_MAX 16u
@@ -280,6 +281,23 @@ static void trying_passes_nobody_who_waits(void **state)
 	expect_try(0, true, true);
 }
 
+static void unlock_free_ones(void *rwlock_or_mutex)
+{
+	if (rwlock_or_mutex)
+		chi_rwlock_unlock(rwlock_or_mutex);
+	else
+		chi_mutex_unlock(&(struct chi_mutex){ 0 });
+}
+
+static void to_unlock_what_nobody_holds_aborts(void **state)
+{
+	struct chi_rwlock free_one = { 0 };
+
+	(void)state;
+	assert_true(aborts(unlock_free_ones, &free_one));
+	assert_true(aborts(unlock_free_ones, NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +311,7 @@ int main(void)
 						stage_stop),
 		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_one_worker, stage_stop),
 		cmocka_unit_test_setup_teardown(trying_passes_nobody_who_waits, start_three_workers, stage_stop),
+		cmocka_unit_test(to_unlock_what_nobody_holds_aborts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
