@@ -16,7 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define END_MAX_MS 30000
+#define READY_MAX_MS 30000
+#define END_MAX_MS   30000
 
 /* Returns the path of a file with the text, to be freed. */
 static char *write_config(const char *name, const char *text)
@@ -54,34 +55,57 @@ pid_t daemon_launch(const char *name, const char *config_text)
 	return launch(name, config_text, -1);
 }
 
+static bool is_readable_within(int fd, int timeout_ms)
+{
+	struct pollfd readable = { .fd = fd, .events = POLLIN };
+	int n;
+
+	do
+		n = poll(&readable, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	return n == 1;
+}
+
+/* What the daemon says until the end of a line, or its own, or no more for READY_MAX_MS. */
+static void read_line(int fd, char *line, size_t size)
+{
+	size_t length = 0;
+	ssize_t n = 1;
+
+	while (n > 0 && length < size - 1 && !memchr(line, '\n', length) && is_readable_within(fd, READY_MAX_MS)) {
+		n = read(fd, line + length, size - 1 - length);
+		length += n > 0 ? (size_t)n : 0;
+	}
+	line[length] = '\0';
+}
+
 pid_t daemon_start(const char *name, const char *config_text)
 {
-	char line[256] = "";
+	char line[256];
 	int ends[2];
-	FILE *file;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
 	pid = launch(name, config_text, ends[1]);
 	close(ends[1]);
-	file = fdopen(ends[0], "r");
-	if (!fgets(line, sizeof(line), file) || !strstr(line, "ready"))
-		fprintf(stderr, "the daemon said: '%s'\n", line);
-	fclose(file);
-	return strstr(line, "ready") ? pid : -1;
+	read_line(ends[0], line, sizeof(line));
+	close(ends[0]);
+	if (strstr(line, "ready"))
+		return pid;
+	fprintf(stderr, "the daemon has ended, or is not ready after %d s; it said: '%s'\n", READY_MAX_MS / 1000, line);
+	if (pid > 0)
+		daemon_end(pid, SIGKILL);
+	return -1;
 }
 
 static bool ends_within(pid_t pid, int timeout_ms)
 {
-	struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
-	int n;
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool ended = is_readable_within(pidfd, timeout_ms);
 
-	do
-		n = poll(&ended, 1, timeout_ms);
-	while (n < 0 && errno == EINTR);
-	close(ended.fd);
-	return n != 0;
+	close(pidfd);
+	return ended;
 }
 
 int daemon_end(pid_t pid, int signal)

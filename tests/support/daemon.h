@@ -7,7 +7,8 @@
 
 #include <sys/types.h>
 
-/* `chimaera start --foreground --name @name` with @config_text; returns its pid when it is ready, or -1. */
+/* `chimaera start --foreground --name @name` with @config_text; returns its pid when it is ready, or -1: it has
+ * ended, or was not ready after 30 s and was killed. What it said is on stderr. */
 pid_t daemon_start(const char *name, const char *config_text);
 /* The same, and does not wait until it is ready. */
 pid_t daemon_launch(const char *name, const char *config_text);
