@@ -151,7 +151,7 @@ CHI_API CHI_NODISCARD int chi_task_alloc(struct chi_client *client, uint32_t siz
  * @task: given; NULL is accepted. A task still in flight is left alone: -EBUSY, unless its runtime is gone.
  *
  * Threads: any. May switch the fiber: no.
- * Returns: 0, -EBUSY (submitted and not done; it stays the runtime's).
+ * Returns: 0, -EBUSY (submitted and not done; it stays the runtime's), -ENOTCONN (child after a fork).
  */
 CHI_API int chi_task_free(struct chi_client *client, void *task);
 
@@ -189,8 +189,12 @@ CHI_API CHI_NODISCARD int chi_buffer_set(struct chi_client *client, struct chi_b
  * Threads: any thread of the process. Lock-free but for a thread's first submit; a system call only when the lane
  *          was idle. Async-signal: no. May switch the fiber: only inside a method, when the lane is full.
  * Returns: 0, or -EAGAIN (lane full, nothing lost, retry later), -EOWNERDEAD (the runtime is gone), -EINVAL (not
- *          this client's memory), -EBUSY (already submitted), -ENOTCONN (child after a fork). In a method also what
- *          routing finds at once: -ENOENT (pool, container), -ENOSYS (method), -EMSGSIZE (task size).
+ *          this client's memory), -EBUSY (already submitted), -ENOTCONN (child after a fork).
+ *          A thread's first submit opens its lane: -EAGAIN also when the runtime does not answer within
+ *          connect_timeout_ns; -EMFILE (no descriptor left), -EPROTO (an answer that is none), -ESHUTDOWN (it is
+ *          stopping), or why the runtime refused.
+ *          In a method also what routing finds at once: -ENOENT (pool, container), -ENOSYS (method), -EMSGSIZE (task
+ *          size); -ENOMEM. -EPERM: by a context's client, and not in a method.
  */
 CHI_API CHI_NODISCARD int chi_submit(struct chi_client *client, void *task);
 
