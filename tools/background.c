@@ -17,7 +17,8 @@
 
 #define REPORT_MAX 2048 /* less than PIPE_BUF: written at once */
 
-/* The first byte is the exit code. It comes at once, or the pipe's end: whoever else holds the other end is not waited for. */
+/* The first byte is the exit code. It comes at once, or the pipe's end: whoever else holds the other end is not waited
+ * for. */
 static size_t read_report(int fd, char text[REPORT_MAX])
 {
 	ssize_t n;

@@ -55,8 +55,9 @@ static const struct argp check_argp = {
 	.children = JSON_CHILD,
 	.parser = parse_check,
 	.args_doc = "FILE",
-	.doc = "Check a module's file, chimaera_NAME.so, as a runtime does before it takes it: ELF file, note with the ABI version, symbols, "
-	       "table of methods. No runtime is needed. The file is loaded, so that its constructors run, once its note is right.\v"
+	.doc = "Check a module's file, chimaera_NAME.so, as a runtime does before it takes it: ELF file, note with "
+	       "the ABI version, symbols, table of methods. No runtime is needed. The file is loaded, so that its "
+	       "constructors run, once its note is right.\v"
 	       "Exit codes: 0 a runtime would take it, 1 it would not: standard error says why, 2 wrong usage.",
 };
 
@@ -147,8 +148,8 @@ static int check_module(int argc, char **argv)
 static const struct argp list_argp = {
 	.children = JSON_CHILD,
 	.parser = parse_option,
-	.doc = "List the modules where a runtime with the same environment would find them: in the folders of CHI_REPO_PATH, then in that of the "
-	       "installation. Each is checked as by `chimaera module check'.\v"
+	.doc = "List the modules where a runtime with the same environment would find them: in the folders of "
+	       "CHI_REPO_PATH, then in that of the installation. Each is checked as by `chimaera module check'.\v"
 	       "Of two files of one module the first is taken; the others are shown as hidden.\n"
 	       "Exit codes: 0 listed, also when some would be refused, 1 failed, 2 wrong usage.",
 };

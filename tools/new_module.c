@@ -2,8 +2,8 @@
 /*
  * new_module.c - chimaera new-module: a folder with a module that builds and passes its test
  *
- * The files come from tools/templates, which are inside the command. In their names NAME, and in their text @name@, @NAME@
- * and @hash@, stand for the module's name, the same in capitals, and a first interface hash.
+ * The files come from tools/templates, which are inside the command. In their names NAME, and in their text @name@,
+ * @NAME@ and @hash@, stand for the module's name, the same in capitals, and a first interface hash.
  */
 #include "chimaera.h"
 
@@ -185,8 +185,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
 	.parser = parse_option,
 	.args_doc = "NAME",
-	.doc = "Write a module called NAME into a new folder of that name: two methods, one of which waits for the other, the "
-	       "header for its users, a test, and what builds them.\v"
+	.doc = "Write a module called NAME into a new folder of that name: two methods, one of which waits for the "
+	       "other, the header for its users, a test, and what builds them.\v"
 	       "NAME goes into file names and identifiers: lower-case letters, digits and _, a letter first.\n\n"
 	       "Exit codes: 0 written, 1 failed, and nothing is left of it, 2 wrong usage.",
 };

@@ -15,7 +15,8 @@ int print_json(struct json_object *value);
 /* Print lines whose cells are separated by tabs, so that the cells of a column stand below each other. */
 void print_aligned(const char *lines);
 
-/* The last thing a command does with its standard output: EXIT_OK, or EXIT_FAILED, with a message, when not all was written. */
+/* The last thing a command does with its standard output: EXIT_OK, or EXIT_FAILED, with a message, when not all was
+ * written. */
 int end_output(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * patience.c - an alarm clock: whatever a command waits for (the connection, room in the lane, the answer), it ends the wait
+ * patience.c - an alarm clock: whatever a command waits for (the connection, room in the lane, the answer), it ends the
+ * wait
  *
  * The runtime sees a client that has gone, as after a signal; what it had taken by then it does.
  */

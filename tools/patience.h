@@ -10,8 +10,8 @@
 #define PATIENCE_MS    10000u
 #define TIMEOUT_MS_MAX UINT64_C(86400000) /* a day */
 
-/* From here on the command has so many milliseconds (1 at least): then it says that the runtime does not answer, and ends
- * with EXIT_FAILED, wherever it waits. For main threads of commands that leave nothing behind. */
+/* From here on the command has so many milliseconds (1 at least): then it says that the runtime does not answer, and
+ * ends with EXIT_FAILED, wherever it waits. For main threads of commands that leave nothing behind. */
 void lose_patience_after(const char *name, uint64_t timeout_ms);
 
 /* The answer is there. */

@@ -253,7 +253,8 @@ static const struct argp destroy_argp = {
 	.parser = parse_destroy,
 	.args_doc = "POOL",
 	.children = NAME_CHILD,
-	.doc = "Destroy a pool, by its name or id, and wait until it is gone: tasks in flight end first, later ones are refused.\v" CODES,
+	.doc = "Destroy a pool, by its name or id, and wait until it is gone: tasks in flight end first, later ones "
+	       "are refused.\v" CODES,
 };
 
 /* 0: there is none. A name goes before an id. */

@@ -64,18 +64,20 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.children = NAME_CONFIG_CHILDREN,
 	.doc = "Run a runtime that other processes can use.\v"
-	       "It returns when tasks can be served; the daemon goes on in the background. Its log is then NAME.log beside "
-	       "its socket (in $XDG_RUNTIME_DIR/chimaera, /run/chimaera-UID or $TMPDIR/chimaera-UID), or log_file of the "
-	       "configuration. With --foreground it says on its standard output when it is ready, tells systemd, too, and "
-	       "logs to its standard error.\n\n"
-	       "SIGTERM, SIGINT and `chimaera stop' let tasks in flight end, up to stop_timeout_ms of the configuration; a "
-	       "second signal ends it at once, and so does one before it serves (^C as well). SIGHUP reads the configuration again and opens the log file anew; what "
-	       "cannot change while it runs is named in the log.\n\n"
-	       "Exit codes: 0 it serves (--foreground: it has ended, with all tasks done), 1 it could not start (or tasks "
-	       "were given up), 2 wrong usage.",
+	       "It returns when tasks can be served; the daemon goes on in the background. Its log is then NAME.log "
+	       "beside its socket (in $XDG_RUNTIME_DIR/chimaera, /run/chimaera-UID or $TMPDIR/chimaera-UID), or "
+	       "log_file of the configuration. With --foreground it says on its standard output when it is ready, "
+	       "tells systemd, too, and logs to its standard error.\n\n"
+	       "SIGTERM, SIGINT and `chimaera stop' let tasks in flight end, up to stop_timeout_ms of the "
+	       "configuration; a second signal ends it at once, and so does one before it serves (^C as well). SIGHUP "
+	       "reads the configuration again and opens the log file anew; what cannot change while it runs is named "
+	       "in the log.\n\n"
+	       "Exit codes: 0 it serves (--foreground: it has ended, with all tasks done), 1 it could not start (or "
+	       "tasks were given up), 2 wrong usage.",
 };
 
-/* Signals, or chi_stop() by a client: whichever comes first. A thread waits for each, since neither can wait for both. */
+/* Signals, or chi_stop() by a client: whichever comes first. A thread waits for each, since neither can wait for
+ * both. */
 static void *wait_for_stop(void *arg)
 {
 	chi_runtime_wait_stop(arg, HSHM_FOREVER);
@@ -127,8 +129,8 @@ struct start_watch {
 	bool asked_to_end;
 };
 
-/* A start can take long: pools that are made, a module's create(). One that is all but over, and may have clients already, gets
- * the time to end in order. */
+/* A start can take long: pools that are made, a module's create(). One that is all but over, and may have clients
+ * already, gets the time to end in order. */
 static void *watch_start(void *arg)
 {
 	static const struct timespec grace = { .tv_sec = START_GRACE_S };
@@ -166,8 +168,8 @@ static int start_watch_begin(struct start_watch *watch)
 	return -error;
 }
 
-/* Whether somebody wanted the start to end. By a signal of its own, not by pthread_cancel(): a thread that is cancelled in
- * sigwait() may take a SIGTERM with it (glibc's bug 12683). */
+/* Whether somebody wanted the start to end. By a signal of its own, not by pthread_cancel(): a thread that is cancelled
+ * in sigwait() may take a SIGTERM with it (glibc's bug 12683). */
 static bool start_watch_end(struct start_watch *watch)
 {
 	pthread_kill(watch->thread, SIGNAL_STARTED);

@@ -88,9 +88,9 @@ static const struct argp argp = {
 	       "  methods  of each pool\n"
 	       "  clients  the attached processes\n"
 	       "  lanes    the queues of clients and containers\n\n"
-	       "The figures are read from the file NAME.counters beside the runtime's socket. They are shown also when the "
-	       "runtime hangs, or was killed: then they are those of its last moment, and the exit code is 3. What each "
-	       "tells: share/doc/chimaera/counters.md of the installation.\n\n"
+	       "The figures are read from the file NAME.counters beside the runtime's socket. They are shown also "
+	       "when the runtime hangs, or was killed: then they are those of its last moment, and the exit code is "
+	       "3. What each tells: share/doc/chimaera/counters.md of the installation.\n\n"
 	       "Exit codes: 0 shown, also when it hangs; 1 failed; 2 wrong usage; 3 no such runtime, or it was killed.",
 };
 

@@ -17,8 +17,8 @@ const char *cell_text(const struct chi_counters *counters, uint32_t table, uint3
 const char *state_of(const struct chi_counters *counters);
 double uptime_s(const struct chi_counters *counters);
 
-/* The first screen: who runs, workers, pools, clients, the methods that took most time. @before: NULL, or figures of @seconds
- * ago, for the tasks a second. */
+/* The first screen: who runs, workers, pools, clients, the methods that took most time. @before: NULL, or figures of
+ * @seconds ago, for the tasks a second. */
 void print_overview(const struct chi_counters *counters, const struct chi_counters *before, double seconds);
 /* A table with all its columns. */
 void print_table(const struct chi_counters *counters, uint32_t table);

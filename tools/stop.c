@@ -55,8 +55,8 @@ static const struct argp argp = {
 	.children = NAME_CHILD,
 	.doc = "Ask a runtime to end and wait until it has: tasks in flight end first.\v"
 	       "Tasks that have not ended within stop_timeout_ms of its configuration are given up.\n\n"
-	       "Exit codes: 0 it has ended, and all tasks with it; 1 it has not ended in that time, or gave tasks up, or died "
-	       "meanwhile; 2 wrong usage; 3 there is none.",
+	       "Exit codes: 0 it has ended, and all tasks with it; 1 it has not ended in that time, or gave tasks up, "
+	       "or died meanwhile; 2 wrong usage; 3 there is none.",
 };
 
 /* Until it hangs up: 0, or -ETIMEDOUT. */

@@ -90,9 +90,9 @@ struct chi_pool_spec {
  * @ret_pool_id: out
  *
  * Returns: 1 made, 0 opened, -EEXIST (exclusive, or the name is taken by another module), -ENOENT (no such module),
- *          -ELIBBAD (module refused: ABI version, or not loadable), -EPROTO (interface hash), -EINVAL, -ENOMEM, what the
- *          module's create() returned, -ENOSPC (4094 pools), -E2BIG (more than 1 MiB of parameters), -EBUSY (a create() that
- *          asks for its own pool), or as chi_call().
+ *          -ELIBBAD (module refused: ABI version, or not loadable), -EPROTO (interface hash), -EINVAL, -ENOMEM, what
+ *          the module's create() returned, -ENOSPC (4094 pools), -E2BIG (more than 1 MiB of parameters), -EBUSY (a
+ *          create() that asks for its own pool), or as chi_call().
  */
 CHI_API CHI_NODISCARD int chi_pool_create(struct chi_client *client, const struct chi_pool_spec *spec,
 					  uint32_t *ret_pool_id);
@@ -116,9 +116,9 @@ CHI_API CHI_NODISCARD int chi_pool_list(struct chi_client *client, struct chi_po
 /**
  * chi_flush - wait until what is under way has ended
  *
- * That is: every task that the runtime had taken from a lane when the flush began, and all that the calling thread submitted
- * before. Not waited for: admin's own tasks, and tasks that wait for a flush themselves (in a method: the caller and those who
- * wait for it). Of a periodic task the run that is under way is waited for, not those to come.
+ * That is: every task that the runtime had taken from a lane when the flush began, and all that the calling thread
+ * submitted before. Not waited for: admin's own tasks, and tasks that wait for a flush themselves (in a method: the
+ * caller and those who wait for it). Of a periodic task the run that is under way is waited for, not those to come.
  * Returns: 0, -EBUSY (called inside a broadcast), -ENOMEM, or as chi_call().
  */
 CHI_API CHI_NODISCARD int chi_flush(struct chi_client *client);

@@ -73,18 +73,19 @@ struct chi_counters; /* opaque */
  * @name:         borrowed; as in struct chi_client_opts
  * @ret_counters: out; release with chi_counters_free()
  *
- * Works for a runtime that runs, hangs, is stopped by a signal, or was killed; one that ended in order has no file left.
- * Each number is right, their sum may be torn: they move while they are copied. Sizes in the file are checked, texts are
- * printable.
+ * Works for a runtime that runs, hangs, is stopped by a signal, or was killed; one that ended in order has no file
+ * left. Each number is right, their sum may be torn: they move while they are copied. Sizes in the file are checked,
+ * texts are printable.
  * Threads: any. Reads a file, never waits for the runtime. May switch the fiber: no.
- * Returns: 0, -ENOENT (no such runtime), -EACCES, -EPROTO (not a counters file, cut off, or of another release), -EINVAL
- *          (the name), -EMFILE, -ENOMEM. chi_error_text() says more.
+ * Returns: 0, -ENOENT (no such runtime), -EACCES, -EPROTO (not a counters file, cut off, or of another release),
+ *          -EINVAL (the name), -EMFILE, -ENOMEM. chi_error_text() says more.
  */
 CHI_API CHI_NODISCARD int chi_counters_read(const char *name, struct chi_counters **ret_counters);
 /** chi_counters_free - free what was read. @counters: given; NULL is accepted */
 CHI_API void chi_counters_free(struct chi_counters *counters);
 
-/** chi_counters_alive - whether the runtime that writes the file lives, as far as the system knows. A stopped one does. */
+/** chi_counters_alive - whether the runtime that writes the file lives, as far as the system knows. A stopped one
+ * does. */
 CHI_API bool chi_counters_alive(const struct chi_counters *counters);
 
 /** chi_counters_path - the file that was read. Borrowed until chi_counters_free(). */

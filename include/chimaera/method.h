@@ -10,16 +10,17 @@
  *	CHI_METHOD_DEFINE(counter_add, COUNTER_ADD, COUNTER_ADD_FIELDS)
  *
  *	IN(type, name)       the caller gives it: a parameter `type name`
- *	BUFFER(name, flags)  memory that the caller lends (CHI_BUFFER_IN, CHI_BUFFER_OUT or both): `void *name, uint64_t name_bytes`;
+ *	BUFFER(name, flags) memory that the caller lends (CHI_BUFFER_IN, CHI_BUFFER_OUT or both): `void *name, uint64_t
+ *	name_bytes`;
  *	                     NULL with 0 is no buffer
  *	OUT(type, name)      the method answers it: a parameter `type *ret_name`, may be NULL
  *
  * and gets, parameters in the order of the description, the OUT ones last:
  *
- *	struct counter_add_task                                                    { task, buffers, ins, outs }
- *	int counter_add_init(client, task, pool_id, query, amount)                 fill a task: for subtasks, on the stack
- *	int counter_add_alloc(client, pool_id, query, amount, ret_task)            allocate and fill one, to be submitted
- *	int counter_add_call(client, pool_id, query, amount, ret_total)            allocate, submit, wait, fetch the answer, free
+ *	struct counter_add_task                                          { task, buffers, ins, outs }
+ *	int counter_add_init(client, task, pool_id, query, amount)       fill a task: for subtasks, on the stack
+ *	int counter_add_alloc(client, pool_id, query, amount, ret_task)  allocate and fill one, to be submitted
+ *	int counter_add_call(client, pool_id, query, amount, ret_total)  allocate, submit, wait, fetch the answer, free
  *
  * They work in a client and in a method, in C and in C++. No field may be called client, task, pool_id, query or rc.
  * The module's table takes the method with CHI_METHOD_ENTRY() of chimaera/module.h.
@@ -56,7 +57,8 @@
 
 /* NOLINTEND(bugprone-macro-parentheses) */
 
-/* @rc: of the call. In flight still, a task is the runtime's, unless that is gone; the error's text stays that of the cause. */
+/* @rc: of the call. In flight still, a task is the runtime's, unless that is gone; the error's text stays that of the
+ * cause. */
 static inline void chi_method_free(struct chi_client *client, struct chi_task *task, int rc)
 {
 	if (rc == -EOWNERDEAD || !task->submitter || chi_task_done(task))

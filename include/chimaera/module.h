@@ -3,8 +3,8 @@
  * chimaera/module.h - for authors of modules
  *
  * A module is one shared object, chimaera_NAME.so, with one table: CHI_MODULE(table). Its methods run in fibers on the
- * runtime's workers: they may call chi_submit(), chi_wait() and chi_yield() of chimaera/task.h, and take a chi_mutex and the like;
- * they must not block the thread.
+ * runtime's workers: they may call chi_submit(), chi_wait() and chi_yield() of chimaera/task.h, and take a chi_mutex
+ * and the like; they must not block the thread.
  */
 #ifndef CHIMAERA_MODULE_H
 #define CHIMAERA_MODULE_H
@@ -72,20 +72,21 @@ struct chi_module {
 	const char *name;
 	uint32_t version;
 	uint32_t n_methods;
-	uint64_t
-		interface_hash; /* of the methods' tasks; checked when somebody opens a pool with one of their own; 0 = none */
+	/* of the methods' tasks; checked when somebody opens a pool with one of their own; 0 = none */
+	uint64_t interface_hash;
 	const struct chi_method *methods;
 
 	/* A container comes into being. In a fiber, once for each container, one after the other.
-	 * @params: borrowed; the bytes given to chi_pool_create(). Returns 0 or a negative errno: then the pool is not made,
-	 * and destroy() is called for the containers before this one. May be NULL. */
+	 * @params: borrowed; the bytes given to chi_pool_create(). Returns 0 or a negative errno: then the pool is not
+	 * made, and destroy() is called for the containers before this one. May be NULL. */
 	int (*create)(struct chi_container *container, const void *params, uint64_t params_size);
 
 	/* It goes; no task of its is running. In a fiber. May be NULL. */
 	void (*destroy)(struct chi_container *container);
 
-	/* Answer a question about a task; @monitor holds the default. Called by workers outside any fiber: must be quick, must
-	 * not wait. Returns 0, or a negative errno that becomes the task's result. NULL, or -ENOTSUP for a mode: default. */
+	/* Answer a question about a task; @monitor holds the default. Called by workers outside any fiber: must be
+	 * quick, must not wait. Returns 0, or a negative errno that becomes the task's result. NULL, or -ENOTSUP for a
+	 * mode: default. */
 	int (*monitor)(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
 
 	/* Run a method; NULL: by the method array. */
@@ -128,7 +129,8 @@ CHI_API CHI_NODISCARD int chi_container_create_local_queue(struct chi_container 
 /** chi_container_lane_by_hash - the lane of a queue that a hash falls on; 0 when the queue does not exist. */
 CHI_API uint32_t chi_container_lane_by_hash(const struct chi_container *container, uint32_t queue_id, uint64_t hash);
 
-/** chi_container_set_state - keep the module's own state of a container; the module frees it in destroy(). Threads: any. */
+/** chi_container_set_state - keep the module's own state of a container; the module frees it in destroy(). Threads:
+ * any. */
 CHI_API void chi_container_set_state(struct chi_container *container, void *state);
 
 /** chi_container_state - what was set; NULL at first. Threads: any. */
@@ -171,13 +173,15 @@ CHI_API CHI_NODISCARD int chi_task_arena_alloc(struct chi_run_context *context, 
  * chi_cancelled - shall this task end early?
  *
  * Its submitter asked for it, or that of a task which waits for it, or its deadline has passed. What to do about it is
- * the method's: usually stop and return -ECANCELED. Costs a look at each task up to the root, and with a deadline the clock.
+ * the method's: usually stop and return -ECANCELED. Costs a look at each task up to the root, and with a deadline the
+ * clock.
  * Threads: the task's own. May switch the fiber: no.
  */
 CHI_API bool chi_cancelled(const struct chi_run_context *context);
 
 /**
- * chi_context_deadline_ns - until when this task shall have ended: its own deadline or that of a task which waits for it
+ * chi_context_deadline_ns - until when this task shall have ended: its own deadline or that of a task which waits for
+ * it
  *
  * On the clock of hshm_clock_ns(); HSHM_FOREVER = no deadline. A wait ends there if asked to: CHI_UNTIL_DEADLINE.
  * Threads: the task's own. May switch the fiber: no.
@@ -185,7 +189,8 @@ CHI_API bool chi_cancelled(const struct chi_run_context *context);
 CHI_API uint64_t chi_context_deadline_ns(const struct chi_run_context *context);
 
 /**
- * chi_context_due_ns - when this run of a periodic task was due, on the clock of hshm_clock_ns(); 0 = the first, or not periodic
+ * chi_context_due_ns - when this run of a periodic task was due, on the clock of hshm_clock_ns(); 0 = the first, or not
+ * periodic
  *
  * Runs are due at the first start + k * period. Those whose time had passed when the run before ended are left out, not
  * made up for, and counted in periodic_missed.
@@ -199,11 +204,11 @@ CHI_API uint32_t chi_context_worker(const struct chi_run_context *context);
 /* ---- locks ---- */
 
 /*
- * They block the task, not the worker, and may be used between tasks of all workers; in a method, create() or destroy() only.
- * Zeroed is unlocked, and a condition nobody waits for; none needs to be destroyed. Who asks for a lock gets it in the
- * order of asking, readers and writers alike, so nobody is starved; consecutive readers hold it together. Neither a cancel
- * nor a deadline ends the wait for a lock. To unlock what nobody holds, or to signal while nobody holds the mutex, ends the
- * process by abort().
+ * They block the task, not the worker, and may be used between tasks of all workers; in a method, create() or destroy()
+ * only. Zeroed is unlocked, and a condition nobody waits for; none needs to be destroyed. Who asks for a lock gets it
+ * in the order of asking, readers and writers alike, so nobody is starved; consecutive readers hold it together.
+ * Neither a cancel nor a deadline ends the wait for a lock. To unlock what nobody holds, or to signal while nobody
+ * holds the mutex, ends the process by abort().
  */
 struct chi_rwlock {
 	hshm_au64 word;
@@ -237,7 +242,8 @@ CHI_API CHI_NODISCARD bool chi_rwlock_try_write_lock(struct chi_rwlock *lock);
 /** chi_rwlock_unlock - leave it, in whichever way it was locked; by the task that did. May switch the fiber: no. */
 CHI_API void chi_rwlock_unlock(struct chi_rwlock *lock);
 
-/** chi_mutex_lock - take it, when it is free. May switch the fiber: yes. In a method (or create/destroy) only. Not recursive. */
+/** chi_mutex_lock - take it, when it is free. May switch the fiber: yes. In a method (or create/destroy) only. Not
+ * recursive. */
 CHI_API void chi_mutex_lock(struct chi_mutex *mutex);
 /** chi_mutex_trylock - take it if it is free. Returns true when it is ours. May switch the fiber: no. */
 CHI_API CHI_NODISCARD bool chi_mutex_trylock(struct chi_mutex *mutex);
@@ -250,8 +256,8 @@ CHI_API void chi_mutex_unlock(struct chi_mutex *mutex);
  * @mutex:      borrowed; held by this task, now and when the call returns, whatever it returns
  * @timeout_ns: as chi_wait()'s: HSHM_FOREVER, or it ends at the task's deadline, too (CHI_UNTIL_DEADLINE: there alone)
  *
- * There are no wake-ups without a signal, but others may have had the mutex between the signal and the return: look at the
- * condition again. May switch the fiber: yes.
+ * There are no wake-ups without a signal, but others may have had the mutex between the signal and the return: look at
+ * the condition again. May switch the fiber: yes.
  * Returns: 0 (signalled), -ETIMEDOUT, -ENOMEM (only with a timeout; nothing was waited for).
  */
 CHI_API CHI_NODISCARD int chi_cond_wait(struct chi_cond *cond, struct chi_mutex *mutex, uint64_t timeout_ns);

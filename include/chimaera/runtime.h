@@ -35,12 +35,13 @@ struct chi_runtime_opts {
  * @opts:        borrowed; NULL = all defaults
  * @ret_runtime: out; release with chi_runtime_stop()
  *
- * handle_faults: a stack overflow or another SIGSEGV in a method says which module and method, and a SIGBUS in a client's
- * segment (a client can punch holes into its memory) ends that client instead of this process. By SIGURG the watchdog
- * (watchdog.hang_ms) asks a worker that hangs for its stack; without it the log names pool, module and method alone. The
- * handlers are installed once for all runtimes of the process that ask, and taken back by the last; what is not ours goes to
- * the handler that was there before, or the signal kills as it would have. Without it the application's signals are its own, and with @listen a
- * hostile client can end the process: listen for trusted ones only.
+ * handle_faults: a stack overflow or another SIGSEGV in a method says which module and method, and a SIGBUS in a
+ * client's segment (a client can punch holes into its memory) ends that client instead of this process. By SIGURG the
+ * watchdog (watchdog.hang_ms) asks a worker that hangs for its stack; without it the log names pool, module and method
+ * alone. The handlers are installed once for all runtimes of the process that ask, and taken back by the last; what is
+ * not ours goes to the handler that was there before, or the signal kills as it would have. Without it the
+ * application's signals are its own, and with @listen a hostile client can end the process: listen for trusted ones
+ * only.
  * Threads: any. Several runtimes may live in one process. May switch the fiber: no.
  * Returns: 0, -EINVAL (configuration: chi_error_text() names file, line and key), -EADDRINUSE (a runtime of that name
  *          lives), -EACCES, -ENOMEM, -EMFILE, -EAGAIN (threads).
@@ -64,27 +65,30 @@ CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const 
  *
  * The modules' destroy() has the same time again, and a second more.
  * Threads: one, not a worker. May switch the fiber: no.
- * Returns: 0; -ETIMEDOUT: some were given up, the runtime has ended all the same; -EBUSY: besides, a method neither returns nor
- *          waits, a second after that. It cannot be taken off its worker: the log names worker, pool, module, method and
- *          task. Clients are hung up on, the name is free, but that thread, the runtime's memory, its modules and its signal
- *          handlers stay until the process ends, which it had better do soon. @runtime is not the caller's any more.
+ * Returns: 0; -ETIMEDOUT: some were given up, the runtime has ended all the same; -EBUSY: besides, a method neither
+ *          returns nor waits, a second after that. It cannot be taken off its worker: the log names worker, pool,
+ *          module, method and task. Clients are hung up on, the name is free, but that thread, the runtime's memory,
+ *          its modules and its signal handlers stay until the process ends, which it had better do soon. @runtime is
+ *          not the caller's any more.
  */
 CHI_API int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t *ret_n_given_up);
 
 /** chi_runtime_name - the name, as configured. Lent until chi_runtime_stop(). Threads: any. */
 CHI_API const char *chi_runtime_name(const struct chi_runtime *runtime);
 
-/** chi_runtime_socket - the path where other processes reach it, or NULL: it does not listen. Lent until chi_runtime_stop(). */
+/** chi_runtime_socket - the path where other processes reach it, or NULL: it does not listen. Lent until
+ * chi_runtime_stop(). */
 CHI_API const char *chi_runtime_socket(const struct chi_runtime *runtime);
 
-/** chi_runtime_log_file - where its log goes, or NULL: standard error. Lent until the next reload or stop. Threads: as reload. */
+/** chi_runtime_log_file - where its log goes, or NULL: standard error. Lent until the next reload or stop. Threads: as
+ * reload. */
 CHI_API const char *chi_runtime_log_file(const struct chi_runtime *runtime);
 
 /**
  * chi_runtime_reload - read file and environment again, and take what can change while it runs
  *
- * Keys marked live in docs/configuration.md are taken. Another key that has changed is named in the log and keeps its value.
- * The log's file is opened anew in any case.
+ * Keys marked live in docs/configuration.md are taken. Another key that has changed is named in the log and keeps its
+ * value. The log's file is opened anew in any case.
  * Threads: one at a time, not while another stops it. May switch the fiber: no.
  * Returns: 0, or as chi_runtime_start() for a configuration that is refused: then no key is changed.
  */
@@ -141,7 +145,8 @@ typedef void chi_module_describe_fn(const struct chi_module_description *descrip
  * @path: borrowed; chimaera_NAME.so
  * @fn:   called once, before this returns 0
  *
- * The checks are those of a runtime, and so is the risk: when the file's note is right, it is loaded, and its constructors run.
+ * The checks are those of a runtime, and so is the risk: when the file's note is right, it is loaded, and its
+ * constructors run.
  * Threads: any. May switch the fiber: no.
  * Returns: 0, -EINVAL (no name of a module), -ELIBBAD (refused: chi_error_text() says why), -ENOMEM.
  */

@@ -2,8 +2,8 @@
 /*
  * chimaera/runtime_admin.h - what the module `admin` asks of the runtime it runs in (libchimaera-runtime only)
  *
- * For a module that governs pools. All calls are made in one of its methods, with that method's context; chi_error_text()
- * says more on failure. Everyone else uses chimaera/admin.h.
+ * For a module that governs pools. All calls are made in one of its methods, with that method's context;
+ * chi_error_text() says more on failure. Everyone else uses chimaera/admin.h.
  */
 #ifndef CHIMAERA_RUNTIME_ADMIN_H
 #define CHIMAERA_RUNTIME_ADMIN_H
@@ -34,7 +34,8 @@ CHI_API CHI_NODISCARD int chi_runtime_pool_make(struct chi_run_context *context,
 /** chi_runtime_pool_end - as chi_pool_destroy(). May switch the fiber: yes. */
 CHI_API CHI_NODISCARD int chi_runtime_pool_end(struct chi_run_context *context, uint32_t pool_id);
 
-/** chi_runtime_pool_list - the pools there are: as many as fit are written; returns how many there are. May switch the fiber: no. */
+/** chi_runtime_pool_list - the pools there are: as many as fit are written; returns how many there are. May switch the
+ * fiber: no. */
 CHI_API uint32_t chi_runtime_pool_list(struct chi_run_context *context, struct chi_pool_info *ret_pools,
 				       uint32_t n_max);
 

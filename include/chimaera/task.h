@@ -74,7 +74,8 @@ enum chi_buffer_flag {
 	CHI_BUFFER_OUT = 1u << 1, /* the method writes it */
 };
 
-/* Memory that the submitter lends until the task is done. Its contents stay shared: a method copies before it parses. */
+/* Memory that the submitter lends until the task is done. Its contents stay shared: a method copies before it
+ * parses. */
 struct chi_buffer {
 	struct hipc_ptr ptr; /* set by chi_buffer_set() */
 	uint64_t size_bytes;
@@ -226,7 +227,8 @@ static inline bool chi_task_done(const void *task)
  *
  * A request, not an order: not yet started, it ends with -ECANCELED when its turn comes; running, its method may look
  * with chi_cancelled(). A request to a task is one to all its subtasks, but for fire-and-forget ones. A periodic task
- * that rests ends within CHI_CANCEL_LOOK_NS, with -ECANCELED. The task completes in any case, and must be waited for as ever.
+ * that rests ends within CHI_CANCEL_LOOK_NS, with -ECANCELED. The task completes in any case, and must be waited for as
+ * ever.
  * Threads: any. May switch the fiber: no.
  */
 CHI_API void chi_cancel(void *task);
@@ -241,8 +243,8 @@ CHI_API void chi_cancel(void *task);
  *              timeout ends at the deadline of the method's own task, too: CHI_UNTIL_DEADLINE is that one alone.
  *
  * In a method: blocks the task, never the worker; switches the fiber. One waiter at a time per task.
- * In a client: by its wait policy (struct chi_client_opts). Several threads may wait for one task; with CHI_WAIT_HYBRID one of
- * them is woken, the others check every 10 us.
+ * In a client: by its wait policy (struct chi_client_opts). Several threads may wait for one task; with CHI_WAIT_HYBRID
+ * one of them is woken, the others check every 10 us.
  * Threads: any. May switch the fiber: yes.
  * Returns: 0 (done: see task->result), -ETIMEDOUT (the wait ended, not the task: its memory stays lent),
  *          -EOWNERDEAD (the runtime is gone), -EBUSY (another waits for it), -EINVAL (never submitted; in one of the

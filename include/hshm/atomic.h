@@ -70,8 +70,8 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 /* The full barrier between "I wrote mine" and "I read yours" (Dekker): both sides need it. */
 #define hshm_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define hshm_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
-/* For the compiler alone: the side of a Dekker that is on a hot path, when the other side calls membarrier(), which is a full
- * barrier in every thread of the process. */
+/* For the compiler alone: the side of a Dekker that is on a hot path, when the other side calls membarrier(), which is
+ * a full barrier in every thread of the process. */
 #define hshm_fence_compiler() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
 #if defined(__SANITIZE_THREAD__)
@@ -82,8 +82,8 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 #endif
 #endif
 
-/* A counter with one writer: a plain add that other threads may read while it happens. Compilers do not make one instruction of
- * the two atomic accesses; ThreadSanitizer has to see them. */
+/* A counter with one writer: a plain add that other threads may read while it happens. Compilers do not make one
+ * instruction of the two atomic accesses; ThreadSanitizer has to see them. */
 static inline void hshm_count_add(hshm_au64 *word, uint64_t n)
 {
 #if defined(__x86_64__) && !defined(HSHM_UNDER_TSAN)
@@ -93,8 +93,8 @@ static inline void hshm_count_add(hshm_au64 *word, uint64_t n)
 #endif
 }
 
-/* The line is about to be written: have it here alone, instead of reading it now and asking once more for the write. A hint,
- * which may name any address. */
+/* The line is about to be written: have it here alone, instead of reading it now and asking once more for the write. A
+ * hint, which may name any address. */
 static inline void hshm_prefetch_write(const void *memory)
 {
 #if defined(__x86_64__)

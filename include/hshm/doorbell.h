@@ -27,7 +27,8 @@ struct hshm_doorbell {
 /** hshm_doorbell_init - Returns 0, -EMFILE, -ENFILE, -ENOMEM. Threads: one. */
 HSHM_API HSHM_NODISCARD int hshm_doorbell_init(struct hshm_doorbell *bell);
 
-/** hshm_doorbell_fini - closes the fd; accepts a zeroed (fd 0 with sleeping 0 counts as never made) or finished bell. */
+/** hshm_doorbell_fini - closes the fd; accepts a zeroed (fd 0 with sleeping 0 counts as never made) or finished
+ * bell. */
 HSHM_API void hshm_doorbell_fini(struct hshm_doorbell *bell);
 
 /**
@@ -37,7 +38,8 @@ HSHM_API void hshm_doorbell_fini(struct hshm_doorbell *bell);
  */
 HSHM_API void hshm_doorbell_prepare_sleep(struct hshm_doorbell *bell);
 
-/** hshm_doorbell_end_sleep - awake again: clears the word and empties the eventfd if it was rung. Threads: the sleeper. */
+/** hshm_doorbell_end_sleep - awake again: clears the word and empties the eventfd if it was rung. Threads: the
+ * sleeper. */
 HSHM_API void hshm_doorbell_end_sleep(struct hshm_doorbell *bell);
 
 /**

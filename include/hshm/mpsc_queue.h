@@ -115,8 +115,8 @@ static inline uint32_t hipc_mpsc_peek_ahead(const struct hipc_mpsc_consumer *con
 /**
  * hipc_mpsc_take - peek, and go past it; its slot is not given back to the producers yet
  *
- * Giving a slot back takes its line from the producer who is about to use the next: a consumer that works through many does it
- * for several at once, and not before the work that somebody waits for.
+ * Giving a slot back takes its line from the producer who is about to use the next: a consumer that works through many
+ * does it for several at once, and not before the work that somebody waits for.
  * Threads: the one consumer. May switch the fiber: no.
  * Returns: the reference, or 0: empty.
  */

@@ -42,7 +42,8 @@ HSHM_API size_t hipc_multi_mpsc_queue_bytes(uint32_t n_lanes, uint32_t n_prios, 
 HSHM_API HSHM_NODISCARD int hipc_multi_mpsc_queue_init(void *memory, uint32_t n_lanes, uint32_t n_prios, uint32_t depth,
 						       uint32_t header_bytes, struct hipc_multi_mpsc_queue *ret_queue);
 
-/** hipc_multi_mpsc_queue_attach - describe queues that somebody else has written; as hipc_multi_mpsc_queue_init(). Threads: any. */
+/** hipc_multi_mpsc_queue_attach - describe queues that somebody else has written; as hipc_multi_mpsc_queue_init().
+ * Threads: any. */
 HSHM_API HSHM_NODISCARD int hipc_multi_mpsc_queue_attach(void *memory, uint32_t n_lanes, uint32_t n_prios,
 							 uint32_t depth, uint32_t header_bytes,
 							 struct hipc_multi_mpsc_queue *ret_queue);

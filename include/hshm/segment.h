@@ -99,8 +99,8 @@ HSHM_API HSHM_NODISCARD int hshm_segment_reserve(struct hshm_segment *segment, u
  * @n_fds:  at most HSHM_FDS_MAX
  *
  * Never raises SIGPIPE. Retries on EINTR. Threads: one sender at a time.
- * Returns: bytes sent, -EAGAIN (non-blocking socket), -ETOOMANYREFS (too many descriptors of this user are on their way, on
- *          whatever sockets; without descriptors it can be sent), -EPIPE, -ECONNRESET, -EMSGSIZE, -EINVAL.
+ * Returns: bytes sent, -EAGAIN (non-blocking socket), -ETOOMANYREFS (too many descriptors of this user are on their
+ *          way, on whatever sockets; without descriptors it can be sent), -EPIPE, -ECONNRESET, -EMSGSIZE, -EINVAL.
  */
 HSHM_API HSHM_NODISCARD long hshm_fds_send(int socket, const void *bytes, size_t size_bytes, const int *fds,
 					   uint32_t n_fds);

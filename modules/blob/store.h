@@ -30,9 +30,9 @@ struct blob_object {
 };
 
 /*
- * Buckets by the hash's highest bits, chains ordered by hash: so all entries stand in the order of their hashes, whatever
- * the number of buckets, and a listing that stops at a hash can go on there after the table has grown. The hash is keyed
- * with a random seed: nobody can choose keys that fall into one chain.
+ * Buckets by the hash's highest bits, chains ordered by hash: so all entries stand in the order of their hashes,
+ * whatever the number of buckets, and a listing that stops at a hash can go on there after the table has grown. The
+ * hash is keyed with a random seed: nobody can choose keys that fall into one chain.
  */
 struct blob_entry {
 	struct blob_entry *next;
@@ -52,8 +52,8 @@ struct blob_table {
 };
 
 /*
- * Puts and gets of a container that move more than BLOB_BULK_BYTES at once; the others wait their turn. With the default
- * window that many keep as many workers busy as there may be. More would only hold memory.
+ * Puts and gets of a container that move more than BLOB_BULK_BYTES at once; the others wait their turn. With the
+ * default window that many keep as many workers busy as there may be. More would only hold memory.
  */
 #define BLOB_GATES	8u
 #define BLOB_BULK_BYTES 65536u

@@ -2,10 +2,10 @@
 /*
  * transfer.c - a value becomes chunks, and chunks become a value
  *
- * Both ways are one loop: a task has up to `window` chunks in work at once, each in a slot: a subtask to `compress` and the
- * private memory it works on. The client's buffer is only ever copied from or to, once: what is hashed, compressed or
- * checked is private. When memory is short a task does with fewer slots, down to one; and no more than BLOB_GATES tasks of a
- * container have bulk in work, so what they hold is bounded however many are asked for.
+ * Both ways are one loop: a task has up to `window` chunks in work at once, each in a slot: a subtask to `compress` and
+ * the private memory it works on. The client's buffer is only ever copied from or to, once: what is hashed, compressed
+ * or checked is private. When memory is short a task does with fewer slots, down to one; and no more than BLOB_GATES
+ * tasks of a container have bulk in work, so what they hold is bounded however many are asked for.
  */
 #include <errno.h>
 #include <string.h>

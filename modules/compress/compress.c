@@ -2,13 +2,13 @@
 /*
  * compress.c - the module `compress`: zstd over buffers that others may write while we read them
  *
- * A task goes through its buffers in pieces of at most CHI_COMPRESS_PIECE_BYTES: a client's input is copied into a bench's
- * private memory before zstd sees it, and zstd's output (from which it reads back) is made there and copied out. After
- * each piece the task lets others go first.
+ * A task goes through its buffers in pieces of at most CHI_COMPRESS_PIECE_BYTES: a client's input is copied into a
+ * bench's private memory before zstd sees it, and zstd's output (from which it reads back) is made there and copied
+ * out. After each piece the task lets others go first.
  *
- * A bench (zstd context and the two private pieces) belongs to one task at a time. Idle ones wait in a list per worker: a
- * fiber never changes its worker, so only one thread touches a list and it needs no lock. All of it, zstd's own too, is the
- * runtime's private memory.
+ * A bench (zstd context and the two private pieces) belongs to one task at a time. Idle ones wait in a list per worker:
+ * a fiber never changes its worker, so only one thread touches a list and it needs no lock. All of it, zstd's own too,
+ * is the runtime's private memory.
  */
 #include <errno.h>
 #include <string.h>

@@ -2,10 +2,10 @@
 /*
  * counters.c - read a runtime's counters file
  *
- * The file is copied by read(2), never mapped: whoever cuts it makes us read less, not fault. The kernel copies whole words,
- * so each counter is right. Then the header is checked, once: magic, versions, sizes, and that each table is no larger than a
- * runtime makes it and lies inside, behind the header. The one that is checked and used is a copy of its own: tables may lie over
- * each other, and facts are read again and texts cleaned where they lie.
+ * The file is copied by read(2), never mapped: whoever cuts it makes us read less, not fault. The kernel copies whole
+ * words, so each counter is right. Then the header is checked, once: magic, versions, sizes, and that each table is no
+ * larger than a runtime makes it and lies inside, behind the header. The one that is checked and used is a copy of its
+ * own: tables may lie over each other, and facts are read again and texts cleaned where they lie.
  *
  * A row is made and given up while we read. So the facts are read again until two copies of them are the same: then no
  * row is half of one thing and half of another.

@@ -2,10 +2,10 @@
 /*
  * fork_guard.h - am I still in the process that made this, or in a child of a fork?
  *
- * The client's mappings do not exist in a child (MADV_DONTFORK), so every call must ask before it touches them. The answer
- * is a word in a page that the kernel empties in a child (MADV_WIPEONFORK): one load, true for every way to fork, also for
- * _Fork() and a bare clone(), which run no pthread_atfork() handlers; and there is no handler to take back when the
- * library is unloaded. A kernel without it: compare the pid, a system call.
+ * The client's mappings do not exist in a child (MADV_DONTFORK), so every call must ask before it touches them. The
+ * answer is a word in a page that the kernel empties in a child (MADV_WIPEONFORK): one load, true for every way to
+ * fork, also for _Fork() and a bare clone(), which run no pthread_atfork() handlers; and there is no handler to take
+ * back when the library is unloaded. A kernel without it: compare the pid, a system call.
  */
 #ifndef CLIENT_FORK_GUARD_H
 #define CLIENT_FORK_GUARD_H

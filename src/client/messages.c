@@ -120,7 +120,8 @@ static int receive_any(const struct chi_connection *connection, union chi_messag
 	for (;;) {
 		n = hshm_fds_receive(connection->socket, ret_message, sizeof(*ret_message), fds, HSHM_FDS_MAX,
 				     ret_n_fds);
-		/* A peer that closed with something of ours unread: the kernel says so first and then gives what it sent. */
+		/* A peer that closed with something of ours unread: the kernel says so first and then gives what it
+		 * sent. */
 		if (n == -ECONNRESET && !was_reset) {
 			was_reset = true;
 			continue;

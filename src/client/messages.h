@@ -26,15 +26,16 @@ int chi_connection_send(const struct chi_connection *connection, const void *mes
  * @fds:     out; taken by the caller; room for @n_fds
  * @n_fds:   how many a message of the type @type must bring; others must bring none
  *
- * Returns: 0 (message->type is @type), or the error of a refusal with its text set, -ETIMEDOUT, -EPIPE, -EPROTO (anything
- *          else; what came with it is closed).
+ * Returns: 0 (message->type is @type), or the error of a refusal with its text set, -ETIMEDOUT, -EPIPE, -EPROTO
+ *          (anything else; what came with it is closed).
  */
 int chi_connection_receive(const struct chi_connection *connection, uint32_t type, uint32_t serial,
 			   union chi_message *ret_message, int *fds, uint32_t n_fds, uint64_t deadline_ns);
 
 /* Is the other side there? One system call. */
 _Bool chi_connection_alive(const struct chi_connection *connection);
-/* It has hung up; there is a pidfd: does its process live all the same? One that dies hangs up a little before its end: wait for that at most
+/* It has hung up; there is a pidfd: does its process live all the same? One that dies hangs up a little before its end:
+ * wait for that at most
  * @timeout_ns. */
 _Bool chi_connection_process_lives(const struct chi_connection *connection, uint64_t timeout_ns);
 

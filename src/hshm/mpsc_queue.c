@@ -102,13 +102,15 @@ int hipc_mpsc_enqueue(const struct hipc_mpsc_queue *queue, uint32_t ref)
 		uint64_t hint = pos, seen;
 		bool won;
 
-		/* the consumer has the line: fetch it once, for the CAS, instead of for the load and again for the CAS */
+		/* the consumer has the line: fetch it once, for the CAS, instead of for the load and again for the
+		 * CAS */
 		hshm_prefetch_write(slot);
 		/* relaxed: decides only whether the CAS below is worth trying, and the CAS checks it again */
 		seen = hshm_load_relaxed(slot);
 
 		if (lap_diff(seen, lap) < 0) {
-			/* relaxed: same word as above, so this is not older; if it moved, seen belonged to another pos */
+			/* relaxed: same word as above, so this is not older; if it moved, seen belonged to another
+			 * pos */
 			if (hshm_load_relaxed(queue->tail) == pos)
 				return -EAGAIN; /* not taken since the last lap: full */
 			continue;
@@ -148,7 +150,8 @@ void hipc_mpsc_release(struct hipc_mpsc_consumer *consumer)
 		uint64_t index = consumer->released & ((UINT64_C(1) << consumer->depth_shift) - 1);
 		uint64_t lap = consumer->released >> consumer->depth_shift;
 
-		/* relaxed: the slot hands no memory back, only itself; the reference was read from this same word before */
+		/* relaxed: the slot hands no memory back, only itself; the reference was read from this same word
+		 * before */
 		hshm_store_relaxed(&consumer->slots[index], slot_word(lap + 1, 0));
 	}
 }

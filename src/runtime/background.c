@@ -2,8 +2,8 @@
 /*
  * background.c - a list of calls, and a few threads that make them
  *
- * A thread is made when all that there are have something to do: one call that hangs holds up nobody else, and when all of them
- * hang the list grows, but never does a thread that serves others wait.
+ * A thread is made when all that there are have something to do: one call that hangs holds up nobody else, and when all
+ * of them hang the list grows, but never does a thread that serves others wait.
  */
 #include "runtime/background.h"
 

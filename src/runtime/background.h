@@ -9,11 +9,12 @@
 
 struct chi_background;
 
-/* @what: borrowed for ever; for the log, when some hang at the end. Returns 0 or -ENOMEM. Threads come when there is something
- * to do, @n_threads_max at most. */
+/* @what: borrowed for ever; for the log, when some hang at the end. Returns 0 or -ENOMEM. Threads come when there is
+ * something to do, @n_threads_max at most. */
 int chi_background_create(const char *what, uint32_t n_threads_max, struct chi_background **ret_background);
 
-/* Call fn(arg) on one of the threads, or, without any, in chi_background_destroy(). Returns 0 or -ENOMEM. Does not wait.
+/* Call fn(arg) on one of the threads, or, without any, in chi_background_destroy(). Returns 0 or -ENOMEM. Does not
+ * wait.
  * Threads: any. */
 int chi_background_run(struct chi_background *background, void (*fn)(void *arg), void *arg);
 

@@ -2,12 +2,12 @@
 /*
  * broadcast.c - CHI_DOMAIN_GLOBAL_BCAST: a copy of the task for each container, the results folded into one
  *
- * The parts run like any task. They are started and folded in the order of the containers' ids by one worker, the one that
- * started the broadcast: a part that has ended is posted to its inbox, so nothing here needs a lock. The last fold completes
- * the origin, which never runs itself. Declared buffers are not copied: all parts see the same memory.
+ * The parts run like any task. They are started and folded in the order of the containers' ids by one worker, the one
+ * that started the broadcast: a part that has ended is posted to its inbox, so nothing here needs a lock. The last fold
+ * completes the origin, which never runs itself. Declared buffers are not copied: all parts see the same memory.
  *
- * B1  A part is a run context until it is folded, and each stands under the cap of the client whose task the origin is: one
- *     in the place of the origin, each further one counted. At the cap the others wait for one to be folded.
+ * B1  A part is a run context until it is folded, and each stands under the cap of the client whose task the origin is:
+ *     one in the place of the origin, each further one counted. At the cap the others wait for one to be folded.
  * B2  The oldest part that is not folded needs nothing but its container to end. So a broadcast gets on at any cap.
  */
 #include <errno.h>

@@ -7,8 +7,8 @@
 
 struct chi_runtime;
 
-/* Workers and ipc run, nobody is let in yet. Returns 0, or why a pool was not made: chi_error_text() says its place in the
- * configuration, its name and the cause. Those before it are there then. */
+/* Workers and ipc run, nobody is let in yet. Returns 0, or why a pool was not made: chi_error_text() says its place in
+ * the configuration, its name and the cause. Those before it are there then. */
 int chi_compose_pools(struct chi_runtime *runtime);
 
 #endif

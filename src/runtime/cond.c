@@ -2,14 +2,15 @@
 /*
  * cond.c - chi_cond: wait for a condition that a chi_mutex guards
  *
- * The list of waiters is guarded by that mutex, which who signals holds, too. A signal does not wake its waiter but puts it in
- * the mutex's line: it wakes when it has the mutex, once, in the order of waiting.
+ * The list of waiters is guarded by that mutex, which who signals holds, too. A signal does not wake its waiter but
+ * puts it in the mutex's line: it wakes when it has the mutex, once, in the order of waiting.
  *
- * V1  A waiter is listed before it unlocks the mutex: whoever changes the condition under the mutex afterwards finds it.
- * V2  `claimed` goes from 0 to 1 once: by the signal, or by the waiter's own worker when the time is over. Who did it makes
- *     the waiter ready, the other leaves it alone.
- * V3  A waiter lies in its own frame and leaves it holding the mutex and not listed: who finds it in the list may touch it.
- *     Signalled, it comes back with the mutex; out of time, it locks the mutex and takes itself off the list.
+ * V1  A waiter is listed before it unlocks the mutex: whoever changes the condition under the mutex afterwards finds
+ *     it.
+ * V2  `claimed` goes from 0 to 1 once: by the signal, or by the waiter's own worker when the time is over. Who did it
+ *     makes the waiter ready, the other leaves it alone.
+ * V3  A waiter lies in its own frame and leaves it holding the mutex and not listed: who finds it in the list may touch
+ *     it. Signalled, it comes back with the mutex; out of time, it locks the mutex and takes itself off the list.
  *
  * Checked by verify/cond.pml.
  */

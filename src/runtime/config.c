@@ -92,7 +92,8 @@ static int apply_environment(struct chi_config_load *load, const struct chi_conf
 	return error;
 }
 
-/* Others may have variables of that beginning, so one that is no key's is told only when it looks like a typing error. */
+/* Others may have variables of that beginning, so one that is no key's is told only when it looks like a typing
+ * error. */
 static void warn_of_variables(void)
 {
 	char name[CHI_CONFIG_VARIABLE_MAX], variable[CHI_CONFIG_VARIABLE_MAX];

@@ -118,9 +118,9 @@ struct chi_config_origin {
 	int line, column; /* from 1; 0: none */
 };
 
-/* Errors (-EINVAL, -ENOENT, -EACCES ...) say in chi_error_text() which source (file, line and column; variable; option), key,
- * and what is allowed; the outs are then unchanged. @ret_config: taken, chi_config_free(). @ret_origins: by the key's place
- * in the table; may be NULL. */
+/* Errors (-EINVAL, -ENOENT, -EACCES ...) say in chi_error_text() which source (file, line and column; variable;
+ * option), key, and what is allowed; the outs are then unchanged. @ret_config: taken, chi_config_free(). @ret_origins:
+ * by the key's place in the table; may be NULL. */
 int chi_config_load(const struct chi_config_layers *layers, struct chi_config *ret_config,
 		    struct chi_config_origin ret_origins[CHI_CONFIG_KEYS_MAX]);
 /* "default", "chimaera.yaml:3:14", "environment CHIMAERA_NAME", "--set name" */

@@ -2,7 +2,8 @@
 /*
  * config_table.c - the one table of keys, and what is said about them
  *
- * From it come the checks, `chimaera config`, docs/chimaera.yaml, the table of docs/configuration.md and chimaera.yaml(5).
+ * From it come the checks, `chimaera config`, docs/chimaera.yaml, the table of docs/configuration.md and
+ * chimaera.yaml(5).
  */
 #include "runtime/config_internal.h"
 
@@ -110,7 +111,8 @@ const struct chi_config_key chi_config_keys[] = {
 	BIG("watchdog.hang_ms", "ms", HSHM_NSEC_PER_MSEC, hang_ns, 1000, 0, 3600000,
 	    "a method that neither returns nor waits for so long is told in the log, with its stack; 0: never"),
 	BOOL("watchdog.move_lanes", move_lanes, 0,
-	     "give the lanes of a worker that hangs in a method to others, all but the one whose turn it is; its fibers stay"),
+	     "give the lanes of a worker that hangs in a method to others, all but the one whose turn it is; its "
+	     "fibers stay"),
 
 	NUMBER("counters.pools", "pools", counted_pools, 256, 1, CHI_COUNTED_POOLS_MAX,
 	       "counted one by one; the others are not"),

@@ -34,7 +34,8 @@ static struct chi_config_place place_of(const struct chi_config_place *outer, st
 	const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
 	struct chi_config_place place = *outer;
 
-	/* lists and mappings have no place of their own: that of their key stays; nor has a value from the environment */
+	/* lists and mappings have no place of their own: that of their key stays; nor has a value from the
+	 * environment */
 	if (mark && outer->line) {
 		place.line = mark->line + 1;
 		place.column = mark->column + 1;
@@ -345,7 +346,8 @@ static struct fy_diag *quiet_diag(void)
 	return diag;
 }
 
-/* libfyaml takes a byte that is no text for the end of the file: what comes after it would be passed over in silence. */
+/* libfyaml takes a byte that is no text for the end of the file: what comes after it would be passed over in
+ * silence. */
 static int check_text(const char *text, size_t size, const char *label)
 {
 	unsigned int line = 1;

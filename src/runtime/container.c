@@ -98,8 +98,8 @@ static void init_lane(struct chi_container *container, uint32_t queue_id, uint32
 	queue->queue.lanes[lane_id] = lane;
 }
 
-/* Each lane goes to a worker of its own. Those that were scheduled before a failure stay in the queue: only the pool's undo
- * can take them out of the workers' reach. */
+/* Each lane goes to a worker of its own. Those that were scheduled before a failure stay in the queue: only the pool's
+ * undo can take them out of the workers' reach. */
 static int schedule_lanes(struct chi_container *container, struct chi_local_queue *queue, uint32_t n_lanes)
 {
 	for (uint32_t i = 0; i < n_lanes; i++) {
@@ -173,7 +173,8 @@ int chi_container_ready(struct chi_container *container)
 
 /* ---- what a module may ask ---- */
 
-/* Pools choose the container by the hash itself: mixed, so that the lane does not hang on the same bits (splitmix64). */
+/* Pools choose the container by the hash itself: mixed, so that the lane does not hang on the same bits
+ * (splitmix64). */
 static uint32_t mixed_below(uint64_t hash, uint32_t n)
 {
 	hash = (hash ^ (hash >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);

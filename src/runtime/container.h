@@ -44,8 +44,8 @@ int chi_container_ready(struct chi_container *container);
 /* Its lanes are out of every worker's reach already. Accepts NULL. */
 void chi_container_free(struct chi_container *container);
 
-/* Fill in the default answer, then let the module change it; checks the answer (lane exists, query allowed): -EINVAL, logged
- * once. Workers, outside fibers or in. */
+/* Fill in the default answer, then let the module change it; checks the answer (lane exists, query allowed): -EINVAL,
+ * logged once. Workers, outside fibers or in. */
 int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
 
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)

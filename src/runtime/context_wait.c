@@ -2,9 +2,9 @@
 /*
  * context_wait.c - how a task waits without blocking its worker
  *
- * The seed's way: ask monitor(EST_LOAD) how long the subtask will take; put this task into the worker's waiting queue, a
- * min heap, under that time; mark it blocked; leave. At the end of each iteration the worker checks the heap's minimum:
- * complete, it goes on; else it is put back under a later time, doubling the delay of those that are overdue.
+ * The seed's way: ask monitor(EST_LOAD) how long the subtask will take; put this task into the worker's waiting queue,
+ * a min heap, under that time; mark it blocked; leave. At the end of each iteration the worker checks the heap's
+ * minimum: complete, it goes on; else it is put back under a later time, doubling the delay of those that are overdue.
  *
  * Besides (completion_posting): the waiting task's address stands in each child's completion word, and the completion
  * posts to our worker's inbox (run_context.c, C1-C4).
@@ -170,8 +170,8 @@ static int block_in_heap(struct chi_worker *worker, struct chi_run_context *cont
 	return wait->timed_out ? -ETIMEDOUT : 0;
 }
 
-/* Every timeout but HSHM_FOREVER ends at the task's deadline, too. What is waited for lies in the method's frame, and "for
- * ever" is its word that it counts on it; its subtasks have the deadline as well. */
+/* Every timeout but HSHM_FOREVER ends at the task's deadline, too. What is waited for lies in the method's frame, and
+ * "for ever" is its word that it counts on it; its subtasks have the deadline as well. */
 static uint64_t end_of_wait(const struct chi_run_context *context, uint64_t timeout_ns)
 {
 	uint64_t end_ns = hshm_deadline_ns(timeout_ns);
@@ -197,7 +197,8 @@ int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_ta
 		ret = register_waiter(context, &wait);
 	if (mode == CHI_WAIT_FOR_ALL && wait.n_registered)
 		wait.n_wanted = wait.n_registered;
-	/* Again, when the posts are in but a task that could not be registered is not done: then the heap's check finds it. */
+	/* Again, when the posts are in but a task that could not be registered is not done: then the heap's check finds
+	 * it. */
 	while (ret == 0 && !is_satisfied(&wait))
 		ret = block_in_heap(worker, context, estimate_ns);
 	if (wait.n_registered)
@@ -223,8 +224,8 @@ static void put_back_later(struct chi_worker *worker, struct chi_run_context *co
 
 /* ---- periodic tasks ----
  *
- * Between its runs one rests in the heap, with no wait: until it is due, or until it is time to look whether it shall end:
- * who cancels a task only sets a word, in a segment that nobody watches. All looks fall on the same moments.
+ * Between its runs one rests in the heap, with no wait: until it is due, or until it is time to look whether it shall
+ * end: who cancels a task only sets a word, in a segment that nobody watches. All looks fall on the same moments.
  */
 
 static uint64_t due_or_next_look(const struct chi_run_context *context, uint64_t now_ns)

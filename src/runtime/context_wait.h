@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * context_wait.h - how a fiber waits for something that is no task: in the runtime itself (admin, pool manager), for a signal
+ * context_wait.h - how a fiber waits for something that is no task: in the runtime itself (admin, pool manager), for a
+ * signal
  */
 #ifndef RUNTIME_CONTEXT_WAIT_H
 #define RUNTIME_CONTEXT_WAIT_H
@@ -14,8 +15,8 @@
 void chi_context_sleep(uint64_t ns);
 
 /*
- * Block the current task until its work is posted, or the time is over; by chi_wait()'s rules. Who wants to post it claims it
- * first, and so does the timeout: only one of them makes it ready.
+ * Block the current task until its work is posted, or the time is over; by chi_wait()'s rules. Who wants to post it
+ * claims it first, and so does the timeout: only one of them makes it ready.
  * Returns 0 (posted), or, when nobody will post it, -ETIMEDOUT or -ENOMEM (it did not wait). In a fiber.
  */
 int chi_context_block_for(uint64_t timeout_ns, hshm_au32 *claimed);

@@ -2,8 +2,8 @@
 /*
  * count.h - what is counted on the path of a task: few instructions, in lines that this worker alone writes
  *
- * Where a row begins in a worker's set is kept as an offset in bytes, in the pool (for each method), the run context and the
- * session: the same in every worker's set.
+ * Where a row begins in a worker's set is kept as an offset in bytes, in the pool (for each method), the run context
+ * and the session: the same in every worker's set.
  */
 #ifndef RUNTIME_COUNT_H
 #define RUNTIME_COUNT_H

@@ -2,9 +2,9 @@
 /*
  * counter_page.c - making the counters file, its rows, and its end
  *
- * The file's bytes are ours alone to write, but not alone in our power: whoever may write the file may also change or cut
- * it. So nothing is read back from it but the counter that is added to, and a SIGBUS in it puts private memory in its
- * place (fault.c): the figures are lost to tools then, the runtime goes on.
+ * The file's bytes are ours alone to write, but not alone in our power: whoever may write the file may also change or
+ * cut it. So nothing is read back from it but the counter that is added to, and a SIGBUS in it puts private memory in
+ * its place (fault.c): the figures are lost to tools then, the runtime goes on.
  */
 #include "runtime/counter_page.h"
 
@@ -79,7 +79,8 @@ static void place_table(struct chi_counter_page *page, enum chi_counters_table t
 	place->counters_offset = place_after(end, (uint64_t)n_writers * n_rows * info->counters_bytes);
 }
 
-/* Rows for what is counted by name, and those reserved; even, so that the sets of two workers share no pair of lines. */
+/* Rows for what is counted by name, and those reserved; even, so that the sets of two workers share no pair of
+ * lines. */
 static uint32_t rows_for(uint32_t n_wanted, uint32_t n_reserved)
 {
 	return (n_wanted + n_reserved + 1) & ~1u;

@@ -2,12 +2,12 @@
 /*
  * counter_page.h - the bytes in which a runtime counts: the counters file, and who has which row of it
  *
- * A runtime that listens keeps them in NAME.counters beside its socket, so that tools can read them when it hangs or has been
- * killed; else they are in memory without a name. Rows are taken and given back under a lock, by whoever makes or ends
- * the thing; what is counted on the path of a task goes through the pointers in struct chi_worker, without any.
+ * A runtime that listens keeps them in NAME.counters beside its socket, so that tools can read them when it hangs or
+ * has been killed; else they are in memory without a name. Rows are taken and given back under a lock, by whoever makes
+ * or ends the thing; what is counted on the path of a task goes through the pointers in struct chi_worker, without any.
  *
- * Row 0 stands for all that found no row (in the table of lanes: row w, for those of worker w). Nobody asks for a row on the
- * path of a task, and nobody is refused for want of one.
+ * Row 0 stands for all that found no row (in the table of lanes: row w, for those of worker w). Nobody asks for a row
+ * on the path of a task, and nobody is refused for want of one.
  */
 #ifndef RUNTIME_COUNTER_PAGE_H
 #define RUNTIME_COUNTER_PAGE_H
@@ -33,8 +33,9 @@ struct chi_session;
  * @beside:   the runtime's socket, which it holds: the file gets its folder, name and group; NULL: no file
  * @ret_page: out
  *
- * A file is made under another name, complete and with its pages reserved, then renamed. What a dead runtime of that name
- * left is replaced. Returns: 0, -ENOSPC, -EACCES, -ENOMEM, -EMFILE, or what else the file system says; the text says what.
+ * A file is made under another name, complete and with its pages reserved, then renamed. What a dead runtime of that
+ * name left is replaced. Returns: 0, -ENOSPC, -EACCES, -ENOMEM, -EMFILE, or what else the file system says; the text
+ * says what.
  */
 int chi_counter_page_create(struct chi_runtime *runtime, uint32_t n_workers, const struct chi_ipc_socket *beside,
 			    struct chi_counter_page **ret_page);

@@ -2,13 +2,14 @@
 /*
  * early_end.h - when a task shall end early: it was cancelled, one that waits for it was, or its deadline has passed
  *
- * E1  A request is a word in the task (chi_cancel()); nobody carries it further. Who wants to know looks at the words of all
- *     tasks from his own up to the root. They are there: a task ends after its children (C4 in run_context.c).
+ * E1  A request is a word in the task (chi_cancel()); nobody carries it further. Who wants to know looks at the words
+ *     of all tasks from his own up to the root. They are there: a task ends after its children (C4 in run_context.c).
  * E2  A deadline is handed down when a task is submitted: that of a task is never later than that of its parent.
  * E3  A fire-and-forget task has no parent: nothing reaches it from above.
  * E4  A walk that found nothing is not made again: each context it passed notes how many tasks of the runtime had been
- *     cancelled (n_cancels), and as long as that many have been, the next walk ends at it. So a tree that nobody cancels costs
- *     one step a task, however deep. The root's own word, which may be a client's, is looked at each time.
+ *     cancelled (n_cancels), and as long as that many have been, the next walk ends at it. So a tree that nobody
+ *     cancels costs one step a task, however deep. The root's own word, which may be a client's, is looked at each
+ *     time.
  */
 #ifndef RUNTIME_EARLY_END_H
 #define RUNTIME_EARLY_END_H
@@ -20,7 +21,8 @@
 #include "runtime/session.h"
 #include "runtime/worker.h"
 
-/* Whose end waits for that of @context: the origin of a broadcast for its part, else the parent. NULL: a root, or detached. */
+/* Whose end waits for that of @context: the origin of a broadcast for its part, else the parent. NULL: a root, or
+ * detached. */
 static inline struct chi_run_context *chi_context_above(const struct chi_run_context *context)
 {
 	return context->broadcast ? chi_broadcast_origin(context) : context->parent;
@@ -35,7 +37,8 @@ static inline const hshm_au32 *chi_context_cancel_word(const struct chi_run_cont
 
 static inline bool chi_context_asked_to_end(struct chi_run_context *context)
 {
-	/* acquire: pairs with the release in the inner client's cancelled(): the words of so many cancels are seen below (E4) */
+	/* acquire: pairs with the release in the inner client's cancelled(): the words of so many cancels are seen
+	 * below (E4) */
 	uint64_t n_cancels = hshm_load_acquire(&context->pool->runtime->n_cancels);
 	struct chi_run_context *at;
 

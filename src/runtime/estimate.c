@@ -2,8 +2,8 @@
 /*
  * estimate.c - a running weighted least-squares line through (bytes, time)
  *
- * Each sample counts by 1 / prediction^2, so that what is made small is the relative error: a task of 4 KiB is judged as
- * well as one of 64 MiB. Old samples fade by FADE at each new one. A sample far from the line (a preempted task) is
+ * Each sample counts by 1 / prediction^2, so that what is made small is the relative error: a task of 4 KiB is judged
+ * as well as one of 64 MiB. Old samples fade by FADE at each new one. A sample far from the line (a preempted task) is
  * pulled in to OUTLIER times the prediction; CHANGED of them in a row mean that the world has changed: learn anew.
  */
 #include "runtime/estimate.h"

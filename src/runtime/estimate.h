@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * estimate.h - how long will a task of this method take? Learned: a running least-squares fit of time against the bytes of
- * its declared buffers, in which old runs fade.
+ * estimate.h - how long will a task of this method take? Learned: a running least-squares fit of time against the bytes
+ * of its declared buffers, in which old runs fade.
  */
 #ifndef RUNTIME_ESTIMATE_H
 #define RUNTIME_ESTIMATE_H

@@ -5,9 +5,10 @@
  * Everything below on_fault() is async-signal-safe: no locks, no allocation, no stdio; write(2) and raw system calls.
  * errno is kept.
  *
- * The table of watched sessions is read by the handler and written under a lock by others. It grows by blocks that are never
- * given back, so that the handler may walk it at any time. The handler uses a session only when the fault lies in its
- * segment: then the thread that faulted uses that segment, so it is mapped, watched and counted until the handler returns.
+ * The table of watched sessions is read by the handler and written under a lock by others. It grows by blocks that are
+ * never given back, so that the handler may walk it at any time. The handler uses a session only when the fault lies in
+ * its segment: then the thread that faulted uses that segment, so it is mapped, watched and counted until the handler
+ * returns.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -2,8 +2,8 @@
 /*
  * fault.h - what happens at SIGSEGV and SIGBUS
  *
- * SIGSEGV in a task    says which module and method (and that it is the stack, when it is), then goes the way it would have
- *                      gone without us: the previous handler, or death by the signal.
+ * SIGSEGV in a task    says which module and method (and that it is the stack, when it is), then goes the way it would
+ *                      have gone without us: the previous handler, or death by the signal.
  * SIGBUS in a client's segment    ends that client's session; the runtime goes on.
  * SIGBUS in the counters file     its place is taken by private memory; the runtime goes on.
  * Anything else        the previous handler, or death by the signal.
@@ -18,19 +18,19 @@ struct chi_fiber;
 struct chi_run_context;
 struct chi_session;
 
-/* The task that this thread runs: set by the worker before each switch to its fiber, NULL after. initial-exec: the handler
- * must not be the first to touch it, which in a loaded library would allocate. */
+/* The task that this thread runs: set by the worker before each switch to its fiber, NULL after. initial-exec: the
+ * handler must not be the first to touch it, which in a loaded library would allocate. */
 extern _Thread_local struct chi_run_context *volatile chi_fault_current
 	__attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* Install the handlers, once for all runtimes of the process; counted. Returns 0, or a negative errno. */
 int chi_fault_install(void);
-/* The last one puts the previous handlers back, unless somebody has installed others since: then ours stay, and only pass
- * on. */
+/* The last one puts the previous handlers back, unless somebody has installed others since: then ours stay, and only
+ * pass on. */
 void chi_fault_uninstall(void);
 
-/* The calling thread gets a signal stack, since a fiber that has used up its own has no room for a handler. Kept when there
- * is one that is large enough. Returns 0, -ENOMEM. */
+/* The calling thread gets a signal stack, since a fiber that has used up its own has no room for a handler. Kept when
+ * there is one that is large enough. Returns 0, -ENOMEM. */
 int chi_fault_thread_init(void);
 /* On the same thread. Accepts a thread without init. */
 void chi_fault_thread_fini(void);
@@ -40,8 +40,8 @@ void chi_fault_thread_fini(void);
  * @session: lent until chi_fault_unwatch(); its segment is mapped and its socket is open until then. (The socket too:
  *           the handler hangs it up, and a number that was closed may be another file by then.)
  *
- * The handler maps private memory over the whole segment, sets session->ended and hangs up the socket; the ipc thread sees
- * the hang-up, and asks chi_fault_hit() to log why.
+ * The handler maps private memory over the whole segment, sets session->ended and hangs up the socket; the ipc thread
+ * sees the hang-up, and asks chi_fault_hit() to log why.
  * Threads: any. Returns 0, -ENOMEM.
  */
 int chi_fault_watch(struct chi_session *session);

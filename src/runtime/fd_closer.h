@@ -3,8 +3,8 @@
  * fd_closer.h - close descriptors that a peer had a hand in, on threads of their own
  *
  * The close of a socket closes what was sent over it and not read. Among that may be a socket of the peer's own with
- * SO_LINGER: its last close waits for as long as the peer likes. A peer that makes them all hang holds descriptors, up to our
- * limit, but never a thread that serves others.
+ * SO_LINGER: its last close waits for as long as the peer likes. A peer that makes them all hang holds descriptors, up
+ * to our limit, but never a thread that serves others.
  */
 #ifndef RUNTIME_FD_CLOSER_H
 #define RUNTIME_FD_CLOSER_H

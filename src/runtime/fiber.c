@@ -10,15 +10,17 @@
  *    |  put                       | fn returns   resume
  *    '--------------- ENDED <-----'
  *
- * A fiber whose fn returned stays inside fiber_main(), ready for the next fn: a recycled one costs a switch and no set-up.
+ * A fiber whose fn returned stays inside fiber_main(), ready for the next fn: a recycled one costs a switch and no
+ * set-up.
  *
- * struct chi_fiber stands apart from its stack, with the others of its slab: an overflow cannot reach it, so the fault handler
- * and the check at each switch read something sound; an idle or fresh stack is not touched to look at it; and the structs
- * of many fibers do not all fall into the same sets of the cache, as the tops of page-aligned stacks would.
+ * struct chi_fiber stands apart from its stack, with the others of its slab: an overflow cannot reach it, so the fault
+ * handler and the check at each switch read something sound; an idle or fresh stack is not touched to look at it; and
+ * the structs of many fibers do not all fall into the same sets of the cache, as the tops of page-aligned stacks would.
  *
- * What a switch keeps: the callee-saved registers, and with them the floating-point control words (MXCSR and x87 CW, or on
- * aarch64 d8-d15; there FPCR belongs to the thread): boost.context's functions do that. errno, which is the thread's, is
- * kept by chi_fiber_leave(). The signal mask is the thread's and is not touched: that would be a system call.
+ * What a switch keeps: the callee-saved registers, and with them the floating-point control words (MXCSR and x87 CW, or
+ * on aarch64 d8-d15; there FPCR belongs to the thread): boost.context's functions do that. errno, which is the
+ * thread's, is kept by chi_fiber_leave(). The signal mask is the thread's and is not touched: that would be a system
+ * call.
  */
 #include <assert.h>
 #include <errno.h>
@@ -75,9 +77,9 @@ struct chi_fiber_pool {
 /* ---- the two sides of a switch ---- */
 
 /*
- * The lowest bytes of a fresh stack are zero, and no fiber in good order gets there: the canary is that they still are. Zero,
- * because then nothing must be written, and a stack's last page stays untouched: reading it maps the shared zero page.
- * The guard stops who walks down the stack; this and the stack pointer find who jumped over it.
+ * The lowest bytes of a fresh stack are zero, and no fiber in good order gets there: the canary is that they still are.
+ * Zero, because then nothing must be written, and a stack's last page stays untouched: reading it maps the shared zero
+ * page. The guard stops who walks down the stack; this and the stack pointer find who jumped over it.
  */
 static void check_stack(const struct chi_fiber *fiber)
 {
@@ -134,8 +136,9 @@ _Noreturn void chi_fiber_main(transfer_t first)
 }
 
 /*
- * The first frame of each fiber. A debugger, perf or a sanitizer that walks the stack ends here: no return address by the
- * unwind table, none by the chain of frame pointers (which boost.context leaves as it was). The argument passes through.
+ * The first frame of each fiber. A debugger, perf or a sanitizer that walks the stack ends here: no return address by
+ * the unwind table, none by the chain of frame pointers (which boost.context leaves as it was). The argument passes
+ * through.
  */
 void fiber_entry(transfer_t first) __attribute__((visibility("hidden")));
 #if defined(__x86_64__)

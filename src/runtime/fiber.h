@@ -27,7 +27,8 @@ struct chi_fiber_opts {
 
 typedef void (*chi_fiber_fn)(void *arg);
 
-/* The pool of the calling thread, with the main context of that thread. -ENOTSUP: MADVISE asked and not there; -ENOMEM. */
+/* The pool of the calling thread, with the main context of that thread. -ENOTSUP: MADVISE asked and not there;
+ * -ENOMEM. */
 int chi_fiber_pool_create(const struct chi_fiber_opts *opts, struct chi_fiber_pool **ret_pool);
 /* All fibers must be idle, or are abandoned (their stacks go). Accepts NULL. */
 void chi_fiber_pool_destroy(struct chi_fiber_pool *pool);
@@ -36,7 +37,8 @@ void chi_fiber_pool_destroy(struct chi_fiber_pool *pool);
  * vm.max_map_count once when it is that (mprotect guards). -ENOMEM. */
 int chi_fiber_get(struct chi_fiber_pool *pool, struct chi_fiber **ret_fiber);
 
-/* From the worker's main context: let the fiber run fn(arg) from its start, until it ends or calls chi_fiber_leave(). */
+/* From the worker's main context: let the fiber run fn(arg) from its start, until it ends or calls
+ * chi_fiber_leave(). */
 void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg);
 /* From the main context: go on with a fiber that left. */
 void chi_fiber_resume(struct chi_fiber *fiber);
@@ -52,7 +54,8 @@ void chi_fiber_stack(const struct chi_fiber *fiber, const void **ret_low, const 
 /* Is the address in the fiber's guard? Async-signal: yes. */
 _Bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address);
 
-/* Call @look with the argument of each fiber whose fn has begun and not returned. Any thread, once the pool's own has ended. */
+/* Call @look with the argument of each fiber whose fn has begun and not returned. Any thread, once the pool's own has
+ * ended. */
 void chi_fiber_pool_each_begun(const struct chi_fiber_pool *pool, void (*look)(void *fiber_arg, void *arg), void *arg);
 
 struct chi_fiber_stats {

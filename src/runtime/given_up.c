@@ -2,8 +2,9 @@
 /*
  * given_up.c - what a stop leaves behind, told in the log
  *
- * A worker that has ended has its tasks in three places: begun ones on its fibers, others in the rings of its container lanes,
- * or at a client's lane that waits for room. A worker that has not ended is stuck in a method: of it only `running` is looked at.
+ * A worker that has ended has its tasks in three places: begun ones on its fibers, others in the rings of its container
+ * lanes, or at a client's lane that waits for room. A worker that has not ended is stuck in a method: of it only
+ * `running` is looked at.
  */
 #include "runtime/given_up.h"
 
@@ -120,7 +121,8 @@ void chi_given_up_log(struct chi_runtime *runtime, uint64_t n_given_up)
 		const struct tally *tally = &tallies.entries[i];
 
 		chi_log_warn(
-			"stop: given up in pool '%s' (module '%s'), method '%s': %llu that had begun, %llu that had not",
+			"stop: given up in pool '%s' (module '%s'), method '%s': %llu that had begun, %llu that had "
+			"not",
 			tally->pool->name, tally->pool->module->name, tally->method->name,
 			(unsigned long long)tally->n_begun, (unsigned long long)tally->n_waiting);
 	}

@@ -2,9 +2,10 @@
 /*
  * ipc_manager.c - one thread that accepts processes, talks with them, and sees their end
  *
- * Nothing that a peer sends, or does not send, can hold this thread: every descriptor is non-blocking, one message is read
- * per event, a greeter has a deadline, an answer that does not fit into the peer's buffer ends the peer, and every number
- * is checked before it is used. What it does for a peer is bounded: a segment of a configured size, one lane a request.
+ * Nothing that a peer sends, or does not send, can hold this thread: every descriptor is non-blocking, one message is
+ * read per event, a greeter has a deadline, an answer that does not fit into the peer's buffer ends the peer, and every
+ * number is checked before it is used. What it does for a peer is bounded: a segment of a configured size, one lane a
+ * request.
  */
 #include "runtime/ipc_manager.h"
 
@@ -325,8 +326,8 @@ static void on_events_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, c
 /* ---- messages ---- */
 
 /*
- * Has the next message descriptors with it? Kernels before 6.16 let a peer send them. Taken or thrown away, their last close
- * could wait for ever; a look takes nothing, and the kernel says that it had no place to put them.
+ * Has the next message descriptors with it? Kernels before 6.16 let a peer send them. Taken or thrown away, their last
+ * close could wait for ever; a look takes nothing, and the kernel says that it had no place to put them.
  */
 static bool brings_fds(int socket)
 {

@@ -13,8 +13,8 @@ struct chi_ipc_socket;
 struct chi_runtime;
 struct chi_session;
 
-/* With @listen, take the name: who connects from here on waits until chi_ipc_let_in(). Returns 0, -EADDRINUSE (a runtime of
- * that name lives), -EACCES (the socket's folder), -EMFILE, -ENOMEM. chi_error_text() says more. */
+/* With @listen, take the name: who connects from here on waits until chi_ipc_let_in(). Returns 0, -EADDRINUSE (a
+ * runtime of that name lives), -EACCES (the socket's folder), -EMFILE, -ENOMEM. chi_error_text() says more. */
 int chi_ipc_create(struct chi_runtime *runtime, bool listen, struct chi_ipc_manager **ret_ipc);
 /* Start the thread. Workers and pools must be there already. Returns 0, -EAGAIN, -ENOMEM. */
 int chi_ipc_start(struct chi_ipc_manager *ipc);
@@ -33,7 +33,8 @@ int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *
 
 /* No new connections or lanes from here on; the socket's name goes. */
 void chi_ipc_stop_listening(struct chi_ipc_manager *ipc);
-/* Hang up on all and end the thread, but keep the sessions' memory, for good: a worker is stuck in a method that may use it. */
+/* Hang up on all and end the thread, but keep the sessions' memory, for good: a worker is stuck in a method that may
+ * use it. */
 void chi_ipc_abandon(struct chi_ipc_manager *ipc);
 /* Hang up on all; workers have ended, so sessions go at once. Accepts NULL, and one that was not started. */
 void chi_ipc_destroy(struct chi_ipc_manager *ipc);

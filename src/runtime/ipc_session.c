@@ -91,8 +91,8 @@ static int make_lane(struct chi_ipc_manager *ipc, struct ipc_session *session, u
 	lane->own.lane_id = lane_id;
 	lane->own.priority = (uint16_t)prio;
 	lane->armed = armed_word(ipc, lane->armed_index);
-	/* relaxed: the client learns the word's place from the answer, which the kernel orders behind this. Armed: its first
-	 * enqueue rings. */
+	/* relaxed: the client learns the word's place from the answer, which the kernel orders behind this. Armed: its
+	 * first enqueue rings. */
 	hshm_store_relaxed(lane->armed, 1);
 	chi_session_get(&session->base);
 	lane->session = &session->base;
@@ -224,7 +224,8 @@ static void lanes_retired(void *arg)
 
 	do {
 		session->next_retired = head;
-		/* release: pairs with the acquire with which the ipc thread takes the list; no worker uses the lanes after */
+		/* release: pairs with the acquire with which the ipc thread takes the list; no worker uses the lanes
+		 * after */
 	} while (!hshm_cas_release(&ipc->retired, &head, session));
 	chi_ipc_wake(ipc);
 }

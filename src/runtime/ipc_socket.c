@@ -2,10 +2,10 @@
 /*
  * ipc_socket.c - the runtime's name in the file system, and the rights of those who connect
  *
- * The socket's file outlives a runtime that was killed. A new one of that name tells a living from a dead by connecting:
- * the dead refuse. Two that start at once would each find the other's file, so the look, the unlink and the bind are done
- * under a lock on NAME.lock. The lock's file goes with the lock; who had opened it before finds that it is no longer the
- * one of that name, and begins again.
+ * The socket's file outlives a runtime that was killed. A new one of that name tells a living from a dead by
+ * connecting: the dead refuse. Two that start at once would each find the other's file, so the look, the unlink and the
+ * bind are done under a lock on NAME.lock. The lock's file goes with the lock; who had opened it before finds that it
+ * is no longer the one of that name, and begins again.
  */
 #include "runtime/ipc_socket.h"
 

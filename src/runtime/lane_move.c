@@ -8,14 +8,14 @@
  *              the lane into the new worker's list and epoll set; out of our own lists
  *              word = {generation + 1, queued, new worker}; the lane into the new worker's active queue; ring
  *
- * V1  Only the owner moves a lane, or who stands in for it while it is in a method (lane_take.c); never during its turn: all tasks
- *     taken from it have started, so those that the new owner takes start later. Everything marked (owner) goes with it: written before the word and the listing (release), read
- *     after them (acquire).
- * V2  The word says `queued`, and the listing follows: a producer that sees the new word need not list the lane, and one that
- *     saw the old word lists it where it was: a stray, passed on. Its mark fails by the generation.
+ * V1  Only the owner moves a lane, or who stands in for it while it is in a method (lane_take.c); never during its
+ *     turn: all tasks taken from it have started, so those that the new owner takes start later. Everything marked
+ *     (owner) goes with it: written before the word and the listing (release), read after them (acquire).
+ * V2  The word says `queued`, and the listing follows: a producer that sees the new word need not list the lane, and
+ *     one that saw the old word lists it where it was: a stray, passed on. Its mark fails by the generation.
  * V3  A client's lane is handed over disarmed, and the new owner looks at it before it arms it.
- * V4  The node is posted once at a time: by whoever raised move_to from 0. A lane is retired only when none is under way
- *     (chi_worker_drop_lane()), and a retired lane is not moved.
+ * V4  The node is posted once at a time: by whoever raised move_to from 0. A lane is retired only when none is under
+ *     way (chi_worker_drop_lane()), and a retired lane is not moved.
  *
  * Checked by verify/lane_move.pml.
  */

@@ -2,21 +2,24 @@
 /*
  * lane_take.c - lanes of a worker that hangs in a method go to others
  *
- * The lists of lanes are the worker's own. But while it is in a method it touches none of them: `running` is set, and the loop
- * does not run. Who takes lanes stands in for it then, and it waits at the method's end until that is over:
+ * The lists of lanes are the worker's own. But while it is in a method it touches none of them: `running` is set, and
+ * the loop does not run. Who takes lanes stands in for it then, and it waits at the method's end until that is over:
  *
- *   worker   running = NULL; compiler barrier; if taking: wait for the lock    (at each end of a method, each switch out of it)
+ *   worker   running = NULL; compiler barrier; if taking: wait for the lock    (each end of a method, each switch out)
  *   taker    lock; taking = 1; membarrier(); if running: move lanes, as the owner would; taking = 0; unlock
  *
- * T1  membarrier() is a full barrier in every thread, so either the taker sees that the worker is out of the method, or the worker
- *     sees `taking` (Dekker, with all of its price on the taker's side). That it is in another method by then is as good.
- * T2  What the worker did to its lists it did before it set `running` (release), which the taker saw (acquire); what the taker did
- *     is before `taking` = 0 (release), or the lock's end, one of which the worker sees.
- * T3  A method calls nothing that touches lists of lanes, run list, hot list or the reading end of active queues: it lists lanes and
- *     posts works, as any thread does.
- * T4  The lane whose turn it is stays: the worker goes on with its batch. So do lanes that are parked, as their place in a lot
- *     names the worker; a lane that is not in a turn has started all tasks that were taken from it, so V1 of lane_move.c holds.
- * T5  A lane that is being retired is not moved after round one (R2): this worker passes round one outside of the method.
+ * T1  membarrier() is a full barrier in every thread, so either the taker sees that the worker is out of the method, or
+ *     the worker sees `taking` (Dekker, with all of its price on the taker's side). That it is in another method by
+ *     then is as good.
+ * T2  What the worker did to its lists it did before it set `running` (release), which the taker saw (acquire); what
+ *     the taker did is before `taking` = 0 (release), or the lock's end, one of which the worker sees.
+ * T3  A method calls nothing that touches lists of lanes, run list, hot list or the reading end of active queues: it
+ *     lists lanes and posts works, as any thread does.
+ * T4  The lane whose turn it is stays: the worker goes on with its batch. So do lanes that are parked, as their place
+ *     in a lot names the worker; a lane that is not in a turn has started all tasks that were taken from it, so V1 of
+ *     lane_move.c holds.
+ * T5  A lane that is being retired is not moved after round one (R2): this worker passes round one outside of the
+ *     method.
  *
  * Checked by verify/lane_take.pml.
  */

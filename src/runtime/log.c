@@ -105,8 +105,8 @@ static int write_head(char *line, size_t size, enum log_style style, enum chi_lo
 	return snprintf(line, size, "chimaera: %s: ", level_names[level]);
 }
 
-/* Without a reader a pipe raises SIGPIPE, which ends a program that we are only part of. It is sent to the thread that writes:
- * kept out meanwhile, and what has come is taken. One that was waiting before stays for its owner. */
+/* Without a reader a pipe raises SIGPIPE, which ends a program that we are only part of. It is sent to the thread that
+ * writes: kept out meanwhile, and what has come is taken. One that was waiting before stays for its owner. */
 static ssize_t write_without_signal(int fd, const char *line, size_t size)
 {
 	static const struct timespec at_once = { 0 };
@@ -130,9 +130,9 @@ static ssize_t write_without_signal(int fd, const char *line, size_t size)
 }
 
 /*
- * Whoever reads standard error may have stopped, and no thread may wait for it. O_NONBLOCK cannot be set on what we share with
- * our caller; a pipe or a terminal can be opened once more. Where that is forbidden (another user's), poll() says whether
- * there is room: it leaves the gap in which somebody else takes the last of it.
+ * Whoever reads standard error may have stopped, and no thread may wait for it. O_NONBLOCK cannot be set on what we
+ * share with our caller; a pipe or a terminal can be opened once more. Where that is forbidden (another user's), poll()
+ * says whether there is room: it leaves the gap in which somebody else takes the last of it.
  */
 static ssize_t write_to_stderr(const char *line, size_t size)
 {
@@ -161,8 +161,8 @@ static ssize_t write_to_stderr(const char *line, size_t size)
 	return write_without_signal(STDERR_FILENO, line, size);
 }
 
-/* One write, so that lines of several threads stay whole. False: there is no room. When the reader is gone there is nobody to
- * tell. */
+/* One write, so that lines of several threads stay whole. False: there is no room. When the reader is gone there is
+ * nobody to tell. */
 static bool write_line(uint32_t target, char *line, size_t head)
 {
 	size_t size = strlen(line);

@@ -2,9 +2,9 @@
 /*
  * module_manager.h - finds, checks, loads and unloads modules
  *
- * Looks for chimaera_NAME.so in the folders of CHI_REPO_PATH (colons), then in the folder `chimaera` beside the runtime's
- * library. The ABI note is read (libelf) before dlopen() runs anything of the file. One loaded module serves many pools; the
- * last pool's end unloads it.
+ * Looks for chimaera_NAME.so in the folders of CHI_REPO_PATH (colons), then in the folder `chimaera` beside the
+ * runtime's library. The ABI note is read (libelf) before dlopen() runs anything of the file. One loaded module serves
+ * many pools; the last pool's end unloads it.
  */
 #ifndef RUNTIME_MODULE_MANAGER_H
 #define RUNTIME_MODULE_MANAGER_H
@@ -32,19 +32,21 @@ struct chi_loaded_module {
 	struct chi_loaded_module *next;
 };
 
-/* Counted. -ENOENT (no file of that name; text lists the folders), -EINVAL (name), -ELIBBAD (no note, other ABI version, not
- * loadable, table wrong: text names file and cause; logged once). Threads: any; may block on the file system. */
+/* Counted. -ENOENT (no file of that name; text lists the folders), -EINVAL (name), -ELIBBAD (no note, other ABI
+ * version, not loadable, table wrong: text names file and cause; logged once). Threads: any; may block on the file
+ * system. */
 int chi_module_get(struct chi_module_manager *manager, const char *name, const struct chi_loaded_module **ret_module);
 void chi_module_put(struct chi_module_manager *manager, const struct chi_loaded_module *module);
 
-/* Read and check the note alone: 0, or why not in chi_error_text(). For `chimaera module check` and the loader itself. */
+/* Read and check the note alone: 0, or why not in chi_error_text(). For `chimaera module check` and the loader
+ * itself. */
 int chi_module_check_file(const char *path, uint32_t *ret_abi_version);
 
 /* The folder of modules beside the library, searched after CHI_REPO_PATH; "" when its path is not known. */
 void chi_module_installed_folder(char folder[PATH_MAX]);
 
-/* Check the file, load it, check its table as that of a module called @name: -ELIBBAD, and why in chi_error_text(). @module: zeroed, from the
- * heap; given to chi_module_unload(), also after a failure. */
+/* Check the file, load it, check its table as that of a module called @name: -ELIBBAD, and why in chi_error_text().
+ * @module: zeroed, from the heap; given to chi_module_unload(), also after a failure. */
 int chi_module_load_file(const char *path, const char *name, struct chi_loaded_module *module);
 void chi_module_unload(struct chi_loaded_module *module);
 

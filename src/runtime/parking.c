@@ -2,18 +2,18 @@
 /*
  * parking.c - waiting for room in a full lane, or under a cap, without polling, and in the order of asking
  *
- *   who waits    count himself; push himself on the lot's stack; seq_cst fence; look again: room? wake one (himself, perhaps)
+ *   who waits    count himself; push himself on the lot's stack; seq_cst fence; look again: room? wake one
  *   who frees    make room for n; seq_cst fence; anybody counted? wake n
  *   wake n       room += n; it was 0: hold the lot:
  *                  take the stack, append it to the fifo, oldest first; post as many of the fifo as there is room for;
  *                  room -= what was handed out or not wanted; not 0: again
  *
  * P1  Either the one who waits sees the room, or the one who frees sees him counted (the two fences; Dekker).
- * P2  One at a time holds the lot. Who finds it held leaves his room in the word and goes on: the holder's next round hands it
- *     out, and takes the stack after it has seen that word. So nobody waits for a holder that was preempted.
+ * P2  One at a time holds the lot. Who finds it held leaves his room in the word and goes on: the holder's next round
+ *     hands it out, and takes the stack after it has seen that word. So nobody waits for a holder that was preempted.
  * P3  An exchange takes each entry once, so each is posted once for each time it parked.
- * P4  Room for n wakes n, no more. So whoever is woken and does not use the room (it took another lane, ended, was retired)
- *     passes it on; whoever finds it gone parks again, and looks again (P1).
+ * P4  Room for n wakes n, no more. So whoever is woken and does not use the room (it took another lane, ended, was
+ *     retired) passes it on; whoever finds it gone parks again, and looks again (P1).
  *
  * Checked by verify/parking.pml.
  */

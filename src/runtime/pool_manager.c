@@ -2,16 +2,16 @@
 /*
  * pool_manager.c - making, finding, flushing and ending pools
  *
- * The lock guards slots, names and states and is held for a few instructions only: never while a module's code runs, never
- * across a switch of the fiber. So a create() may make pools of its own, and pools may end while others are made.
+ * The lock guards slots, names and states and is held for a few instructions only: never while a module's code runs,
+ * never across a switch of the fiber. So a create() may make pools of its own, and pools may end while others are made.
  *
  * A task's way in against a pool's end:
  *
  *   chi_pool_get()   count up; closing (seq_cst, both)? count down, none
  *   chi_pool_end()   closing = 1; seq_cst fence; wait until the counts are 0
  *
- * G1  Either the getter sees `closing`, or the ender sees the count (Dekker). After the counts were seen 0 no task is in the
- *     pool, and none gets in.
+ * G1  Either the getter sees `closing`, or the ender sees the count (Dekker). After the counts were seen 0 no task is
+ *     in the pool, and none gets in.
  * G2  A getter may still hold the pool's address without a count, between its load of the slot and its count. It is a
  *     worker outside any switch: once each worker has passed its inbox (the first round of the retirement, which comes
  *     after the slot is cleared), nobody has the address.
@@ -184,7 +184,8 @@ struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32
 
 	if (!pool || pool->id != pool_id)
 		return NULL;
-	/* relaxed: a getter that a flip of the epoch overtakes counts in the old one; the flush after next waits for it */
+	/* relaxed: a getter that a flip of the epoch overtakes counts in the old one; the flush after next waits for
+	 * it */
 	epoch = hshm_load_relaxed(&pool->flush_epoch) & 1;
 	/* seq_cst, both: the count before the look at `closing` (G1); cheaper than a fence between them */
 	hshm_fetch_add_seq_cst(&pool->n_in_flight[epoch], 1);
@@ -200,7 +201,8 @@ struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id
 {
 	struct chi_pool *pool = chi_pool_get_uncounted(manager, pool_id, ret_flush_epoch);
 
-	if (pool) /* relaxed: the task's own end publishes it, and whatever it starts comes after (chi_pool_count_in_flight()) */
+	/* relaxed: the task's own end publishes it, and whatever it starts comes after (chi_pool_count_in_flight()) */
+	if (pool)
 		hshm_fetch_add_relaxed(&pool->n_started, 1);
 	return pool;
 }
@@ -219,7 +221,8 @@ static uint64_t in_flight(const struct chi_pool *pool, uint32_t parity)
 
 void chi_pool_rest(struct chi_pool *pool, uint8_t flush_epoch)
 {
-	/* First here, then not there: who sees the count fall below sees this (release, there; pairs with in_flight()). */
+	/* First here, then not there: who sees the count fall below sees this (release, there; pairs with
+	 * in_flight()). */
 	hshm_fetch_add_relaxed(&pool->resting, RESTED_OR_RESUMED + 1);
 	chi_pool_put(pool, flush_epoch);
 }
@@ -235,11 +238,12 @@ void chi_pool_resume(struct chi_pool *pool, uint8_t *ret_flush_epoch)
 	*ret_flush_epoch = epoch;
 }
 
-/* Tasks in the pool, at rest or in flight. One that moves from the one to the other while we look could be missed: look again,
- * for as long as one has moved. */
+/* Tasks in the pool, at rest or in flight. One that moves from the one to the other while we look could be missed: look
+ * again, for as long as one has moved. */
 static uint64_t n_present(const struct chi_pool *pool)
 {
-	/* acquire, all: the looks are made in this order; and pairs with the releases in chi_pool_resume(), chi_pool_put() */
+	/* acquire, all: the looks are made in this order; and pairs with the releases in chi_pool_resume(),
+	 * chi_pool_put() */
 	uint64_t before, n, resting = hshm_load_acquire(&pool->resting);
 
 	do {
@@ -875,8 +879,8 @@ static void wait_parity(const struct chi_pool *pool, uint32_t parity)
 		wait_a_little(&delay_ns);
 }
 
-/* What is in the other parity is left over from the flush before (its callers, or who was overtaken by its flip); what is in
- * this one came since. New tasks go to the parity that is not waited for, so both waits come to an end. */
+/* What is in the other parity is left over from the flush before (its callers, or who was overtaken by its flip); what
+ * is in this one came since. New tasks go to the parity that is not waited for, so both waits come to an end. */
 static void flush_pool(struct chi_pool *pool)
 {
 	uint32_t parity = hshm_load_relaxed(&pool->flush_epoch) &
@@ -979,9 +983,9 @@ static uint64_t sum_present(const struct chi_pool_manager *manager)
 	return n;
 }
 
-/* Pools are looked at one after the other, and a task of one that is looked at later may start one in a pool that was found
- * empty, and end before we come to it. Its end publishes that start (release in chi_pool_put(), acquire in in_flight()): then
- * the sum of the starts has moved, and the 0 does not count. */
+/* Pools are looked at one after the other, and a task of one that is looked at later may start one in a pool that was
+ * found empty, and end before we come to it. Its end publishes that start (release in chi_pool_put(), acquire in
+ * in_flight()): then the sum of the starts has moved, and the 0 does not count. */
 uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager)
 {
 	uint64_t n, n_started;

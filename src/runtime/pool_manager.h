@@ -2,8 +2,9 @@
 /*
  * pool_manager.h - pools, their containers and their two domain tables
  *
- * chi_pool_get() is on the path of every task and takes no lock: a slot's pointer, a count, a look at `closing`. A pool is
- * freed only after every worker has passed a point outside any task (the first round of chi_work_orch_retire_lanes()).
+ * chi_pool_get() is on the path of every task and takes no lock: a slot's pointer, a count, a look at `closing`. A pool
+ * is freed only after every worker has passed a point outside any task (the first round of
+ * chi_work_orch_retire_lanes()).
  */
 #ifndef RUNTIME_POOL_MANAGER_H
 #define RUNTIME_POOL_MANAGER_H
@@ -71,13 +72,14 @@ int chi_pool_manager_create(struct chi_runtime *runtime, struct chi_pool_manager
 /* All workers have ended. Calls no module code but through chi_module_put(). */
 void chi_pool_manager_destroy(struct chi_pool_manager *manager);
 
-/* A pool to run a task in: counted as in flight and as started. NULL: no such pool, or it is closing. Lock-free. Workers. */
+/* A pool to run a task in: counted as in flight and as started. NULL: no such pool, or it is closing. Lock-free.
+ * Workers. */
 struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
 /* The same, only to look at it: kept from its end, but no task started. */
 struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
 void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch);
-/* A periodic task goes to rest until its next start: a flush does not wait for it, the pool's end does. The count taken by
- * chi_pool_get() is given up, and taken anew before it starts again or is completed. Lock-free. Workers. */
+/* A periodic task goes to rest until its next start: a flush does not wait for it, the pool's end does. The count taken
+ * by chi_pool_get() is given up, and taken anew before it starts again or is completed. Lock-free. Workers. */
 void chi_pool_rest(struct chi_pool *pool, uint8_t flush_epoch);
 void chi_pool_resume(struct chi_pool *pool, uint8_t *ret_flush_epoch);
 
@@ -87,8 +89,8 @@ static inline const struct chi_method *chi_pool_method(const struct chi_pool *po
 	return method_id < CHI_METHODS_MAX ? pool->module->methods[method_id] : NULL;
 }
 
-/* The container a query names, both tables considered; not for BCAST, nor for DYNAMIC (resolved before). -ENOENT: no such
- * container; -EHOSTUNREACH: it is on another node; -EINVAL: kind. Lock-free. */
+/* The container a query names, both tables considered; not for BCAST, nor for DYNAMIC (resolved before). -ENOENT: no
+ * such container; -EHOSTUNREACH: it is on another node; -EINVAL: kind. Lock-free. */
 int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query, struct chi_container **ret_container);
 
 /* The rest runs in an admin fiber (chi_pool_make() of @fixed_id at start, before workers). */
@@ -96,27 +98,29 @@ int chi_pool_resolve(struct chi_pool *pool, const struct chi_domain_query *query
 /* As chi_pool_create() says. @fixed_id: 0, or the id (and slot) it shall have. */
 int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *spec, bool open_existing,
 		  uint32_t fixed_id, uint32_t *ret_pool_id, bool *ret_created);
-/* For the containers, while the pool is made: room for so many lanes more in its retirement, before a worker gets the first;
- * and each that a worker has got. Taking them back cannot fail then. -ENOMEM. */
+/* For the containers, while the pool is made: room for so many lanes more in its retirement, before a worker gets the
+ * first; and each that a worker has got. Taking them back cannot fail then. -ENOMEM. */
 int chi_pool_reserve_lanes(struct chi_pool *pool, uint32_t n_lanes);
 void chi_pool_note_lane(struct chi_pool *pool, struct chi_lane *lane);
 /* As chi_pool_destroy() says. */
 int chi_pool_end(struct chi_pool_manager *manager, uint32_t pool_id);
 /* Threads: any. */
 uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_info *ret_pools, uint32_t n_max);
-/* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves, and periodic
- * ones that rest (again). -EBUSY: asked inside a broadcast; -ENOMEM. */
+/* Every task that had entered a pool (but admin) before has ended, but those that wait for a flush themselves, and
+ * periodic ones that rest (again). -EBUSY: asked inside a broadcast; -ENOMEM. */
 int chi_pool_flush_all(struct chi_pool_manager *manager);
-/* Tasks in flight in all pools, those at rest included. 0 only if no task is left anywhere: also none that another started
- * while we looked. From outside, new ones may come all the same. Threads: any. */
+/* Tasks in flight in all pools, those at rest included. 0 only if no task is left anywhere: also none that another
+ * started while we looked. From outside, new ones may come all the same. Threads: any. */
 uint64_t chi_pool_count_in_flight(struct chi_pool_manager *manager);
 
-/* At the runtime's stop, once its tasks have ended and while workers still run: end all pools but admin, so that modules
- * destroy what they have. Blocks the thread, which is no worker. Returns 0, or -ETIMEDOUT: a destroy() has not returned by
+/* At the runtime's stop, once its tasks have ended and while workers still run: end all pools but admin, so that
+ * modules destroy what they have. Blocks the thread, which is no worker. Returns 0, or -ETIMEDOUT: a destroy() has not
+ * returned by
  * @deadline_ns, the log says whose. */
 int chi_pool_end_all(struct chi_pool_manager *manager, uint64_t deadline_ns);
 
-/* While it is locked, no pool is freed and no module unloaded that a task is in. For a few instructions. Threads: any. */
+/* While it is locked, no pool is freed and no module unloaded that a task is in. For a few instructions. Threads:
+ * any. */
 void chi_pool_manager_lock(struct chi_pool_manager *manager);
 void chi_pool_manager_unlock(struct chi_pool_manager *manager);
 

@@ -2,7 +2,8 @@
 /*
  * reload.c - read the configuration again, and take what may change while the runtime runs
  *
- * A live key (`live` in config_table.c) is read by the thread that reloads, or through a copy that is atomic, as the log's level.
+ * A live key (`live` in config_table.c) is read by the thread that reloads, or through a copy that is atomic, as the
+ * log's level.
  */
 #include "runtime/reload.h"
 

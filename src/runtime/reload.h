@@ -7,7 +7,8 @@
 
 struct chi_runtime;
 
-/* Point the log to where the configuration says, and set its level. Returns 0, -EACCES ...: the file's, or its folder's. */
+/* Point the log to where the configuration says, and set its level. Returns 0, -EACCES ...: the file's, or its
+ * folder's. */
 int chi_runtime_open_log(struct chi_runtime *runtime);
 
 #endif

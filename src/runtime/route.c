@@ -58,7 +58,8 @@ static void log_no_container(const struct chi_run_context *context, int error)
 	if (error != -ENOENT || !chi_log_allowed(&limit, REFUSALS_LOGGED_PER_SECOND))
 		return;
 	chi_log_warn(
-		"%s %u (pid %d): task refused: pool '%s' has no container for query %u, value %llu (%u containers, method "
+		"%s %u (pid %d): task refused: pool '%s' has no container for query %u, value %llu (%u containers, "
+		"method "
 		"'%s')",
 		session ? "client" : "subtask of client", context->session ? context->session->client_id : 0,
 		context->session ? (int)context->session->pid : 0, context->pool->name, query->kind,

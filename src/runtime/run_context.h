@@ -70,7 +70,8 @@ struct chi_run_context {
 	_Alignas(64) unsigned char copy[];
 };
 
-/* Whole lines, one by one: for so few the string instruction that memset() becomes takes longer to begin than to end. */
+/* Whole lines, one by one: for so few the string instruction that memset() becomes takes longer to begin than to
+ * end. */
 static inline void chi_clear_lines(void *memory, size_t size_bytes)
 {
 	for (size_t at = 0; at < size_bytes; at += HIPC_REF_UNIT)

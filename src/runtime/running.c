@@ -2,10 +2,10 @@
 /*
  * running.c - what a worker that does not come back is in, seen from another thread
  *
- * The worker may come back at any time. Under the pool manager's lock the pool of a task that runs stays, and its module: if it
- * still runs after we have read what it is, we may look. A run context lies in a heap that is mapped for as long as the runtime
- * lives, so reading one that has ended is reading rubbish, no more; the second look throws it away. The task of a subtask may lie
- * anywhere in its submitter's memory, and nothing keeps that: it is not looked at.
+ * The worker may come back at any time. Under the pool manager's lock the pool of a task that runs stays, and its
+ * module: if it still runs after we have read what it is, we may look. A run context lies in a heap that is mapped for
+ * as long as the runtime lives, so reading one that has ended is reading rubbish, no more; the second look throws it
+ * away. The task of a subtask may lie anywhere in its submitter's memory, and nothing keeps that: it is not looked at.
  */
 #include "runtime/running.h"
 

@@ -18,7 +18,8 @@ struct chi_running {
 	bool is_subtask;
 };
 
-/* Copies of the names, good for ever. False: it is in no method, or has gone on meanwhile. Threads: any but in a method. */
+/* Copies of the names, good for ever. False: it is in no method, or has gone on meanwhile. Threads: any but in a
+ * method. */
 bool chi_running_look(const struct chi_worker *worker, struct chi_running *ret_running);
 
 #endif

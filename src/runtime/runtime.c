@@ -59,8 +59,8 @@ static uint32_t spinning_max(void)
 	return chi_cpus_available() - 1; /* the clients need a core too */
 }
 
-/* A quarter of the private memory is the runtime's own: when modules have taken all the rest, there are still tasks that tell
- * them to give it back. */
+/* A quarter of the private memory is the runtime's own: when modules have taken all the rest, there are still tasks
+ * that tell them to give it back. */
 static int make_heaps(struct chi_runtime *runtime)
 {
 	uint64_t size_bytes = runtime->private_mem.map.size_bytes;

@@ -19,8 +19,9 @@
  *
  * L1  Who comes while somebody waits, waits behind him: neither readers nor writers are starved.
  * L2  Who waits pushes himself by a compare-and-swap on a word that is not free: some holder will leave and find him.
- * L3  With waiters the word is never free: the last holder makes itself the writer (one step) and hands over. If the fifo is
- *     empty it takes the whole stack, turned round. The oldest gets the lock: one writer, or all readers before the next.
+ * L3  With waiters the word is never free: the last holder makes itself the writer (one step) and hands over. If the
+ *     fifo is empty it takes the whole stack, turned round. The oldest gets the lock: one writer, or all readers before
+ *     the next.
  * L4  WRITER keeps all others out, so one at a time hands over.
  *
  * Checked by verify/rwlock.pml.
@@ -78,7 +79,8 @@ static bool stand_in_line(struct chi_rwlock *lock, struct chi_run_context *conte
 		if (can_enter(seen, shared))
 			return false;
 		context->next = newest_of(seen);
-		/* release: the context's fields before who hands over finds it; pairs with the acquire in take_stack() */
+		/* release: the context's fields before who hands over finds it; pairs with the acquire in
+		 * take_stack() */
 	} while (!hshm_cas_release(&lock->word, &seen, (seen & HELD_MASK) | ref << NEWEST_SHIFT));
 	return true;
 }
@@ -90,7 +92,8 @@ static void lock_as(struct chi_rwlock *lock, bool shared)
 	while (!try_lock(lock, shared)) {
 		if (!stand_in_line(lock, context, shared))
 			continue;
-		/* The hand-over is a post to our inbox: its release and our drain's acquire carry what the holders before did. */
+		/* The hand-over is a post to our inbox: its release and our drain's acquire carry what the holders
+		 * before did. */
 		chi_context_block(context);
 		return;
 	}
@@ -139,7 +142,8 @@ static void hand_over(struct chi_rwlock *lock)
 	lock->fifo = last->next;
 	last->next = NULL;
 	holds = (lock->fifo ? LINE : 0) | (n_readers ? n_readers : WRITER);
-	/* release: what we did and the fifo, for readers that enter beside the heirs; pairs with the acquire in try_lock() */
+	/* release: what we did and the fifo, for readers that enter beside the heirs; pairs with the acquire in
+	 * try_lock() */
 	while (!hshm_cas_release(&lock->word, &seen, (seen & ~HELD_MASK) | holds))
 		;
 	while (heir) {
@@ -164,8 +168,8 @@ static void unlock(struct chi_rwlock *lock)
 
 	do {
 		after = when_one_has_left(seen);
-		/* release: what we did, for the next holder; acquire: what the other readers did, for whom we hand over to, and
-		 * the fifo */
+		/* release: what we did, for the next holder; acquire: what the other readers did, for whom we hand over
+		 * to, and the fifo */
 	} while (!hshm_cas_acq_rel(&lock->word, &seen, after));
 	if (after & WRITER)
 		hand_over(lock);

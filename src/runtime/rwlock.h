@@ -9,7 +9,8 @@
 
 struct chi_run_context;
 
-/* By the mutex's holder, for a blocked task: it stands in line as if it had asked, and has the mutex when its work is posted. */
+/* By the mutex's holder, for a blocked task: it stands in line as if it had asked, and has the mutex when its work is
+ * posted. */
 void chi_mutex_ask_for(struct chi_mutex *mutex, struct chi_run_context *context);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * sanitizer.h - tells ASan, TSan and valgrind of our stacks, and TSan of the way through a client; empty without them
  *
- * All functions are inlined by force: TSan counts the calls of each fiber, and a function that is entered in one fiber and
- * left in another would unbalance both.
+ * All functions are inlined by force: TSan counts the calls of each fiber, and a function that is entered in one fiber
+ * and left in another would unbalance both.
  */
 #ifndef RUNTIME_SANITIZER_H
 #define RUNTIME_SANITIZER_H
@@ -87,7 +87,8 @@ CHI_SANITIZER_INLINE void chi_sanitizer_leave(struct chi_sanitizer_stack *from, 
 	__sanitizer_start_switch_fiber(&from->fake_stack, to->bottom, to->size);
 #endif
 #if CHI_TSAN
-	/* made at its first use: each costs TSan a thread. Flags 0: the switch orders memory, as on one thread it does */
+	/* made at its first use: each costs TSan a thread. Flags 0: the switch orders memory, as on one thread it
+	 * does */
 	if (!to->tsan)
 		to->tsan = __tsan_create_fiber(0);
 	__tsan_switch_to_fiber(to->tsan, 0);
@@ -114,9 +115,10 @@ CHI_SANITIZER_INLINE void chi_sanitizer_arrive(struct chi_sanitizer_stack *here,
 }
 
 /*
- * A client in this process has a mapping of its own of its segment. What orders two tasks of its that use the same memory, it
- * sees the one done, then submits the other, goes through that mapping, and TSan knows memory by its address: it would take
- * two workers that touch the memory one after the other for a race. So the runtime's ends of that way are told to it.
+ * A client in this process has a mapping of its own of its segment. What orders two tasks of its that use the same
+ * memory, it sees the one done, then submits the other, goes through that mapping, and TSan knows memory by its
+ * address: it would take two workers that touch the memory one after the other for a race. So the runtime's ends of
+ * that way are told to it.
  */
 CHI_SANITIZER_INLINE void chi_sanitizer_to_client(const void *session)
 {

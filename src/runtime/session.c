@@ -126,8 +126,8 @@ int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task
 
 	if (!task || (uint64_t)ref * HIPC_REF_UNIT < session->heap_offset)
 		return -EFAULT;
-	/* acquire: pairs with the release in chi_session_release(): what the run before wrote into this memory is in place
-	 * before the next reads it, whichever worker had it */
+	/* acquire: pairs with the release in chi_session_release(): what the run before wrote into this memory is in
+	 * place before the next reads it, whichever worker had it */
 	if (hshm_exchange_acquire(&session->claims[ref], 1))
 		return -EBUSY;
 	*ret_task = task;
@@ -148,8 +148,8 @@ void chi_session_send_event(struct chi_session *session)
 
 	if (!event_socket || hshm_load_relaxed(&session->ended)) /* relaxed: a message more harms nobody */
 		return;
-	/* Full: then there is enough to read. Gone: the client's own doing. A socket of our own and flags of the call: nothing
-	 * that the client does to its end makes this one wait. */
+	/* Full: then there is enough to read. Gone: the client's own doing. A socket of our own and flags of the call:
+	 * nothing that the client does to its end makes this one wait. */
 	for (int i = 0; i < SEND_TRIES; i++)
 		if (send((int)event_socket - 1, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
 		    (errno != ENOBUFS && errno != ENOMEM))
@@ -194,8 +194,8 @@ bool chi_session_try_context(struct chi_session *session)
 
 void chi_session_put_context(struct chi_session *session)
 {
-	/* The reference is kept for the look at the lot: after the last one the session may be gone. seq_cst: the count falls
-	 * before the look (Dekker with the push and the look of park_until_contexts_end()). */
+	/* The reference is kept for the look at the lot: after the last one the session may be gone. seq_cst: the count
+	 * falls before the look (Dekker with the push and the look of park_until_contexts_end()). */
 	hshm_fetch_sub_seq_cst(&session->uses, USE_CONTEXT - 1);
 	if (hshm_load_seq_cst(&session->parking.n_parked))
 		chi_parking_wake(&session->parking, 1);

@@ -2,9 +2,9 @@
 /*
  * session.h - the runtime's side of one attached process: its segment, its process queue, what it has in flight
  *
- * Counted: by the ipc manager while the connection stands, by each open lane, by each run context that may use its memory.
- * When the last goes, the segment is unmapped by the ipc thread (verify/reclaim.pml). Nothing here lies in memory that the
- * client can write.
+ * Counted: by the ipc manager while the connection stands, by each open lane, by each run context that may use its
+ * memory. When the last goes, the segment is unmapped by the ipc thread (verify/reclaim.pml). Nothing here lies in
+ * memory that the client can write.
  */
 #ifndef RUNTIME_SESSION_H
 #define RUNTIME_SESSION_H
@@ -32,8 +32,8 @@ struct chi_session {
 	struct hshm_segment segment;
 	uint64_t heap_offset;	     /* tasks lie behind it, never on the queue or the parking words */
 	struct chi_task_queue queue; /* the process queue */
-	hshm_au8 *
-		claims; /* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
+	/* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
+	hshm_au8 *claims;
 	uint64_t n_claims;
 	hshm_au64 uses; /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
 	hshm_au32 event_socket;		/* our end of its event channel, plus 1; 0: it has asked for none */
@@ -78,12 +78,14 @@ void chi_session_get(struct chi_session *session);
 /* The last put hands the session to the ipc thread, which unmaps it. Any thread. */
 void chi_session_put(struct chi_session *session);
 
-/* A reference for the run context of a root task, counted towards contexts_max; and its end, which tells lanes that wait. */
+/* A reference for the run context of a root task, counted towards contexts_max; and its end, which tells lanes that
+ * wait. */
 void chi_session_get_context(struct chi_session *session);
 void chi_session_put_context(struct chi_session *session);
 /* As get, but never past contexts_max: false at the cap. */
 bool chi_session_try_context(struct chi_session *session);
-/* How many root tasks and parts of broadcasts have a run context. Any thread; with the seq_cst order that a look before parking needs. */
+/* How many root tasks and parts of broadcasts have a run context. Any thread; with the seq_cst order that a look before
+ * parking needs. */
 uint32_t chi_session_n_contexts(const struct chi_session *session);
 
 #endif

@@ -15,8 +15,8 @@ struct chi_stack_layout {
 	enum chi_fiber_guard guard; /* the one in use: not AUTO */
 };
 
-/* Rounds to pages and finds out what the kernel can. Returns 0, -EINVAL (0 bytes, or over 1 GiB), -ENOTSUP (MADVISE asked
- * and not there). */
+/* Rounds to pages and finds out what the kernel can. Returns 0, -EINVAL (0 bytes, or over 1 GiB), -ENOTSUP (MADVISE
+ * asked and not there). */
 int chi_stack_layout_init(uint64_t stack_bytes, enum chi_fiber_guard guard, struct chi_stack_layout *ret_layout);
 
 /* Map @n_stacks. Returns 0, -EAGAIN (mprotect guards, and the kernel refused one more mapping: logged once, with the

@@ -2,11 +2,13 @@
 /*
  * stack_symbols.c - names for the addresses of a stack, from the files that are mapped
  *
- * Not by dladdr(): it waits for the loader's lock, which a thread that hangs in a module's constructor holds; and it knows exported
- * functions alone, and methods are static. A file that is not the one mapped (replaced since) gives no names.
+ * Not by dladdr(): it waits for the loader's lock, which a thread that hangs in a module's constructor holds; and it
+ * knows exported functions alone, and methods are static. A file that is not the one mapped (replaced since) gives no
+ * names.
  *
- * A file may lie where nobody answers any more (a dead mount): its reader then waits for ever, and it is a thread of its own. Who asks
- * and the reader share the texts, each counted; a text is written once, before it is said to be there.
+ * A file may lie where nobody answers any more (a dead mount): its reader then waits for ever, and it is a thread of
+ * its own. Who asks and the reader share the texts, each counted; a text is written once, before it is said to be
+ * there.
  */
 #include "runtime/stack_symbols.h"
 

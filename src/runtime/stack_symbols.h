@@ -16,8 +16,8 @@ struct chi_stack_symbols;
 /* What reads files for chi_stack_symbols_ask(): 0 or -ENOMEM. Release with chi_background_destroy(). */
 int chi_stack_symbols_reader(struct chi_background **ret_reader);
 
-/* Find files and offsets now, from /proc/self/maps; have the names read by @reader, which may hang as the files' disk does. When
- * too many hang there already, no names are read. NULL: no memory. Release with chi_stack_symbols_put(). */
+/* Find files and offsets now, from /proc/self/maps; have the names read by @reader, which may hang as the files' disk
+ * does. When too many hang there already, no names are read. NULL: no memory. Release with chi_stack_symbols_put(). */
 struct chi_stack_symbols *chi_stack_symbols_ask(struct chi_background *reader, const struct chi_stack *stack);
 /* Are there as many names as there will be? */
 bool chi_stack_symbols_ready(const struct chi_stack_symbols *symbols);

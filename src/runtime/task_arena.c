@@ -2,8 +2,8 @@
 /*
  * task_arena.c - memory that lives as long as a task: bump allocation in blocks of the modules' memory
  *
- * Touched only by the worker of the task. A block is twice as large as the one before, up to BLOCK_MAX_BYTES, or as large as
- * what did not fit. The cap counts what was asked for.
+ * Touched only by the worker of the task. A block is twice as large as the one before, up to BLOCK_MAX_BYTES, or as
+ * large as what did not fit. The cap counts what was asked for.
  */
 #include "runtime/task_arena.h"
 

@@ -9,12 +9,13 @@
  *     |<-------------------------------------------------- handler    |
  *     '---------------------------------------------------- withdraw -'
  *
- * One state word and one place for the answer in the process, so that the handler needs nothing that the signal brings, and one
- * that comes late finds that it is not asked for. A thread that never comes out of unwinding keeps the place: no more stacks.
+ * One state word and one place for the answer in the process, so that the handler needs nothing that the signal brings,
+ * and one that comes late finds that it is not asked for. A thread that never comes out of unwinding keeps the place:
+ * no more stacks.
  *
- * backtrace() goes by unwind tables: modules are built without frame pointers, and a fiber's first frame says that it is the last
- * (fiber.c). It loads libgcc at its first call, so chi_stack_thread_init() makes one. Where a stack is broken it may read what is
- * not there: that fault is ours, not the method's (chi_stack_rescue()).
+ * backtrace() goes by unwind tables: modules are built without frame pointers, and a fiber's first frame says that it
+ * is the last (fiber.c). It loads libgcc at its first call, so chi_stack_thread_init() makes one. Where a stack is
+ * broken it may read what is not there: that fault is ours, not the method's (chi_stack_rescue()).
  */
 #include "runtime/thread_stack.h"
 
@@ -149,8 +150,8 @@ bool chi_stack_on_signal(const siginfo_t *info, const void *ucontext)
 	uint32_t me = (uint32_t)syscall(SYS_gettid);
 	int saved_errno = errno;
 
-	/* acquire: the place is free, as who asks has seen; false: withdrawn meanwhile, or somebody else's signal. The kernel may have
-	 * left out what it brings (RLIMIT_SIGPENDING): so we are asked, whoever's it is. */
+	/* acquire: the place is free, as who asks has seen; false: withdrawn meanwhile, or somebody else's signal. The
+	 * kernel may have left out what it brings (RLIMIT_SIGPENDING): so we are asked, whoever's it is. */
 	if (hshm_cas_acquire(&state, &me, UNWINDING))
 		unwind(ucontext);
 	errno = saved_errno;

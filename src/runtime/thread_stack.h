@@ -2,9 +2,9 @@
 /*
  * thread_stack.h - the stack of another thread of this process, at any moment
  *
- * By a signal (SIGURG, which is ignored where nobody handles it): its handler unwinds the thread into a place of ours, and
- * does nothing else. The handler is installed by chi_fault_install(), with the others. A system call that the thread sleeps in may
- * end with EINTR.
+ * By a signal (SIGURG, which is ignored where nobody handles it): its handler unwinds the thread into a place of ours,
+ * and does nothing else. The handler is installed by chi_fault_install(), with the others. A system call that the
+ * thread sleeps in may end with EINTR.
  */
 #ifndef RUNTIME_THREAD_STACK_H
 #define RUNTIME_THREAD_STACK_H
@@ -25,7 +25,8 @@ struct chi_stack {
 /* The calling thread may be asked from here on. */
 void chi_stack_thread_init(void);
 
-/* Ask. One at a time in a process: chi_stack_take() or chi_stack_withdraw() follow. Returns 0, -EBUSY (another was asked),
+/* Ask. One at a time in a process: chi_stack_take() or chi_stack_withdraw() follow. Returns 0, -EBUSY (another was
+ * asked),
  * -ESRCH. Threads: any. */
 int chi_stack_ask(pid_t tid);
 /* Has it answered? Then the next may ask. Who asked. */

@@ -2,14 +2,16 @@
 /*
  * work_orchestrator.c - makes the workers, schedules lanes onto them, and takes lanes away from them
  *
- * Workers [0, n - n_high) serve low-latency lanes, the last n_high only high-latency ones; with n_high 0 all serve both.
+ * Workers [0, n - n_high) serve low-latency lanes, the last n_high only high-latency ones; with n_high 0 all serve
+ * both.
  *
  * Retirement, in two rounds of posts to all workers' inboxes:
  *
- * R1  `retired` is set first. After round one no worker is inside an enqueue that had not seen it: an enqueue never spans
- *     two looks at the inbox.
+ * R1  `retired` is set first. After round one no worker is inside an enqueue that had not seen it: an enqueue never
+ *     spans two looks at the inbox.
  * R2  In round two each worker empties its active queues, dropping retired lanes, and takes its own out of its lists.
- *     Nothing can put them back (R1), so after it no worker knows them. After round one no retired lane changes its worker.
+ *     Nothing can put them back (R1), so after it no worker knows them. After round one no retired lane changes its
+ *     worker.
  */
 #include "runtime/work_orchestrator.h"
 

@@ -18,8 +18,9 @@ struct chi_worker;
 uint32_t chi_work_orch_workers_for(const struct chi_config *config);
 int chi_work_orch_create(struct chi_runtime *runtime, struct chi_work_orch **ret_orch);
 int chi_work_orch_start(struct chi_work_orch *orch);
-/* Ask all workers to end, and wait for their threads until @deadline_ns. Returns how many have not ended by then: they are in a
- * method that does not return, and their threads are left to themselves; the orchestrator may not be destroyed. */
+/* Ask all workers to end, and wait for their threads until @deadline_ns. Returns how many have not ended by then: they
+ * are in a method that does not return, and their threads are left to themselves; the orchestrator may not be
+ * destroyed. */
 uint32_t chi_work_orch_stop(struct chi_work_orch *orch, uint64_t deadline_ns);
 void chi_work_orch_destroy(struct chi_work_orch *orch);
 
@@ -31,14 +32,14 @@ struct chi_active_queue *chi_work_orch_active_queues(struct chi_work_orch *orch)
 /**
  * chi_work_orch_schedule_lane - assign a lane to a worker
  *
- * Each lane on its own, over the workers that serve its priority, by the policy configured (lanes.policy). The lane stores the
- * worker. A process lane's eventfd is added to the worker's epoll set.
+ * Each lane on its own, over the workers that serve its priority, by the policy configured (lanes.policy). The lane
+ * stores the worker. A process lane's eventfd is added to the worker's epoll set.
  * Threads: any but inside a lane's turn. Returns 0, -ENOMEM, -ENOSPC (epoll limit).
  */
 int chi_work_orch_schedule_lane(struct chi_work_orch *orch, struct chi_lane *lane);
 
-/* Of the workers that take lanes of that kind, counted from 0: the first from @start on, round and round, that does not hang; all
- * of them do: that one. Returns its id. */
+/* Of the workers that take lanes of that kind, counted from 0: the first from @start on, round and round, that does not
+ * hang; all of them do: that one. Returns its id. */
 uint32_t chi_work_orch_next_awake(struct chi_work_orch *orch, uint32_t prio, uint32_t start);
 
 /* Does the worker take lanes of that kind? False: it does not, or there is no such worker. */
@@ -46,11 +47,11 @@ bool chi_work_orch_serves(const struct chi_work_orch *orch, uint32_t worker_id, 
 
 /**
  * chi_work_orch_remap_lane - give a lane to another worker, while tasks flow
- * @lane: kept from its end meanwhile by the caller: he has the pool or session, or found the lane in its worker's list of
- *        lanes and holds that list's lock
+ * @lane: kept from its end meanwhile by the caller: he has the pool or session, or found the lane in its worker's list
+ *        of lanes and holds that list's lock
  *
- * A request: the owner hands it over between two turns; of several requests the last counts. No task is lost, run twice, or
- * started before one that was enqueued earlier. The lane stays if the new worker cannot take it (logged).
+ * A request: the owner hands it over between two turns; of several requests the last counts. No task is lost, run
+ * twice, or started before one that was enqueued earlier. The lane stays if the new worker cannot take it (logged).
  * Threads: any. Returns 0, -EINVAL (no such worker, or it does not serve the lane's latency kind).
  */
 int chi_work_orch_remap_lane(struct chi_work_orch *orch, struct chi_lane *lane, uint32_t worker_id);
@@ -64,8 +65,8 @@ void chi_work_orch_expire_periodic(struct chi_work_orch *orch);
  * @lanes: borrowed until @done ran
  * @done:  called on a worker's thread, outside any fiber, once no worker knows the lanes
  *
- * First all workers pass a point outside any enqueue, then each drops the lanes from its active queues, run and hot lists.
- * Never fails: @retirement is the caller's memory, lent until @done.
+ * First all workers pass a point outside any enqueue, then each drops the lanes from its active queues, run and hot
+ * lists. Never fails: @retirement is the caller's memory, lent until @done.
  */
 struct chi_retirement {
 	struct chi_lane **lanes;

@@ -2,8 +2,8 @@
 /*
  * worker.h - one worker: a thread, its lanes with work, its fibers, its wait heap
  *
- * Everything is the worker thread's own but what is marked (any): written by other threads of the runtime. While it is in a method,
- * another thread may stand in for it at its lists of lanes (lane_take.c).
+ * Everything is the worker thread's own but what is marked (any): written by other threads of the runtime. While it is
+ * in a method, another thread may stand in for it at its lists of lanes (lane_take.c).
  */
 #ifndef RUNTIME_WORKER_H
 #define RUNTIME_WORKER_H
@@ -127,8 +127,8 @@ bool chi_worker_has_lanes(struct chi_worker *worker);
 void chi_worker_lane_rung(struct chi_worker *worker, struct chi_lane *lane);
 /* Take a lane out of run list and hot list. */
 void chi_worker_take_out_lane(struct chi_worker *worker, struct chi_lane *lane);
-/* Take a retired lane out of all lists, the list of lanes too. False: it is parked, or about to be moved: try again after the
- * inbox was drained. */
+/* Take a retired lane out of all lists, the list of lanes too. False: it is parked, or about to be moved: try again
+ * after the inbox was drained. */
 bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane);
 /* Pull everything out of the active queues, so that no retired lane is left in them. */
 void chi_worker_empty_active(struct chi_worker *worker);
@@ -144,15 +144,16 @@ uint64_t chi_worker_load_ns(struct chi_worker *worker, uint32_t *ret_n_lanes);
 /* lane_move.c: what chi_work_orch_remap_lane() asked for; the owner, between two turns */
 void chi_worker_move_lane(struct chi_worker *worker, struct chi_lane *lane);
 
-/* To another worker's list and epoll set, out of our own, and listed there. @lane: not during its turn, not parked, not retired.
- * Returns whether it could be. The owner, or who stands in for it (lane_take.c). */
+/* To another worker's list and epoll set, out of our own, and listed there. @lane: not during its turn, not parked, not
+ * retired. Returns whether it could be. The owner, or who stands in for it (lane_take.c). */
 bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t to);
 
 /* lane_take.c: lanes of a worker that hangs in a method */
 /* Once in the process, before the first take. Returns 0, or -ENOSYS ... (no membarrier()). */
 int chi_lane_take_init(void);
-/* Give lanes of a worker that is in a method to others of their kind that do not hang; not the one whose turn it is, nor parked
- * ones, and @n_max at most. Returns how many went; 0 also when it is in no method. Threads: any but workers. */
+/* Give lanes of a worker that is in a method to others of their kind that do not hang; not the one whose turn it is,
+ * nor parked ones, and @n_max at most. Returns how many went; 0 also when it is in no method. Threads: any but
+ * workers. */
 uint32_t chi_worker_take_lanes(struct chi_worker *worker, uint32_t n_max);
 /* The worker, from a method: lanes are being taken. */
 void chi_worker_await_taker(struct chi_worker *worker);
@@ -164,8 +165,8 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 /* The container that a task's query names, on this node. Not for broadcasts. 0 or a negative errno. */
 int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, const struct chi_task *task,
 			     struct chi_container **ret_container);
-/* Resolve, ask the container's monitor for a lane, hand over. 0: it is the runtime's; @ret_lane: the lane that took it, or
- * NULL: it was run, or completed with an error. -EAGAIN: the lane in @ret_lane has no room, the context is still the
+/* Resolve, ask the container's monitor for a lane, hand over. 0: it is the runtime's; @ret_lane: the lane that took it,
+ * or NULL: it was run, or completed with an error. -EAGAIN: the lane in @ret_lane has no room, the context is still the
  * caller's. */
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 
@@ -174,13 +175,14 @@ int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct c
 void chi_context_free(struct chi_run_context *context);
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context);
-/* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was seen. */
+/* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was
+ * seen. */
 void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result);
 /* Answer in a client's segment: result, then the completion word; wakes a sleeping client. The claim on @ref ends. */
 void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
 			  int result);
-/* From here on it counts in its container's n_outstanding, if it does not yet: it goes into a lane, or blocks. A task that is
- * run at once and ends is no load to anyone else. */
+/* From here on it counts in its container's n_outstanding, if it does not yet: it goes into a lane, or blocks. A task
+ * that is run at once and ends is no load to anyone else. */
 void chi_context_count_load(struct chi_run_context *context);
 /* From inside the running fiber: switch to the worker until made ready. */
 void chi_context_block(struct chi_run_context *context);

@@ -22,7 +22,8 @@ static int copy_name(struct chi_name *to, const char *name, const char *what)
 	return 0;
 }
 
-/* A buffer may go only when its task has gone: in flight, it is the runtime's, unless that is gone. @rc: of the call. */
+/* A buffer may go only when its task has gone: in flight, it is the runtime's, unless that is gone. @rc: of the
+ * call. */
 static void free_with(struct chi_client *client, struct chi_task *task, void *buffer, int rc)
 {
 	/* looked at here, since chi_task_free() would put its own refusal in the place of the cause */

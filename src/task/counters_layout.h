@@ -6,12 +6,12 @@
  *   4096   struct chi_worker_counters [CHI_WORKERS_MAX]: at a fixed place, for chi_client_runtime_info()
  *   ...    for each table its facts and its counters, where the header says
  *
- * Facts say what a row is: they are written when the row is made, `used` last. Counters are words with one writer: a row's own
- * (a worker's, a lane's), or, where many workers count the same thing, each worker has a set of rows of its own and the
- * reader adds them up. So nothing is shared on the path of a task, and no two workers write the same line.
+ * Facts say what a row is: they are written when the row is made, `used` last. Counters are words with one writer: a
+ * row's own (a worker's, a lane's), or, where many workers count the same thing, each worker has a set of rows of its
+ * own and the reader adds them up. So nothing is shared on the path of a task, and no two workers write the same line.
  *
- * Whoever has the rights can write or cut the file. So the runtime reads nothing back but to add to it, and a reader checks
- * every number.
+ * Whoever has the rights can write or cut the file. So the runtime reads nothing back but to add to it, and a reader
+ * checks every number.
  */
 #ifndef TASK_COUNTERS_LAYOUT_H
 #define TASK_COUNTERS_LAYOUT_H

@@ -10,9 +10,9 @@
  *   chi_events_open      --->                                    (chi_client_event_fd())
  *                        <---   chi_events_opened + fd {a socket to read}             or chi_refusal
  *
- * A request has a serial, which its answer repeats. A client that did not wait for an answer drops it when it comes late, and
- * may ask again: a lane or an event channel that is there already is sent once more. A refusal with the serial 0 is the
- * answer to a hello, or concerns the connection.
+ * A request has a serial, which its answer repeats. A client that did not wait for an answer drops it when it comes
+ * late, and may ask again: a lane or an event channel that is there already is sent once more. A refusal with the
+ * serial 0 is the answer to a hello, or concerns the connection.
  *
  * Hang-up ends the session. Anything unexpected is answered with chi_refusal (-EPROTO) and a hang-up.
  */

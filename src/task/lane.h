@@ -78,8 +78,8 @@ static inline uint32_t chi_activation_worker(uint64_t word)
 	return (uint32_t)(word & CHI_ACTIVATION_WORKER_MASK);
 }
 
-/* The worker a lane is assigned to. Only its owner changes it; others use it as an address to post to. Acquire: who finds
- * himself the owner sees what the last one left in the lane (lane_move.c, V1). */
+/* The worker a lane is assigned to. Only its owner changes it; others use it as an address to post to. Acquire: who
+ * finds himself the owner sees what the last one left in the lane (lane_move.c, V1). */
 static inline uint32_t chi_lane_worker(const struct chi_lane *lane)
 {
 	return chi_activation_worker(hshm_load_acquire(&lane->header->activation));
@@ -87,7 +87,8 @@ static inline uint32_t chi_lane_worker(const struct chi_lane *lane)
 
 /* The rest exists in the runtime's library only. */
 
-/* After a push to lane->ring: activate the lane at its worker if it is not there, and ring. Any thread of the runtime. */
+/* After a push to lane->ring: activate the lane at its worker if it is not there, and ring. Any thread of the
+ * runtime. */
 void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_queues);
 
 /* The owner found the lane empty: mark it idle, look again. Returns true when work came: keep the lane. */

@@ -40,8 +40,8 @@ struct chi_main_header {
 	uint32_t n_armed;
 	uint64_t started_ns;
 	uint64_t size_bytes;
-	hshm_au64
-		n_given_up; /* stored at the end of a stop; CHI_NOT_ENDED before: who finds that in a dead runtime's knows it died */
+	/* stored at the end of a stop; CHI_NOT_ENDED before: who finds that in a dead runtime's knows it died */
+	hshm_au64 n_given_up;
 };
 #define CHI_NOT_ENDED UINT64_MAX
 
@@ -55,8 +55,8 @@ struct chi_client_header {
 	uint32_t lane_depth;
 };
 
-/* Tasks whose end is announced. Both words are the client's to break: the runtime exchanges each once, loops on neither,
- * and stores what it found in `ended` only where it came from. */
+/* Tasks whose end is announced. Both words are the client's to break: the runtime exchanges each once, loops on
+ * neither, and stores what it found in `ended` only where it came from. */
 struct chi_client_events {
 	hshm_au32
 		ended; /* reference of the one that ended last, 0: none; its completion word leads to the one before */

@@ -41,8 +41,8 @@ static int check_folder(const char *folder)
 {
 	struct stat st;
 
-	/* lstat: a symbolic link would let another user choose the place later. What we cannot even look at (XDG_RUNTIME_DIR
-	 * after su is another user's) has no socket for us. */
+	/* lstat: a symbolic link would let another user choose the place later. What we cannot even look at
+	 * (XDG_RUNTIME_DIR after su is another user's) has no socket for us. */
 	if (lstat(folder, &st) < 0)
 		return -ENOENT;
 	if (st.st_uid != geteuid())

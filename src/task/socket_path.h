@@ -32,10 +32,11 @@ struct chi_socket_path {
  * @ret_path: out
  *
  * Folders, in this order: $XDG_RUNTIME_DIR/chimaera, /run/chimaera-UID, ${TMPDIR:-/tmp}/chimaera-UID. A folder that is
- * used must be ours, mode 0700: else another user could have put the socket there. FIND passes over another user's, and looks into CHI_SHARED_FOLDER last:
- * root alone can have made it or given it to its owner (this is checked), and only its owner may write there.
- * Threads: any. Returns: 0, -ENOENT (FIND: no socket anywhere; MAKE: no folder can be made), -EACCES (a folder's owner or
- *          mode), -EINVAL (the name, or the path is too long for a socket). chi_error_text() says which.
+ * used must be ours, mode 0700: else another user could have put the socket there. FIND passes over another user's, and
+ * looks into CHI_SHARED_FOLDER last: root alone can have made it or given it to its owner (this is checked), and only
+ * its owner may write there.
+ * Threads: any. Returns: 0, -ENOENT (FIND: no socket anywhere; MAKE: no folder can be made), -EACCES (a folder's owner
+ *          or mode), -EINVAL (the name, or the path is too long for a socket). chi_error_text() says which.
  */
 int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_socket_path *ret_path);
 
@@ -45,7 +46,8 @@ int chi_socket_path(const char *name, enum chi_socket_path_use use, struct chi_s
  * @group: who may enter the folder beside us
  *
  * The folder is made if it can be. It has to be ours, of that group, mode 0750 or 0710; one of mode 0700 is opened.
- * Threads: any. Returns: 0, -EACCES (cannot be made; or not as it has to be), -EINVAL. chi_error_text() says what to do.
+ * Threads: any. Returns: 0, -EACCES (cannot be made; or not as it has to be), -EINVAL. chi_error_text() says what to
+ *          do.
  */
 int chi_socket_path_make_shared(const char *name, gid_t group, struct chi_socket_path *ret_path);
 

@@ -18,7 +18,8 @@ struct chi_client_ops {
 	void (*free)(struct chi_client *client, void *memory);
 	/* the portable pointer to memory that may be lent; -EFAULT when it may not */
 	int (*locate)(struct chi_client *client, const void *memory, uint64_t size_bytes, struct hipc_ptr *ret_ptr);
-	/* 0, or -ENOTCONN in a forked child, where tasks are not mapped: asked before one is touched. NULL: always usable */
+	/* 0, or -ENOTCONN in a forked child, where tasks are not mapped: asked before one is touched. NULL: always
+	 * usable */
 	int (*usable)(const struct chi_client *client);
 	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error. @more: others
 	 * follow at once on this thread, and ring() after them. */
@@ -43,8 +44,8 @@ struct chi_client {
 	const struct chi_client_ops *ops;
 };
 
-/* The completion word of a task whose client sleeps: the runtime's one exchange tells it also where to wake, when the task's
- * memory is the client's again already. */
+/* The completion word of a task whose client sleeps: the runtime's one exchange tells it also where to wake, when the
+ * task's memory is the client's again already. */
 static inline uint64_t chi_completion_sleeping(uint32_t park_ref)
 {
 	return (uint64_t)park_ref << 32 | CHI_COMPLETION_SLEEPING;

@@ -40,8 +40,8 @@ void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint
 {
 	const struct chi_lane_bell *bell = &queue->bells[lane * queue->queue.n_prios + prio];
 
-	/* relaxed: the caller's fence orders it behind the pushes (Dekker with the worker's store of `armed`, fence, second
-	 * look at the ring) */
+	/* relaxed: the caller's fence orders it behind the pushes (Dekker with the worker's store of `armed`, fence,
+	 * second look at the ring) */
 	if (hshm_load_relaxed(bell->armed)) {
 		/* fails only when the counter is full: then the lane has been rung often enough */
 		(void)eventfd_write(bell->fd, 1);
@@ -95,8 +95,8 @@ void chi_active_queue_push(struct chi_active_queue *queue, struct chi_lane *lane
 {
 	if (hipc_mpsc_enqueue(&queue->ring, hipc_ref_of(queue->arena, lane)) == 0)
 		return;
-	/* Full: the worker shall look at all its lanes. Release: pairs with the exchange in the worker's sweep; the work
-	 * that we announce was pushed before. */
+	/* Full: the worker shall look at all its lanes. Release: pairs with the exchange in the worker's sweep; the
+	 * work that we announce was pushed before. */
 	hshm_store_release(queue->sweep, 1);
 }
 
@@ -117,7 +117,8 @@ void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_qu
 	active = &active_queues[chi_activation_worker(word) * CHI_PRIOS + lane->header->priority];
 	if (!(word & CHI_ACTIVATION_QUEUED)) {
 		chi_active_queue_push(active, lane); /* I1 */
-		/* release: the listing before the mark (I1), for whoever finds the mark; failing means that the worker moved on (I2) */
+		/* release: the listing before the mark (I1), for whoever finds the mark; failing means that the worker
+		 * moved on (I2) */
 		hshm_cas_release(&lane->header->activation, &word, word | CHI_ACTIVATION_QUEUED);
 	}
 	hshm_doorbell_ring(active->doorbell); /* I4; it fences first */

@@ -13,8 +13,9 @@
 #endif
 
 /*
- * The thread that submits has done with the task. Whoever sees it ended may write to it, ordered by the enqueue, the worker and the
- * completion; but a runtime in this process goes by a mapping of its own, and TSan knows memory by its address.
+ * The thread that submits has done with the task. Whoever sees it ended may write to it, ordered by the enqueue, the
+ * worker and the completion; but a runtime in this process goes by a mapping of its own, and TSan knows memory by its
+ * address.
  */
 static inline void chi_tsan_submitted(struct chi_task *task)
 {

@@ -3,13 +3,14 @@
  * wait.c - waiting for tasks: one source, compiled once for the client and once for the runtime
  *
  * CHIMAERA_RUNTIME 1, in a task: the worker blocks the task and goes on with others (chi_worker_wait()).
- * Else, and in threads of the runtime's process that are no workers: check, sleep 10 us, check again; or by the client's
- * policy spin, or spin a little and then sleep until woken. Either way look now and then whether the runtime lives.
+ * Else, and in threads of the runtime's process that are no workers: check, sleep 10 us, check again; or by the
+ * client's policy spin, or spin a little and then sleep until woken. Either way look now and then whether the runtime
+ * lives.
  *
- * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING, then
- * sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the word and
- * wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares. A task bears one mark:
- * another thread that waits for it, too, checks and sleeps 10 us.
+ * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING,
+ * then sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the
+ * word and wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares. A
+ * task bears one mark: another thread that waits for it, too, checks and sleeps 10 us.
  */
 #include <chimaera/client.h>
 #include <errno.h>

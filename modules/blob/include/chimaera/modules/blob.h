@@ -64,7 +64,8 @@ struct chi_blob_key {
 
 /*
  * put     value -> the store. Result: 1 made, 0 replaced, -EINVAL (key, or not this container's), -ENOSPC
- *         (memory_max_bytes), -ENOMEM, -ECANCELED, or what `compress` said. After an error the old value is still there.
+ *         (memory_max_bytes), -ENOMEM, -ECANCELED, or what `compress` said. After an error the old value is still
+ *         there.
  * get     the store -> value. Result: 0, -ENOENT, -ENOSPC (value is too small: size_bytes tells what is needed),
  *         -EBADMSG (a checksum does not fit: the memory was damaged), -EINVAL, -ENOMEM, -ECANCELED. After an error the
  *         contents of value are undefined.
@@ -111,8 +112,9 @@ struct chi_blob_info {
 
 /*
  * list    keys of one container that begin with a prefix, in no useful order, as many as fit in `infos`. Start with
- *         position 0, go on with the position of the answer until `end`. A key that is there all the while is listed once;
- *         one put or removed meanwhile perhaps. May find none and yet not be at the end: it looks at a limited number.
+ *         position 0, go on with the position of the answer until `end`. A key that is there all the while is listed
+ *         once; one put or removed meanwhile perhaps. May find none and yet not be at the end: it looks at a limited
+ *         number.
  *         Result: 0, -EINVAL, -ENOSPC (infos has not even room for the keys of one position: nearly always one key).
  */
 #define CHI_BLOB_LIST_FIELDS(IN, BUFFER, OUT)                               \
@@ -208,7 +210,8 @@ static inline struct chi_domain_query chi_blob_query(const struct chi_blob_key *
  * @value:    lent for the call, from chi_alloc(); NULL with 0 bytes: none
  * @ret_size: out, may be NULL; written also when get says -ENOSPC
  *
- * May switch the fiber: yes. Returns: the method's result, or as chi_blob_put_call() and the like, see chimaera/method.h.
+ * May switch the fiber: yes. Returns: the method's result, or as chi_blob_put_call() and the like, see
+ * chimaera/method.h.
  */
 CHI_NODISCARD static inline int chi_blob_put(struct chi_client *client, uint32_t pool_id,
 					     const struct chi_blob_key *key, void *value, uint64_t value_bytes,
@@ -250,7 +253,8 @@ struct chi_blob_cursor {
  * @infos:   lent for the call, from chi_alloc()
  * @n_max:   how many fit; 1 or more, 64 is sensible
  *
- * May switch the fiber: yes. Returns: how many were written (0 also before the end: see @cursor->end), or a negative errno.
+ * May switch the fiber: yes. Returns: how many were written (0 also before the end: see @cursor->end), or a negative
+ * errno.
  */
 CHI_NODISCARD static inline int chi_blob_list(struct chi_client *client, uint32_t pool_id,
 					      const struct chi_blob_key *prefix, struct chi_blob_cursor *cursor,

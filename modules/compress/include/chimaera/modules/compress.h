@@ -2,9 +2,9 @@
 /*
  * chimaera/modules/compress.h - the module `compress`: zstd as a service
  *
- * Frames are standard zstd frames with their content size in the header, so `zstd -d` reads them, and what it wrote can be
- * decompressed here when it fits the limits below. Input and output may be of any size; a long task lets others go first
- * after every CHI_COMPRESS_PIECE_BYTES.
+ * Frames are standard zstd frames with their content size in the header, so `zstd -d` reads them, and what it wrote can
+ * be decompressed here when it fits the limits below. Input and output may be of any size; a long task lets others go
+ * first after every CHI_COMPRESS_PIECE_BYTES.
  *
  * Buffers that a client lends are copied piece by piece before they are read. Memory that another module lends
  * (HIPC_SEGMENT_LOCAL) is used where it is: that module must leave it alone until the task is done.
