@@ -18,8 +18,6 @@
 
 #define REFUSALS_LOGGED_PER_SECOND 5
 
-static struct chi_log_limit refusal_limit;
-
 /* The part of struct chi_task that a client asks with. */
 struct request {
 	uint16_t version;
@@ -61,7 +59,7 @@ static const char *refusal_cause(int error)
 
 static void log_refused(const struct chi_session *session, uint32_t ref, const struct request *request, int error)
 {
-	if (!chi_log_allowed(&refusal_limit, REFUSALS_LOGGED_PER_SECOND))
+	if (!chi_log_allowed(&session->runtime->log_limits.task_refused, REFUSALS_LOGGED_PER_SECOND))
 		return;
 	chi_log_warn("client %u (pid %d): task at offset %llu refused: %s (pool %u, method %u, %u bytes)",
 		     session->client_id, (int)session->pid, (unsigned long long)ref * HIPC_REF_UNIT,

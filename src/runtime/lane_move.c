@@ -45,11 +45,10 @@ static void hand_over(struct chi_worker *worker, struct chi_lane *lane, uint32_t
 
 bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t to)
 {
-	static struct chi_log_limit limit;
 	int ret = chi_worker_add_lane(chi_work_orch_worker(worker->runtime->orch, to), lane);
 
 	if (ret < 0) {
-		if (chi_log_allowed(&limit, REFUSALS_LOGGED))
+		if (chi_log_allowed(&worker->runtime->log_limits.lane_stays, REFUSALS_LOGGED))
 			chi_log_warn("a lane stays at worker %u, as worker %u cannot take it: %s", worker->id, to,
 				     strerror(-ret));
 		return false;

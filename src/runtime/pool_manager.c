@@ -330,16 +330,22 @@ static bool called_from_context(const struct chi_run_context *context)
 /* A client can repeat it. At the runtime's start nobody asks, and what is made is told there (compose.c). */
 static void log_life(const struct chi_pool *pool, const char *what)
 {
-	static struct chi_log_limit limit;
 	const struct chi_run_context *context = current_context();
 
-	if (!context || !chi_log_allowed(&limit, LOGGED_A_SECOND))
+	if (!context || !chi_log_allowed(&pool->runtime->log_limits.pool_life, LOGGED_A_SECOND))
 		return;
 	if (context->session)
 		chi_log_info("pool '%s' %s: id %u, asked by client %u, pid %d", pool->name, what, pool->id,
 			     context->session->client_id, (int)context->session->pid);
 	else
 		chi_log_info("pool '%s' %s: id %u, asked by a task of the runtime", pool->name, what, pool->id);
+}
+
+/* -ELIBBAD was logged with the module's file (module_manager.c). */
+static void log_not_made(const struct chi_pool *pool, int error)
+{
+	if (error != -ELIBBAD && chi_log_allowed(&pool->runtime->log_limits.pool_not_made, LOGGED_A_SECOND))
+		chi_log_warn("pool '%s' is not made: %s", pool->name, chi_error_text());
 }
 
 /* ---- making ---- */
@@ -495,8 +501,8 @@ static int make_container(struct chi_pool *pool, const struct chi_pool_spec *spe
 		error = module->create(container, spec->params, spec->params_size);
 	*ret_created = error >= 0;
 	if (error < 0)
-		chi_error_set(error, "pool '%s': create() of module '%s' failed for container %u: %s", pool->name,
-			      pool->module->name, id, strerror(-error));
+		chi_error_set(error, "create() of module '%s' failed for container %u: %s", pool->module->name, id,
+			      strerror(-error));
 	else
 		error = chi_container_ready(container);
 	container->creating = false;
@@ -606,6 +612,7 @@ int chi_pool_make(struct chi_pool_manager *manager, const struct chi_pool_spec *
 	}
 	ret = build(manager, spec, pool);
 	if (ret) {
+		log_not_made(pool, ret);
 		release_slot(manager, pool);
 		if (pool->module)
 			chi_module_put(manager->runtime->modules, pool->module);

@@ -51,11 +51,11 @@ static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane)
 /* What a client could repeat is limited; the method that asks for a subtask is not named, its log is its own. */
 static void log_no_container(const struct chi_run_context *context, int error)
 {
-	static struct chi_log_limit limit;
 	const struct chi_domain_query *query = &context->task->query;
 	const struct chi_session *session = context->client_ref ? context->session : NULL;
+	struct chi_log_limit *limit = &context->pool->runtime->log_limits.no_container;
 
-	if (error != -ENOENT || !chi_log_allowed(&limit, REFUSALS_LOGGED_PER_SECOND))
+	if (error != -ENOENT || !chi_log_allowed(limit, REFUSALS_LOGGED_PER_SECOND))
 		return;
 	chi_log_warn(
 		"%s %u (pid %d): task refused: pool '%s' has no container for query %u, value %llu (%u containers, "

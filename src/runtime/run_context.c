@@ -299,12 +299,11 @@ static void fiber_left(struct chi_worker *worker, struct chi_run_context *contex
 /* When the kernel refused a mapping, fiber.c has said so. */
 static void log_no_fiber(const struct chi_worker *worker, const struct chi_run_context *context)
 {
-	static struct chi_log_limit limit;
 	uint32_t fibers_max = worker->runtime->config.fibers_max;
 	struct chi_fiber_stats stats;
 
 	chi_fiber_pool_get_stats(worker->fibers, &stats);
-	if (stats.n_idle || stats.n_made < fibers_max || !chi_log_allowed(&limit, 1))
+	if (stats.n_idle || stats.n_made < fibers_max || !chi_log_allowed(&worker->runtime->log_limits.no_fiber, 1))
 		return;
 	chi_log_warn(
 		"worker %u has begun %u tasks, which is fibers.max: a task of pool '%s' (module '%s'), method '%s' is "

@@ -12,12 +12,24 @@
 #include <hshm/segment.h>
 
 #include "runtime/config.h"
+#include "runtime/log.h"
 #include "task/segment_layout.h"
 #include "task/submitter.h"
 
 #define CHI_SEGMENT_MAIN    1u
 #define CHI_SEGMENT_PRIVATE 2u
 #define CHI_SEGMENT_CLIENTS 3u /* client slot i has segment 3 + i */
+
+/* Of what clients can repeat in the log: one limit for each kind, and of this runtime alone. */
+struct chi_log_limits {
+	struct chi_log_limit task_refused;
+	struct chi_log_limit no_container;
+	struct chi_log_limit no_fiber;
+	struct chi_log_limit lane_stays;
+	struct chi_log_limit client_untold;
+	struct chi_log_limit pool_life;
+	struct chi_log_limit pool_not_made;
+};
 
 struct chi_runtime {
 	struct chi_config config;
@@ -43,6 +55,7 @@ struct chi_runtime {
 	hshm_au64 n_cancels; /* of tasks submitted inside the runtime, ever; counts from 1 */
 	hshm_au32 draining;  /* new root tasks get -ESHUTDOWN */
 	bool handles_faults;
+	struct chi_log_limits log_limits;
 	struct chi_runtime *next_abandoned;
 };
 

@@ -142,7 +142,6 @@ void chi_session_release(struct chi_session *session, uint32_t ref)
 
 void chi_session_send_event(struct chi_session *session)
 {
-	static struct chi_log_limit limit;
 	/* acquire: pairs with the release in chi_ipc_session_open_events() */
 	uint32_t event_socket = hshm_load_acquire(&session->event_socket);
 
@@ -155,7 +154,7 @@ void chi_session_send_event(struct chi_session *session)
 		    (errno != ENOBUFS && errno != ENOMEM))
 			return;
 	/* the kernel has no memory: a client that is hung up on is better off than one that sleeps for ever */
-	if (chi_log_allowed(&limit, UNTOLD_LOGGED))
+	if (chi_log_allowed(&session->runtime->log_limits.client_untold, UNTOLD_LOGGED))
 		chi_log_warn("client %u cannot be told that its task ended, and is hung up on: %s", session->client_id,
 			     strerror(errno));
 	shutdown(session->socket, SHUT_RDWR);

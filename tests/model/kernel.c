@@ -492,7 +492,7 @@ void __wrap_chi_fault_thread_fini(void)
 {
 }
 
-/* What limits the log outlives a runtime, and so a seed. */
+/* What clients can repeat is not logged. */
 struct chi_log_limit;
 bool __wrap_chi_log_allowed(struct chi_log_limit *limit, uint32_t burst);
 bool __wrap_chi_log_allowed(struct chi_log_limit *limit, uint32_t burst)
