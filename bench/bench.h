@@ -62,6 +62,7 @@ extern const struct bench_case bench_task_cases[];
 
 uint64_t bench_now_ns(void);
 int bench_pin(unsigned cpu);
+int bench_allow(const unsigned cpus[2]);
 
 /* Does one run of about @run_ns. */
 typedef int (*bench_run_fn)(void *arg, uint64_t run_ns, struct bench_run *ret_run);
@@ -95,7 +96,7 @@ struct bench_runtime {
 	char name[64];
 	struct chi_client *client;
 };
-int bench_runtime_start(unsigned cpu, const char *config_text, enum chi_wait_policy policy,
+int bench_runtime_start(const unsigned cpus[2], const char *config_text, enum chi_wait_policy policy,
 			struct bench_runtime *ret_runtime);
 /* Accepts a runtime that did not start. */
 void bench_runtime_stop(struct bench_runtime *runtime);

@@ -22,10 +22,16 @@ uint64_t bench_now_ns(void)
 
 int bench_pin(unsigned cpu)
 {
+	return bench_allow((const unsigned[]){ cpu, cpu });
+}
+
+int bench_allow(const unsigned cpus[2])
+{
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
+	CPU_SET(cpus[0], &set);
+	CPU_SET(cpus[1], &set);
 	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
 }
 

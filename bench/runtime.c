@@ -20,7 +20,7 @@
 #include "module/bench_module.h"
 
 /* In the child: serve until the other end of the socket is closed. */
-static void serve(int control, unsigned cpu, const char *name, const char *config_text)
+static void serve(int control, const unsigned cpus[2], const char *name, const char *config_text)
 {
 	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .config_text = config_text, .name = name);
 	struct chi_runtime *runtime;
@@ -28,7 +28,8 @@ static void serve(int control, unsigned cpu, const char *name, const char *confi
 	int rc;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	rc = bench_pin(cpu);
+	/* both: on one CPU alone no worker would spin; the configuration says which is the worker's */
+	rc = bench_allow(cpus);
 	if (!rc)
 		rc = chi_runtime_start(&opts, &runtime);
 	if (rc)
@@ -42,7 +43,7 @@ static void serve(int control, unsigned cpu, const char *name, const char *confi
 	_exit(0);
 }
 
-static int spawn(struct bench_runtime *runtime, unsigned cpu, const char *config_text)
+static int spawn(struct bench_runtime *runtime, const unsigned cpus[2], const char *config_text)
 {
 	int ends[2], rc = -EPIPE;
 
@@ -52,7 +53,7 @@ static int spawn(struct bench_runtime *runtime, unsigned cpu, const char *config
 	runtime->pid = fork();
 	if (!runtime->pid) {
 		close(ends[0]);
-		serve(ends[1], cpu, runtime->name, config_text);
+		serve(ends[1], cpus, runtime->name, config_text);
 	}
 	close(ends[1]);
 	runtime->control = ends[0];
@@ -63,7 +64,7 @@ static int spawn(struct bench_runtime *runtime, unsigned cpu, const char *config
 	return rc;
 }
 
-int bench_runtime_start(unsigned cpu, const char *config_text, enum chi_wait_policy policy,
+int bench_runtime_start(const unsigned cpus[2], const char *config_text, enum chi_wait_policy policy,
 			struct bench_runtime *ret_runtime)
 {
 	struct chi_pool_spec spec = { .module = BENCH_MODULE, .n_containers = 1 };
@@ -73,7 +74,7 @@ int bench_runtime_start(unsigned cpu, const char *config_text, enum chi_wait_pol
 
 	*ret_runtime = (struct bench_runtime){ .pid = -1, .control = -1 };
 	snprintf(ret_runtime->name, sizeof(ret_runtime->name), "bench-%d-%u", (int)getpid(), n_started++);
-	rc = spawn(ret_runtime, cpu, config_text);
+	rc = spawn(ret_runtime, cpus, config_text);
 	if (rc)
 		goto stop;
 	rc = chi_client_connect(&opts, &ret_runtime->client);

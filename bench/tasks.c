@@ -46,7 +46,7 @@ static int setup_start(struct bench *bench, enum chi_wait_policy policy, struct 
 
 	*ret_setup = (struct setup){ 0 };
 	snprintf(config, sizeof(config), "log_level: warn\nworkers:\n  count: 1\n  cpus: [%u]\n", bench->cpus[1]);
-	return bench_runtime_start(bench->cpus[1], config, policy, &ret_setup->runtime);
+	return bench_runtime_start(bench->cpus, config, policy, &ret_setup->runtime);
 }
 
 static struct chi_client *client_of(const struct setup *setup, uint32_t task)
@@ -457,7 +457,7 @@ static int idle(struct bench *bench, struct bench_result *ret_result)
 	struct bench_runtime runtime;
 	struct chi_task *task;
 	double seconds = bench->idle_seconds, used;
-	int rc = bench_runtime_start(bench->cpus[1], idle_config, CHI_WAIT_SLEEP, &runtime);
+	int rc = bench_runtime_start(bench->cpus, idle_config, CHI_WAIT_SLEEP, &runtime);
 
 	if (rc < 0)
 		return rc;
