@@ -7,6 +7,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #include "output.h"
 #include "patience.h"
+#include "status_tables.h"
 
 static const struct command commands[] = {
 	{ "start", command_start, "run a runtime that other processes can use" },
@@ -87,6 +89,7 @@ int say_failed(const char *name, int error)
 
 int connect_to(const char *name, uint64_t timeout_ms, struct chi_client **ret_client)
 {
+	const char *state;
 	int error;
 
 	lose_patience_after(name, timeout_ms);
@@ -94,6 +97,11 @@ int connect_to(const char *name, uint64_t timeout_ms, struct chi_client **ret_cl
 
 	if (!error)
 		return EXIT_OK;
+	if (error == -ESHUTDOWN) {
+		fprintf(stderr, "chimaera: runtime '%s' (pid %" PRIu64 ") is stopping\n", shown_name(name),
+			living_pid(name, &state));
+		return EXIT_FAILED;
+	}
 	say_failed(name, error);
 	if (error != -ENOENT && error != -ECONNREFUSED)
 		return EXIT_FAILED;

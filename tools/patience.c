@@ -29,21 +29,6 @@ static void give_up(int signal_number)
 	_exit(EXIT_FAILED);
 }
 
-/* As its counters say; 0: unknown. @ret_state: see state_of(). */
-static uint64_t pid_of(const char *name, const char **ret_state)
-{
-	struct chi_counters *counters;
-	uint64_t pid = 0;
-
-	if (chi_counters_read(name, &counters))
-		return 0;
-	*ret_state = state_of(counters);
-	if (chi_counters_alive(counters))
-		pid = cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid");
-	chi_counters_free(counters);
-	return pid;
-}
-
 /* What helps: a process that is stopped takes no SIGTERM. */
 static void write_remedy(char *text, size_t size, uint64_t pid, const char *state)
 {
@@ -57,8 +42,8 @@ static void write_remedy(char *text, size_t size, uint64_t pid, const char *stat
 
 static void write_complaint(const char *name, uint64_t timeout_ms)
 {
-	const char *state = "";
-	uint64_t pid = pid_of(name, &state);
+	const char *state;
+	uint64_t pid = living_pid(name, &state);
 	char who[32] = "", how[96] = "";
 
 	if (pid) {

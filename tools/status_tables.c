@@ -4,6 +4,7 @@
  */
 #include "status_tables.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -132,6 +133,22 @@ const char *state_of(const struct chi_counters *counters)
 	default:
 		return cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "stopping") ? "stopping" : "running";
 	}
+}
+
+uint64_t living_pid(const char *name, const char **ret_state)
+{
+	struct chi_counters *counters;
+	uint64_t pid = 0;
+	int error = chi_counters_read(name, &counters);
+
+	*ret_state = error == -ENOENT ? "gone" : "unknown";
+	if (error)
+		return 0;
+	*ret_state = state_of(counters);
+	if (chi_counters_alive(counters))
+		pid = cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid");
+	chi_counters_free(counters);
+	return pid;
 }
 
 /* The last moment at which a worker was seen; of a living runtime, now. */

@@ -15,6 +15,9 @@ const char *cell_text(const struct chi_counters *counters, uint32_t table, uint3
 
 /* How the runtime is: "running", "stopping", "stopped by a signal", "stopped by a debugger", "ended". */
 const char *state_of(const struct chi_counters *counters);
+/* As its counters say: its process, or 0, when it does not live or nothing is known. @ret_state: state_of(); "gone":
+ * there is no file; "unknown". */
+uint64_t living_pid(const char *name, const char **ret_state);
 double uptime_s(const struct chi_counters *counters);
 
 /* The first screen: who runs, workers, pools, clients, the methods that took most time. @before: NULL, or figures of

@@ -19,6 +19,7 @@
 #include "options.h"
 #include "output.h"
 #include "patience.h"
+#include "status_tables.h"
 
 #define ANSWER_MS_MIN 1000u /* a shorter timeout shall not keep the request from arriving */
 #define LOOK_EVERY_US 10000u
@@ -113,6 +114,34 @@ static int say_end(struct chi_client *client, const char *name)
 	return end_output();
 }
 
+/* Somebody has asked before us, and there is nobody to tell us how it went: its counters file goes in an orderly end,
+ * and stays behind one that was killed. */
+static int wait_for_end_of_other(const struct arguments *arguments, uint64_t started_ns)
+{
+	const char *name = shown_name(arguments->name), *state;
+
+	keep_patience();
+	while (living_pid(arguments->name, &state) && strcmp(state, "running") != 0) {
+		if (hshm_clock_ns() - started_ns >= arguments->timeout_ms * HSHM_NSEC_PER_MSEC)
+			return has_not_ended(arguments, -ETIMEDOUT);
+		HSHM_THREAD_MODEL->sleep_for_us(LOOK_EVERY_US);
+	}
+	if (strcmp(state, "ended") == 0) {
+		fprintf(stderr, "chimaera: runtime '%s' has ended, but not in order: it died before it had stopped\n",
+			name);
+		return EXIT_FAILED;
+	}
+	printf("chimaera: runtime '%s' has ended; its log tells whether it gave tasks up\n", name);
+	return end_output();
+}
+
+static bool is_stopping(const char *name)
+{
+	const char *state;
+
+	return living_pid(name, &state) && strcmp(state, "stopping") == 0;
+}
+
 int command_stop(int argc, char **argv)
 {
 	struct arguments arguments = { .timeout_ms = 60000 };
@@ -124,6 +153,8 @@ int command_stop(int argc, char **argv)
 		error = connect_to(arguments.name,
 				   arguments.timeout_ms < ANSWER_MS_MIN ? ANSWER_MS_MIN : arguments.timeout_ms,
 				   &client);
+	if (error == EXIT_FAILED && is_stopping(arguments.name))
+		return wait_for_end_of_other(&arguments, started_ns);
 	if (error)
 		return error;
 	error = chi_stop(client);

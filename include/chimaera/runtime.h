@@ -63,7 +63,8 @@ CHI_API CHI_NODISCARD int chi_runtime_client(struct chi_runtime *runtime, const 
  * @timeout_ns:     for the tasks in flight; 0 = the configured stop_timeout
  * @ret_n_given_up: out, may be NULL; tasks that had not ended by then; the log tells them by pool, module and method
  *
- * The modules' destroy() has the same time again, and a second more.
+ * The modules' destroy() has the same time again, and a second more. Until the end the name stays taken; who connects
+ * is told -ESHUTDOWN.
  * Threads: one, not a worker. May switch the fiber: no.
  * Returns: 0; -ETIMEDOUT: some were given up, the runtime has ended all the same; -EBUSY: besides, a method neither
  *          returns nor waits, a second after that. It cannot be taken off its worker: the log names worker, pool,

@@ -262,7 +262,7 @@ static void on_hello(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const s
 	} else if (hello->abi_version != CHI_ABI_VERSION) {
 		refuse(ipc, peer, -EPROTO, "ABI version %u of the client, %u of this runtime (%s)", hello->abi_version,
 		       CHI_ABI_VERSION, CHI_VERSION_TEXT);
-	} else if (hshm_load_acquire(&ipc->stopping)) { /* acquire: see chi_ipc_stop_listening() */
+	} else if (hshm_load_acquire(&ipc->stopping)) { /* acquire: see chi_ipc_let_nobody_in() */
 		refuse(ipc, peer, -ESHUTDOWN, "the runtime is stopping");
 	} else {
 		attach(ipc, peer);
@@ -289,7 +289,7 @@ static void on_lane_open(struct chi_ipc_manager *ipc, struct ipc_peer *peer, con
 		end_peer(ipc, peer, "it asked for a lane that is not there");
 		return;
 	}
-	/* acquire: see chi_ipc_stop_listening() */
+	/* acquire: see chi_ipc_let_nobody_in() */
 	if (hshm_load_acquire(&ipc->stopping)) {
 		refuse(ipc, peer, -ESHUTDOWN, "the runtime is stopping");
 		return;
@@ -441,7 +441,7 @@ static void on_listener(struct chi_ipc_manager *ipc)
 			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
 				pause_listening(ipc);
 			else if (errno ==
-				 EINVAL) /* shut down: the flag for stop_accepting() comes, this would come again */
+				 EINVAL) /* shut down: the flag that ends this thread comes, this would come again */
 				unwatch_fd(ipc, ipc->listener.fd);
 			return;
 		}
@@ -592,9 +592,6 @@ static void ipc_thread(void *arg)
 
 		for (int i = 0; i < n; i++)
 			on_event(ipc, events[i].data.ptr, events[i].events);
-		/* acquire: see chi_ipc_stop_listening() */
-		if (hshm_load_acquire(&ipc->stopping))
-			stop_accepting(ipc);
 		adopt_local(ipc);
 		take_lists(ipc);
 		look_at_clock(ipc, hshm_clock_ns());
@@ -734,7 +731,7 @@ int chi_ipc_connect_local(struct chi_ipc_manager *ipc, int *ret_socket)
 	struct ipc_peer *peer;
 	int ends[2];
 
-	/* acquire: see chi_ipc_stop_listening() */
+	/* acquire: see chi_ipc_let_nobody_in() */
 	if (hshm_load_acquire(&ipc->stopping))
 		return chi_error_set(-ESHUTDOWN, "the runtime is stopping");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
@@ -756,24 +753,23 @@ int chi_ipc_connect_local(struct chi_ipc_manager *ipc, int *ret_socket)
 	return 0;
 }
 
-void chi_ipc_stop_listening(struct chi_ipc_manager *ipc)
+void chi_ipc_let_nobody_in(struct chi_ipc_manager *ipc)
 {
-	/* before the flag: the thread closes the socket when it sees it */
-	chi_ipc_socket_remove(&ipc->listener);
-	/* release: pairs with the acquires that look at it; from here on nobody is let in, who asks is told so */
+	/* release: pairs with the acquires that look at it */
 	hshm_store_release(&ipc->stopping, 1);
-	chi_ipc_wake(ipc);
 }
 
 static void end_thread(struct chi_ipc_manager *ipc)
 {
-	chi_ipc_stop_listening(ipc);
+	chi_ipc_let_nobody_in(ipc);
+	chi_ipc_socket_remove(&ipc->listener);
 	/* release: pairs with the acquire in ipc_thread() */
 	hshm_store_release(&ipc->ending, 1);
 	chi_ipc_wake(ipc);
 	if (ipc->thread)
 		HSHM_THREAD_MODEL->join(ipc->thread);
 
+	stop_accepting(ipc);
 	adopt_local(ipc); /* those that came last: hung up with the other greeters */
 	while (ipc->first_greeter)
 		end_peer(ipc, ipc->first_greeter, "the runtime ends");

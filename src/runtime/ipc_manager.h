@@ -31,8 +31,9 @@ int chi_ipc_connect_local(struct chi_ipc_manager *ipc, int *ret_socket);
 /* The process queue of a new session: written into its segment; lanes are opened when a client's thread first asks. */
 int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *session);
 
-/* No new connections or lanes from here on; the socket's name goes. */
-void chi_ipc_stop_listening(struct chi_ipc_manager *ipc);
+/* No new clients or lanes from here on: who asks is told that the runtime is stopping. It keeps its name until it is
+ * destroyed or abandoned, so that no other takes it meanwhile. Any thread. */
+void chi_ipc_let_nobody_in(struct chi_ipc_manager *ipc);
 /* Hang up on all and end the thread, but keep the sessions' memory, for good: a worker is stuck in a method that may
  * use it. */
 void chi_ipc_abandon(struct chi_ipc_manager *ipc);

@@ -297,7 +297,7 @@ int chi_runtime_stop(struct chi_runtime *runtime, uint64_t timeout_ns, uint64_t 
 		return 0;
 	if (timeout_ns == 0)
 		timeout_ns = runtime->config.stop_timeout_ns;
-	chi_ipc_stop_listening(runtime->ipc);
+	chi_ipc_let_nobody_in(runtime->ipc);
 	chi_counter_page_stopping(runtime->counters);
 	n_given_up = drain(runtime, timeout_ns);
 	/* the modules' destroy() */

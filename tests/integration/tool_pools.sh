@@ -147,6 +147,28 @@ for ((i = 0; i < 1000; i++)); do
 done
 run 1 "$bin" stop --timeout 300
 said "^chimaera: runtime 'default' has not ended within 0\.3 s; it goes on ending$" err
+# and meanwhile it has its name, and says so
+run 1 "$bin" pool list
+said "^chimaera: runtime 'default' \(pid $daemon_pid\) is stopping$" err
+run 1 "$bin" start --foreground
+said "a runtime lives at .* already \(pid $daemon_pid\)" err
+run 0 "$bin" status
+said "pid $daemon_pid  stopping " out
+run 1 "$bin" stop --timeout 300
+said "^chimaera: runtime 'default' has not ended within 0\.3 s; it goes on ending$" err
 kill -KILL "$daemon_pid"
 await_end 137
-rm -r "$dir/chimaera" # what a killed one leaves
+
+# ---- who asks a second time waits for the same end
+CHI_REPO_PATH=$bad_modules start_daemon --set workers.count=2 --set watchdog.hang_ms=50 --set watchdog.move_lanes=true
+run 0 timeout 60 "$CHI_TEST_BUILD_DIR/tests/bin/spin_worker" 3
+for ((i = 0; i < 1000; i++)); do
+	! grep -q "method 'spin'" daemon.log || break
+	sleep 0.01
+done
+run 1 "$bin" stop --timeout 1
+run 0 "$bin" stop
+said "^chimaera: runtime 'default' \(pid $daemon_pid\) is stopping$" err
+said "^chimaera: runtime 'default' has ended; its log tells" out
+await_end 0
+rm -rf "$dir/chimaera" # what a killed one leaves

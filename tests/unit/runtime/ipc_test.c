@@ -528,14 +528,21 @@ static void client_outlives_the_runtime(void **state)
 	assert_int_equal(chi_client_connect(&opts, &connected), -ENOENT);
 }
 
-static void stopped_listening_lets_nobody_in(void **state)
+static void who_comes_while_it_stops_is_told_so(void **state)
 {
-	struct chi_runtime *runtime = *state;
+	struct chi_runtime *runtime = *state, *second;
+	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.listen = true, .config_text = config, .name = "ipc-test");
 	struct chi_lane_open request = { .type = CHI_MESSAGE_LANE_OPEN };
-	int fd = attach_raw(NULL), socket;
+	struct chi_hello hello = honest_hello();
+	int fd = attach_raw(NULL), late, socket;
 
-	chi_ipc_stop_listening(runtime->ipc);
-	assert_int_equal(try_connect("ipc-test"), -1);
+	chi_ipc_let_nobody_in(runtime->ipc);
+	late = connect_raw();
+	send_bytes(late, &hello, sizeof(hello));
+	expect_refusal(late, -ESHUTDOWN, "stopping");
+	close(late);
+	/* and its name is its own until it has ended */
+	assert_int_equal(chi_runtime_start(&opts, &second), -EADDRINUSE);
 	assert_int_equal(chi_ipc_connect_local(runtime->ipc, &socket), -ESHUTDOWN);
 	send_bytes(fd, &request, sizeof(request));
 	expect_refusal(fd, -ESHUTDOWN, "stopping");
@@ -730,7 +737,7 @@ int main(void)
 		CASE(many_sessions_leave_nothing_behind),
 		CASE(killed_process_is_noticed_though_its_child_holds_the_socket),
 		CASE(client_outlives_the_runtime),
-		CASE(stopped_listening_lets_nobody_in),
+		CASE(who_comes_while_it_stops_is_told_so),
 		CASE(second_runtime_of_a_name_is_refused_naming_path_and_pid),
 		CASE(socket_of_a_dead_runtime_is_replaced),
 		CASE(name_that_became_anothers_is_left_to_it),
