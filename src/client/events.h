@@ -42,8 +42,8 @@ struct chi_events {
 	uint32_t first_free; /* n_notices: none */
 	uint32_t rest;	     /* found in the list without its link; 0: none */
 	uint32_t ready;	     /* the oldest that ended; 0: none */
-	uint32_t
-		lost_from; /* no notice before it is submitted, once the runtime is gone: where to look for the next lost */
+	/* Once the runtime is gone no notice before it is submitted: where to look for the next lost one. */
+	uint32_t lost_from;
 };
 
 /* What is to be called. */

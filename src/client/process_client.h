@@ -2,9 +2,14 @@
 /*
  * process_client.h - a client: a process (or the embedding application) attached to a runtime
  *
- * `now` is the attachment in use. chi_client_reconnect() puts another in its place; the one before goes to the list
- * `former`, where a thread that has just loaded it still finds all of it. A former attachment stays while it holds a block
- * that was not freed, and at any rate until the reconnect after the one that replaced it (rule in chimaera/client.h).
+ * The life of an attachment:
+ *   opened    handshake, segments, heap; nobody else knows it                     chi_attachment_open()
+ *   now       in use: each call loads it once                                     process_client_replace()
+ *   former    its runtime is gone: another is `now`; it is still read and freed   process_client_attach()
+ *   released  no block of it is left, and it is not the newest of the former      process_client_release_former()
+ *
+ * What was given away (fire-and-forget) is no block that keeps it. That the newest stays is for threads that have just
+ * loaded it: a call may last until the reconnect after next (rule in chimaera/client.h).
  *
  * P1  An attachment is replaced only when its runtime is gone: memory that is not `now`'s is a dead runtime's.
  * P2  `now` is stored with release and loaded once a call with acquire; the call keeps to what it loaded.

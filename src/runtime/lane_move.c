@@ -9,13 +9,14 @@
  *              word = {generation + 1, queued, new worker}; the lane into the new worker's active queue; ring
  *
  * V1  Only the owner moves a lane, or who stands in for it while it is in a method (lane_take.c); never during its
- *     turn: all tasks taken from it have started, so those that the new owner takes start later. Everything marked
- *     (owner) goes with it: written before the word and the listing (release), read after them (acquire).
+ *     turn: all tasks taken from it have started, so those that the new owner takes start later.
  * V2  The word says `queued`, and the listing follows: a producer that sees the new word need not list the lane, and
  *     one that saw the old word lists it where it was: a stray, passed on. Its mark fails by the generation.
  * V3  A client's lane is handed over disarmed, and the new owner looks at it before it arms it.
  * V4  The node is posted once at a time: by whoever raised move_to from 0. A lane is retired only when none is under
  *     way (chi_worker_drop_lane()), and a retired lane is not moved.
+ * V5  Everything marked (owner) goes with the lane: written before the word and the listing (release), read after
+ *     them (acquire).
  *
  * Checked by verify/lane_move.pml.
  */
@@ -37,7 +38,7 @@ static void hand_over(struct chi_worker *worker, struct chi_lane *lane, uint32_t
 	uint64_t word = hshm_load_relaxed(&lane->header->activation);
 
 	word = (word & ~(CHI_ACTIVATION_QUEUED | CHI_ACTIVATION_WORKER_MASK)) + CHI_ACTIVATION_GENERATION;
-	/* release: V1; pairs with the acquire in chi_lane_worker() */
+	/* release: V5; pairs with the acquire in chi_lane_worker() */
 	hshm_store_release(&lane->header->activation, word | CHI_ACTIVATION_QUEUED | to);
 	chi_active_queue_push(its, lane);
 	hshm_doorbell_ring(its->doorbell);

@@ -83,7 +83,8 @@ static bool arm_lane(struct chi_lane *lane)
 {
 	/* relaxed: the fence orders it */
 	hshm_store_relaxed(lane->armed, 1);
-	/* pairs with the fence in ring_lane_bell(): either the client sees `armed`, or we see its push */
+	/* pairs with the fences in chi_task_queue_enqueue() and client_ring(): the client sees `armed`, or
+	 * we see its push */
 	hshm_fence_seq_cst();
 	if (hipc_mpsc_peek(&lane->consumer) == 0)
 		return false;
