@@ -30,6 +30,8 @@
 /* A periodic task whose lane is full when it is due looks again so much later. */
 #define FULL_LANE_LOOK_NS (100 * HSHM_NSEC_PER_USEC)
 
+#define NOT_BY_POSTS UINT32_MAX /* more than there can be */
+
 struct chi_wait {
 	void *const *tasks; /* none: only for the time to pass */
 	uint32_t n_tasks;
@@ -39,7 +41,7 @@ struct chi_wait {
 	uint64_t delay_ns; /* what an overdue check doubles */
 	uint32_t n_registered;
 	uint32_t n_posted;
-	uint32_t n_wanted; /* posts that end the blocking */
+	uint32_t n_wanted; /* posts that end the blocking; NOT_BY_POSTS: the heap's check does */
 	bool timed_out;
 	hshm_au32 *claimed; /* NULL, or who does it makes the task ready: the timeout, or somebody else by a post */
 };
@@ -191,7 +193,7 @@ int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_ta
 	uint64_t estimate_ns = estimate_wait(worker, &wait);
 	int ret = 0;
 
-	wait.n_wanted = mode == CHI_WAIT_FOR_ANY ? 1 : UINT32_MAX;
+	wait.n_wanted = mode == CHI_WAIT_FOR_ANY ? 1 : NOT_BY_POSTS;
 	context->wait = &wait;
 	if (worker->runtime->config.completion_posting)
 		ret = register_waiter(context, &wait);
@@ -349,18 +351,22 @@ bool chi_worker_check_waiting(struct chi_worker *worker)
 
 /* ---- waiting for something that is no task ---- */
 
+/* Any one of none is never done: its time ends it, or who makes the context ready. */
+static struct chi_wait wait_for_no_task(uint64_t deadline_ns)
+{
+	return (struct chi_wait){ .mode = CHI_WAIT_FOR_ANY, .n_wanted = NOT_BY_POSTS, .deadline_ns = deadline_ns };
+}
+
 int chi_context_block_for(uint64_t timeout_ns, hshm_au32 *claimed)
 {
 	struct chi_worker *worker = CHI_CUR_WORKER;
 	struct chi_run_context *context = worker->current;
-	struct chi_wait wait = { .mode = CHI_WAIT_FOR_ANY,
-				 .deadline_ns = end_of_wait(context, timeout_ns),
-				 .n_wanted = UINT32_MAX,
-				 .claimed = claimed };
+	struct chi_wait wait = wait_for_no_task(end_of_wait(context, timeout_ns));
 
 	if (timeout_ns != HSHM_FOREVER &&
 	    hshm_min_heap_insert(&worker->waiting, &context->heap_node, wait.deadline_ns) < 0 && chi_claim(claimed))
 		return -ENOMEM;
+	wait.claimed = claimed;
 	context->wait = &wait;
 	chi_context_block(context);
 	context->wait = NULL;
@@ -371,9 +377,7 @@ void chi_context_sleep(uint64_t ns)
 {
 	struct chi_worker *worker = CHI_CUR_WORKER;
 	struct chi_run_context *context = worker->current;
-	struct chi_wait wait = { .mode = CHI_WAIT_FOR_ANY,
-				 .deadline_ns = hshm_deadline_ns(ns),
-				 .n_wanted = UINT32_MAX };
+	struct chi_wait wait = wait_for_no_task(hshm_deadline_ns(ns));
 
 	context->wait = &wait;
 	if (block_in_heap(worker, context, ns) == -ENOMEM)

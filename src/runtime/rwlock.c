@@ -129,11 +129,11 @@ static struct chi_run_context *take_stack(struct chi_rwlock *lock)
 	return oldest;
 }
 
-/* As the writer, with somebody waiting (L3). */
-static void hand_over(struct chi_rwlock *lock)
+/* The heirs (L3), a list through `next`; and what they and the line behind them make of the word. */
+static struct chi_run_context *take_heirs(struct chi_rwlock *lock, uint64_t *ret_holds)
 {
-	struct chi_run_context *heir = lock->fifo ? lock->fifo : take_stack(lock), *last = heir;
-	uint64_t n_readers = heir->lock_shared, seen = hshm_load_relaxed(&lock->word), holds;
+	struct chi_run_context *first = lock->fifo ? lock->fifo : take_stack(lock), *last = first;
+	uint64_t n_readers = first->lock_shared;
 
 	while (last->lock_shared && last->next && last->next->lock_shared) {
 		last = last->next;
@@ -141,7 +141,17 @@ static void hand_over(struct chi_rwlock *lock)
 	}
 	lock->fifo = last->next;
 	last->next = NULL;
-	holds = (lock->fifo ? LINE : 0) | (n_readers ? n_readers : WRITER);
+	*ret_holds = (lock->fifo ? LINE : 0) | (n_readers ? n_readers : WRITER);
+	return first;
+}
+
+/* As the writer, with somebody waiting. */
+static void hand_over(struct chi_rwlock *lock)
+{
+	uint64_t holds, seen;
+	struct chi_run_context *heir = take_heirs(lock, &holds);
+
+	seen = hshm_load_relaxed(&lock->word); /* relaxed: the CAS checks it */
 	/* release: what we did and the fifo, for readers that enter beside the heirs; pairs with the acquire in
 	 * try_lock() */
 	while (!hshm_cas_release(&lock->word, &seen, (seen & ~HELD_MASK) | holds))
