@@ -146,34 +146,34 @@ static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
 static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
 	struct chi_client *client = chi_task_submitter(tasks[0]);
-	uint64_t begin_ns = 0, alive_ns = 0, now_ns = 0;
-	bool timed_out;
-	int done;
+	uint64_t begin_ns, alive_ns, now_ns;
+	int done = find_done(tasks, n_tasks, mode);
 
-	for (uint32_t n_looks = 0; (done = find_done(tasks, n_tasks, mode)) < 0; n_looks++) {
-		/* while spinning, the clock (25 ns) is read now and then only */
-		if (n_looks % SPINS_BETWEEN_CLOCKS == 0 || !policy_spins(client, now_ns - begin_ns)) {
-			now_ns = hshm_clock_ns();
-			if (begin_ns == 0) {
-				begin_ns = alive_ns = now_ns;
-				if (any_is_dispatched(tasks, n_tasks))
-					return chi_error_set(-EINVAL,
-							     "a task with a callback is dispatched, not waited for");
-			}
-			timed_out = now_ns - begin_ns >= timeout_ns;
-			/* who waits for short times again and again shall find out, too */
-			if (timed_out || now_ns - alive_ns >= ALIVE_CHECK_NS) {
-				int ret = client->ops->serves ? client->ops->serves(client, tasks, n_tasks, now_ns) : 0;
+	if (done >= 0)
+		return done;
+	if (any_is_dispatched(tasks, n_tasks))
+		return chi_error_set(-EINVAL, "a task with a callback is dispatched, not waited for");
+	begin_ns = alive_ns = now_ns = hshm_clock_ns();
+	for (uint32_t n_pauses = 1; done < 0; n_pauses++) {
+		bool timed_out = now_ns - begin_ns >= timeout_ns;
 
-				if (ret < 0)
-					return find_done(tasks, n_tasks, mode) >= 0 ? find_done(tasks, n_tasks, mode)
-										    : ret;
-				alive_ns = now_ns;
+		/* who waits for short times again and again shall find out, too */
+		if (timed_out || now_ns - alive_ns >= ALIVE_CHECK_NS) {
+			int ret = client->ops->serves ? client->ops->serves(client, tasks, n_tasks, now_ns) : 0;
+
+			if (ret < 0) {
+				done = find_done(tasks, n_tasks, mode);
+				return done >= 0 ? done : ret;
 			}
-			if (timed_out)
-				return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
+			alive_ns = now_ns;
 		}
+		if (timed_out)
+			return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
 		pause_by_policy(client, tasks, n_tasks, mode, now_ns - begin_ns, timeout_ns - (now_ns - begin_ns));
+		done = find_done(tasks, n_tasks, mode);
+		/* while spinning, the clock (25 ns) is read now and then only */
+		if (done < 0 && (n_pauses % SPINS_BETWEEN_CLOCKS == 0 || !policy_spins(client, now_ns - begin_ns)))
+			now_ns = hshm_clock_ns();
 	}
 	return done;
 }
@@ -190,10 +190,12 @@ static int wait_for(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mod
 	struct chi_worker *worker = CHI_CUR_WORKER;
 
 	if (worker && chi_worker_in_task(worker)) {
-		int done = find_done(tasks, n_tasks, mode);
-		int ret = done >= 0 ? 0 : chi_worker_wait(worker, tasks, n_tasks, mode, timeout_ns);
+		int done = find_done(tasks, n_tasks, mode), ret;
 
-		return ret < 0 || done >= 0 ? (ret < 0 ? ret : done) : find_done(tasks, n_tasks, mode);
+		if (done >= 0)
+			return done;
+		ret = chi_worker_wait(worker, tasks, n_tasks, mode, timeout_ns);
+		return ret < 0 ? ret : find_done(tasks, n_tasks, mode);
 	}
 #endif
 	return wait_by_polling(tasks, n_tasks, mode, timeout_ns);
