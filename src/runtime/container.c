@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hshm/clock.h>
 #include <hshm/heap.h>
 
 #include "runtime/counter_page.h"
@@ -19,7 +20,8 @@
 #include "runtime/work_orchestrator.h"
 #include "task/error.h"
 
-#define LANES_MAX 4096u
+#define ESTIMATE_MAX_NS (100 * HSHM_NSEC_PER_SEC) /* a module may say anything; times are added to it and doubled */
+#define LANES_MAX	4096u
 
 /* ---- queues ---- */
 
@@ -357,7 +359,7 @@ static int wrong_answer(struct chi_container *container, enum chi_monitor_mode m
 	return -EINVAL;
 }
 
-int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor)
+static int ask_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor)
 {
 	const struct chi_module *module = container->pool->module->table;
 	struct chi_monitor answer;
@@ -377,4 +379,13 @@ int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode
 		return wrong_answer(container, mode, &answer);
 	*monitor = answer;
 	return 0;
+}
+
+int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor)
+{
+	int error = ask_monitor(container, mode, monitor);
+
+	if (monitor->estimate_ns > ESTIMATE_MAX_NS)
+		monitor->estimate_ns = ESTIMATE_MAX_NS;
+	return error;
 }

@@ -10,9 +10,8 @@
 #include "runtime/estimate.h"
 #include "runtime/worker.h"
 
-#define CLIENT_TASK_NS	250u /* checked, copied and routed: measured, with what it waits for the client's lines */
-#define SAMPLE_EVERY	16u
-#define ESTIMATE_MAX_NS (100 * HSHM_NSEC_PER_SEC) /* a module may say anything */
+#define CLIENT_TASK_NS 250u /* checked, copied and routed: measured, with what it waits for the client's lines */
+#define SAMPLE_EVERY   16u
 
 void chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context)
 {
@@ -25,8 +24,6 @@ void chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const 
 	if (worker->n_noted++ % SAMPLE_EVERY ||
 	    chi_container_monitor(context->container, CHI_MONITOR_EST_LOAD, &monitor) < 0)
 		return;
-	if (monitor.estimate_ns > ESTIMATE_MAX_NS)
-		monitor.estimate_ns = ESTIMATE_MAX_NS;
 	/* relaxed, both: a figure with one writer */
 	mean_ns = hshm_load_relaxed(&lane->estimate_ns);
 	hshm_store_relaxed(&lane->estimate_ns,

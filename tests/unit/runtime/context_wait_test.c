@@ -30,7 +30,7 @@
 #define NOT_YET	   1234
 
 /* Methods by their estimate, in ms. */
-enum { IN_10_MS, IN_20_MS, IN_30_MS };
+enum { IN_10_MS, IN_20_MS, IN_30_MS, NEVER };
 #define MS HSHM_NSEC_PER_MSEC
 
 static int never_run(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
@@ -51,6 +51,11 @@ static const struct chi_method methods[] = {
 	TIMED_METHOD("in_10_ms", IN_10_MS, 10),
 	TIMED_METHOD("in_20_ms", IN_20_MS, 20),
 	TIMED_METHOD("in_30_ms", IN_30_MS, 30),
+	{ .name = "never",
+	  .id = NEVER,
+	  .task_size = sizeof(struct chi_task),
+	  .run = never_run,
+	  .estimate_ns = UINT64_MAX },
 };
 
 static const struct chi_module module = {
@@ -58,7 +63,7 @@ static const struct chi_module module = {
 	.method_stride = sizeof(struct chi_method),
 	.name = "context_wait_test",
 	.version = 1,
-	.n_methods = 3,
+	.n_methods = 4,
 	.methods = methods,
 };
 
@@ -309,6 +314,20 @@ static void who_is_overdue_goes_back_under_twice_the_delay(void **state)
 	is_blocked(waiter);
 }
 
+static void an_estimate_beyond_reason_is_taken_for_100_s(void **state)
+{
+	uint64_t now_ns = hshm_clock_ns();
+	struct waiter *waiter;
+
+	(void)state;
+	children[0].method_id = NEVER;
+	waiter = wait_for(0, 1, CHI_WAIT_FOR_ALL, HSHM_FOREVER);
+	assert_in_range(key_of(waiter), now_ns + 100000 * MS, hshm_clock_ns() + 100000 * MS);
+	now_ns = key_of(waiter);
+	assert_false(check_at(now_ns));
+	assert_int_equal(key_of(waiter), now_ns + 200000 * MS);
+}
+
 static void without_posts_the_delay_is_a_millisecond_at_most(void **state)
 {
 	struct waiter *waiter = wait_for(0, 1, CHI_WAIT_FOR_ALL, HSHM_FOREVER);
@@ -553,6 +572,7 @@ int main(void)
 		POSTING(all_takes_the_longest_estimate_and_any_the_shortest),
 		POSTING(who_is_not_due_stays_where_he_is),
 		POSTING(who_is_overdue_goes_back_under_twice_the_delay),
+		POSTING(an_estimate_beyond_reason_is_taken_for_100_s),
 		UNPOSTED(without_posts_the_delay_is_a_millisecond_at_most),
 		POSTING(the_check_finds_who_is_complete_before_he_is_due),
 		POSTING(a_post_makes_ready_and_empties_the_heap),
