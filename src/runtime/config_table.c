@@ -99,7 +99,7 @@ const struct chi_config_key chi_config_keys[] = {
 	NUMBER("clients.lanes", "lanes", client_lanes, 16, 1, 1024, "of one client; further threads share"),
 	POWER("clients.lane_depth", "slots", client_lane_depth, 1024, 2, HIPC_MPSC_DEPTH_MAX, "of a client's lane"),
 	NUMBER("clients.contexts", "tasks", client_contexts_max, 4096, 1, 1u << 20,
-	       "of one client, taken and not ended; at the cap its lanes wait"),
+	       "of one client, taken and not ended; at the cap its lanes wait (each worker may take one past it)"),
 
 	BIG("memory.private_mib", "MiB", MIB, private_bytes, 16384, 64, REF_MIB_MAX,
 	    "cap of the runtime's own: tasks, container lanes, module memory"),
