@@ -2,7 +2,7 @@
 /*
  * worker.c - the worker's loop: lanes, ready tasks, its inbox, the waiting queue's minimum; and sleep
  *
- * One iteration runs one lane from run list or active queue, one hot lane, the tasks that were made ready, drains the inbox,
+ * One iteration runs one lane from run list or active queue, hot lanes until a batch was taken, the tasks that were made ready, drains the inbox,
  * and checks the minimum of the waiting queue. With nothing to do it looks for spin_ns longer (if fewer workers than cores
  * do), then arms its hot lanes and sleeps until the waiting queue's minimum or until somebody rings.
  *
@@ -499,7 +499,7 @@ void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane)
 	pthread_mutex_unlock(&worker->lanes_lock);
 }
 
-_Bool chi_worker_in_task(const struct chi_worker *worker)
+bool chi_worker_in_task(const struct chi_worker *worker)
 {
 	return worker->current != NULL;
 }
