@@ -5,6 +5,7 @@
 #ifndef CLIENT_MESSAGES_H
 #define CLIENT_MESSAGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "task/handshake.h"
@@ -33,10 +34,10 @@ int chi_connection_receive(const struct chi_connection *connection, uint32_t typ
 			   union chi_message *ret_message, int *fds, uint32_t n_fds, uint64_t deadline_ns);
 
 /* Is the other side there? One system call. */
-_Bool chi_connection_alive(const struct chi_connection *connection);
+bool chi_connection_alive(const struct chi_connection *connection);
 /* It has hung up; there is a pidfd: does its process live all the same? One that dies hangs up a little before its end:
  * wait for that at most
  * @timeout_ns. */
-_Bool chi_connection_process_lives(const struct chi_connection *connection, uint64_t timeout_ns);
+bool chi_connection_process_lives(const struct chi_connection *connection, uint64_t timeout_ns);
 
 #endif

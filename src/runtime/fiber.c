@@ -198,7 +198,7 @@ void chi_fiber_leave(struct chi_fiber *fiber)
 	errno = saved_errno;
 }
 
-_Bool chi_fiber_ended(const struct chi_fiber *fiber)
+bool chi_fiber_ended(const struct chi_fiber *fiber)
 {
 	return fiber->state == FIBER_ENDED;
 }
@@ -315,7 +315,7 @@ void chi_fiber_stack(const struct chi_fiber *fiber, const void **ret_low, const 
 	*ret_high = fiber->low + fiber->pool->layout.stack_bytes;
 }
 
-_Bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address)
+bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address)
 {
 	return (uintptr_t)fiber->low - (uintptr_t)address - 1 < fiber->pool->layout.guard_bytes;
 }

@@ -7,6 +7,7 @@
 #ifndef RUNTIME_FIBER_H
 #define RUNTIME_FIBER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,14 +46,14 @@ void chi_fiber_resume(struct chi_fiber *fiber);
 /* From inside a fiber: back to the main context, to be resumed later. */
 void chi_fiber_leave(struct chi_fiber *fiber);
 /* Has fn returned? Then the fiber can be put back. From the main context. */
-_Bool chi_fiber_ended(const struct chi_fiber *fiber);
+bool chi_fiber_ended(const struct chi_fiber *fiber);
 /* Back to the pool, for the next chi_fiber_get(). */
 void chi_fiber_put(struct chi_fiber_pool *pool, struct chi_fiber *fiber);
 
 /* Lowest and highest address of the stack; the guard lies below the lowest. Async-signal: yes. */
 void chi_fiber_stack(const struct chi_fiber *fiber, const void **ret_low, const void **ret_high);
 /* Is the address in the fiber's guard? Async-signal: yes. */
-_Bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address);
+bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address);
 
 /* Call @look with the argument of each fiber whose fn has begun and not returned. Any thread, once the pool's own has
  * ended. */

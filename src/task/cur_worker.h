@@ -5,13 +5,14 @@
 #ifndef TASK_CUR_WORKER_H
 #define TASK_CUR_WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct chi_worker;
 
 extern _Thread_local struct chi_worker *chi_cur_worker;
 
-/* The worker whose thread this is, or NULL. The system's only global state. */
+/* The worker whose thread this is, or NULL. */
 #define CHI_CUR_WORKER chi_cur_worker
 
 enum chi_wait_mode { CHI_WAIT_FOR_ALL, CHI_WAIT_FOR_ANY };
@@ -22,6 +23,6 @@ int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_ta
 /* Let other tasks of this worker go first. */
 void chi_worker_yield(struct chi_worker *worker);
 /* Is a task running (and not the worker's own loop)? */
-_Bool chi_worker_in_task(const struct chi_worker *worker);
+bool chi_worker_in_task(const struct chi_worker *worker);
 
 #endif
