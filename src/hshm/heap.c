@@ -304,7 +304,7 @@ static struct cache *my_cache(struct hshm_heap *heap)
 /* Under the lock: give the oldest n blocks of a bin back. */
 static void flush_bin(struct hshm_heap *heap, uint32_t class_no, struct bin *bin, uint32_t n)
 {
-	uint32_t n_left = hshm_load_relaxed(&bin->n) - n;
+	uint32_t n_left = hshm_load_relaxed(&bin->n) - n; /* relaxed: the owner is who flushes */
 
 	for (uint32_t i = 0; i < n; i++)
 		give_block(heap, class_no, bin->blocks[i]);

@@ -301,6 +301,7 @@ void chi_worker_expire_periodic(struct chi_worker *worker)
 		struct hshm_min_heap_node *node = worker->waiting.entries[i].node;
 		struct chi_run_context *context =
 			(struct chi_run_context *)((char *)node - offsetof(struct chi_run_context, heap_node));
+		/* relaxed, all: set before the request for this look, which was taken with acquire */
 		bool ends = !context->wait && (hshm_load_relaxed(&worker->runtime->draining) ||
 					       hshm_load_relaxed(&context->pool->closing) ||
 					       (context->session && hshm_load_relaxed(&context->session->ended)));

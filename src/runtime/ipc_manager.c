@@ -440,8 +440,8 @@ static void on_listener(struct chi_ipc_manager *ipc)
 			/* the connection stays in the backlog: without the pause epoll would show it again at once */
 			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
 				pause_listening(ipc);
-			else if (errno ==
-				 EINVAL) /* shut down: the flag that ends this thread comes, this would come again */
+			/* shut down: the flag that ends this thread comes, this would come again */
+			else if (errno == EINVAL)
 				unwatch_fd(ipc, ipc->listener.fd);
 			return;
 		}

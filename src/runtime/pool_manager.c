@@ -664,8 +664,8 @@ static bool try_leave(struct chi_pool_manager *manager, struct chi_pool *pool)
 	pthread_mutex_lock(&manager->lock);
 	left = pool->n_pins == 0;
 	if (left)
-		pool->state =
-			CHI_POOL_LEFT; /* under the lock of the look at the pins: a flush finds the one or the other */
+		/* under the lock of the look at the pins: a flush finds the one or the other */
+		pool->state = CHI_POOL_LEFT;
 	pthread_mutex_unlock(&manager->lock);
 	return left;
 }

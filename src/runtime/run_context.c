@@ -181,6 +181,7 @@ static void learn(struct chi_worker *worker, struct chi_run_context *context, in
 
 static bool goes_on_periodic(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
+	/* relaxed, all: flags without data; who sets one asks for a look (chi_worker_ask_expire()) that finds what rests by then */
 	return (context->task->flags & CHI_TASK_PERIODIC) && result >= 0 && context->fiber == NULL &&
 	       context->state == CHI_CONTEXT_ENDED && !chi_context_asked_to_end(context) &&
 	       !hshm_load_relaxed(&worker->runtime->draining) && !hshm_load_relaxed(&context->pool->closing) &&

@@ -306,9 +306,8 @@ static void retire_step(struct chi_worker *worker, struct chi_work *work)
 	struct chi_retirement *retirement = ((struct chi_retire_work *)work)->retirement;
 
 	if (retirement->phase == 2 && !drop_own_lanes(worker, retirement)) {
-		chi_worker_post(
-			worker,
-			work); /* a lane is on its way out of its lot, or the request to move it on its way here */
+		/* a lane is on its way out of its lot, or the request to move it on its way here */
+		chi_worker_post(worker, work);
 		return;
 	}
 	/* acq_rel: all that the workers did to the lanes happens before the next round, or `done` */

@@ -58,8 +58,8 @@ struct chi_client_header {
 /* Tasks whose end is announced. Both words are the client's to break: the runtime exchanges each once, loops on
  * neither, and stores what it found in `ended` only where it came from. */
 struct chi_client_events {
-	hshm_au32
-		ended; /* reference of the one that ended last, 0: none; its completion word leads to the one before */
+	/* reference of the one that ended last, 0: none; its completion word leads to the one before */
+	hshm_au32 ended;
 	uint8_t padding[HSHM_FALSE_SHARING - sizeof(hshm_au32)];
 	hshm_au32 armed; /* the client is about to sleep on its event descriptor; who takes it away sends a byte */
 	uint8_t padding2[HSHM_FALSE_SHARING - sizeof(hshm_au32)];
