@@ -3,8 +3,8 @@
  * run_context.h - one task inside the runtime, from its check to its completion
  *
  * Made for each task that comes in, from the runtime's private heap; container lanes carry references to it. After its
- * start only the worker that runs it touches it, but for: n_children, n_numbered of a root and not_asked, which tasks below it
- * write; work.next, of who posts it; next, of who hands a lock over.
+ * start only the worker that runs it touches it, but for what others write: tasks below it n_children, a root's
+ * n_numbered, and not_asked; who posts it work.next; who hands a lock over next.
  */
 #ifndef RUNTIME_RUN_CONTEXT_H
 #define RUNTIME_RUN_CONTEXT_H
