@@ -9,16 +9,13 @@ int main(void)
 	struct chi_client *client = NULL;
 	uint64_t total = 0;
 	uint32_t pool;
+	int failed = chi_client_connect(NULL, &client) < 0 || chi_pool_create(client, &spec, &pool) < 0 ||
+		     counter_add_call(client, pool, CHI_QUERY_LOCAL_ID(0), 42, &total) < 0;
 
-	if (chi_client_connect(NULL, &client) < 0 || chi_pool_create(client, &spec, &pool) < 0 ||
-	    counter_add_call(client, pool, CHI_QUERY_LOCAL_ID(0), 42, &total) < 0)
-		goto failed;
-	printf("total %llu\n", (unsigned long long)total);
+	if (failed)
+		fprintf(stderr, "hello: %s\n", chi_error_text());
+	else
+		printf("total %llu\n", (unsigned long long)total);
 	chi_client_disconnect(client);
-	return 0;
-
-failed:
-	fprintf(stderr, "hello: %s\n", chi_error_text());
-	chi_client_disconnect(client);
-	return 1;
+	return failed;
 }
