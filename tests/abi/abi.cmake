@@ -7,6 +7,7 @@ if(TARGET chimaera_hshm_internal)
 endif()
 
 if(NOT CMAKE_CROSSCOMPILING)
+	chimaera_script(abi_table abi ${CMAKE_CURRENT_LIST_DIR}/table.sh)
 	chimaera_script(abi_headers abi ${CMAKE_CURRENT_LIST_DIR}/headers.sh)
 	if(TARGET chimaera-runtime)
 		chimaera_script(abi_symbols abi ${CMAKE_CURRENT_LIST_DIR}/symbols.sh chimaera chimaera-runtime)
