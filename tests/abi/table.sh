@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# abi/table.sh - the sizes of the counters' rows in docs/shm-layout.md are those of layout.txt, which abi_layout compares with
-# the code
+# abi/table.sh - the sizes of the counters' rows in docs/shm-layout.md are those of layout.txt, which abi_layout
+# compares with the code
 set -euo pipefail
 cd "${CHI_TEST_SOURCE_DIR:-.}"
 
