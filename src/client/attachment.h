@@ -4,8 +4,8 @@
  *
  * A client has one, and after chi_client_reconnect() another; an attachment itself is never attached twice.
  *
- * Who writes what: everything but `dead`, `looked_ns`, `n_full`, the lanes and the segment's contents is written before the
- * attachment is handed out. A lane's bell is written once, under `lane_lock`, before `opened` is set with release.
+ * Who writes what: everything but `dead`, `looked_ns`, `n_full`, the lanes and the segment's contents is written before
+ * the attachment is handed out. A lane's bell is written once, under `lane_lock`, before `opened` is set with release.
  */
 #ifndef CLIENT_ATTACHMENT_H
 #define CLIENT_ATTACHMENT_H
@@ -28,7 +28,8 @@ struct client_lane {
 	struct chi_given_list given;
 } HSHM_ALIGNED(HSHM_FALSE_SHARING);
 
-/* A descriptor and the file behind it, so that a forked child can tell whether its descriptor of that number is a copy. */
+/* A descriptor and the file behind it, so that a forked child can tell whether its descriptor of that number is a
+ * copy. */
 struct chi_marked_fd {
 	int fd;
 	dev_t device;
@@ -77,10 +78,10 @@ int chi_attachment_open(int socket, int pidfd, uint64_t timeout_ns, uint64_t dea
 /* Nobody uses it any more. Accepts NULL and a half-made one. */
 void chi_attachment_destroy(struct chi_attachment *attachment);
 /*
- * In a forked child: close its copies of the socket and of the segments' files, and touch nothing else. A number alone does not
- * tell a copy: the child may have closed all descriptors and opened its own; and a fork copies descriptors before memory, so
- * what another thread received in between is a number without a copy. The other descriptors (bells, events) are
- * all of one file, and stay open until the child ends or executes a program.
+ * In a forked child: close its copies of the socket and of the segments' files, and touch nothing else. A number alone
+ * does not tell a copy: the child may have closed all descriptors and opened its own; and a fork copies descriptors
+ * before memory, so what another thread received in between is a number without a copy. The other descriptors (bells,
+ * events) are all of one file, and stay open until the child ends or executes a program.
  */
 void chi_attachment_abandon(struct chi_attachment *attachment);
 

@@ -315,8 +315,8 @@ int chi_client_alive(struct chi_client *client)
 	return client->ops->alive(client);
 }
 
-/* Read, not mapped: should somebody have cut the file, that is an error and no SIGBUS. The kernel copies whole words, so each
- * counter is right. */
+/* Read, not mapped: should somebody have cut the file, that is an error and no SIGBUS. The kernel copies whole words,
+ * so each counter is right. */
 static int read_workers(int fd, uint32_t n_workers, struct chi_worker_counters *ret_workers)
 {
 	size_t bytes = n_workers * sizeof(*ret_workers);

@@ -6,8 +6,8 @@
  * connection and the runtime's process (either's end makes it readable), and an eventfd by which we make it readable
  * ourselves, when there is more than a dispatch may do.
  *
- * D1  A reconnect puts the new attachment in and then writes the eventfd; a dispatch reads the eventfd and then looks which
- *     attachment it is: who takes the wake-up out finds what it was for, and arms that.
+ * D1  A reconnect puts the new attachment in and then writes the eventfd; a dispatch reads the eventfd and then looks
+ *     which attachment it is: who takes the wake-up out finds what it was for, and arms that.
  * D2  A task that was pushed as the runtime died may become a lost one after the loop was told the end; its submitter
  *     marks it (under the lock of the events) and then looks whether the runtime is known to be gone. Who found it gone
  *     looked for lost ones after that, under the same lock: one of the two sees the other.
@@ -104,8 +104,8 @@ static int open_descriptor(struct process_client *client)
 			close(more);
 		return rc;
 	}
-	/* release: pairs with the acquire in more_fd(). Last: whoever dispatches meanwhile does not know a descriptor that may
-	 * yet be closed, and its number go to somebody else. */
+	/* release: pairs with the acquire in more_fd(). Last: whoever dispatches meanwhile does not know a descriptor
+	 * that may yet be closed, and its number go to somebody else. */
 	hshm_store_release(&client->event_more, (uint32_t)(more + 1));
 	return 0;
 }
@@ -133,8 +133,8 @@ int chi_client_event_fd(struct chi_client *base)
 	return rc == -ETIMEDOUT ? -EAGAIN : rc;
 }
 
-/* Take event_lock, with the events of @to open if there is a descriptor. Its runtime is asked without the lock, which an event
- * loop may want meanwhile: nobody else knows @to yet. */
+/* Take event_lock, with the events of @to open if there is a descriptor. Its runtime is asked without the lock, which
+ * an event loop may want meanwhile: nobody else knows @to yet. */
 static int lock_for(struct process_client *client, struct chi_attachment *to, uint64_t deadline_ns)
 {
 	pthread_mutex_lock(&client->event_lock);
@@ -222,8 +222,8 @@ static uint64_t count_callbacks(struct process_client *client)
 	return n + chi_events_count(&process_client_now(client)->events);
 }
 
-/* How many one dispatch calls. All (0) are those of the tasks that are under way as it begins, for callbacks may hand in others
- * without end; and one more, so that to reach it means that they did, and that there may be more. */
+/* How many one dispatch calls. All (0) are those of the tasks that are under way as it begins, for callbacks may hand
+ * in others without end; and one more, so that to reach it means that they did, and that there may be more. */
 static uint32_t limit_of(struct process_client *client, uint32_t n_max)
 {
 	uint64_t limit = n_max ? n_max : count_callbacks(client) + 1;
@@ -287,7 +287,8 @@ int chi_client_dispatch(struct chi_client *base, uint32_t n_max)
 	limit = limit_of(client, n_max);
 	do {
 		n += run(client, limit - n);
-		/* D1: not before the read. Nor before the callbacks: they may reconnect, and what was `now` be released. */
+		/* D1: not before the read. Nor before the callbacks: they may reconnect, and what was `now` be
+		 * released. */
 		now = process_client_now(client);
 	} while (n < limit && !chi_events_arm(&now->events));
 	if (n == 0 && chi_attachment_alive(now) < 0) {

@@ -2,16 +2,17 @@
 /*
  * events.h - the callbacks of one attachment: who is to be told of which task, and which tasks have ended
  *
- * A task with a callback has a notice, in private memory; its number stands in the task. The runtime puts a task that ended in
- * front of the list in the client's segment (struct chi_client_events), and stores the link to the one before in the task's
- * completion word. Taking turns the list round into `ready`, oldest first, linked by the same words; a task whose link
- * is not stored yet stays as `rest`, and nothing behind it is seen before it is.
+ * A task with a callback has a notice, in private memory; its number stands in the task. The runtime puts a task that
+ * ended in front of the list in the client's segment (struct chi_client_events), and stores the link to the one before
+ * in the task's completion word. Taking turns the list round into `ready`, oldest first, linked by the same words; a
+ * task whose link is not stored yet stays as `rest`, and nothing behind it is seen before it is.
  *
- * E1  What ended is seen, or the client is woken: the worker stores the word, fences, looks at `armed`; arm() stores `armed`,
- *     fences, looks at the list and at `rest` (Dekker). verify/client_events.pml
+ * E1  What ended is seen, or the client is woken: the worker stores the word, fences, looks at `armed`; arm() stores
+ *     `armed`, fences, looks at the list and at `rest` (Dekker). verify/client_events.pml
  * E2  A task leaves the list once, by the exchange of the head; a notice is taken once, under `lock`.
  * E3  What stands in the segment is checked before it is followed: it can lose callbacks, not call what was never set.
- * E4  A notice is told as lost only when its task's submit has succeeded: before that the submitter may still get it back.
+ * E4  A notice is told as lost only when its task's submit has succeeded: before that the submitter may still get it
+ *     back.
  */
 #ifndef CLIENT_EVENTS_H
 #define CLIENT_EVENTS_H

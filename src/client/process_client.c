@@ -108,7 +108,8 @@ static void client_free(struct chi_client *base, void *memory)
 	struct process_client *client = of(base);
 	struct chi_attachment *at = process_client_now(client);
 
-	/* a child has neither the memory nor a right to the heap's bookkeeping, which a thread may have held at the fork */
+	/* a child has neither the memory nor a right to the heap's bookkeeping, which a thread may have held at the
+	 * fork */
 	if (!chi_fork_guard_is_owner(&client->guard))
 		return;
 	if (chi_attachment_has(at, memory)) {
@@ -246,8 +247,8 @@ static void client_ring(struct chi_client *base)
 	}
 }
 
-/* Threads that share a lane share its word: a wake-up for one wakes all, and each looks at its own task. A task of a former
- * attachment is woken by nobody; its waiter finds that out at its next look. */
+/* Threads that share a lane share its word: a wake-up for one wakes all, and each looks at its own task. A task of a
+ * former attachment is woken by nobody; its waiter finds that out at its next look. */
 static hshm_au32 *client_park(struct chi_client *base, uint32_t *ret_ref)
 {
 	struct chi_attachment *now = process_client_now(of(base));

@@ -52,8 +52,8 @@ static inline struct chi_attachment *process_client_now(const struct process_cli
 
 /* Memory that is not the present attachment's: -EOWNERDEAD, or -EINVAL when it is no attachment's. */
 int process_client_not_ours(struct process_client *client, const void *task);
-/* Use another attachment from here on; the event descriptor, if there is one, follows, for which the runtime is asked until
- * @deadline_ns. Returns 0, or why it cannot. For who reconnects, or is the only user. */
+/* Use another attachment from here on; the event descriptor, if there is one, follows, for which the runtime is asked
+ * until @deadline_ns. Returns 0, or why it cannot. For who reconnects, or is the only user. */
 int process_client_replace(struct process_client *client, struct chi_attachment *to, uint64_t deadline_ns);
 void process_client_close_events(struct process_client *client);
 

@@ -2,8 +2,9 @@
 /*
  * admit.c - a client's reference becomes a run context: claimed, copied once, checked
  *
- * Everything read from the client's segment is read once, into private memory, and only the copy is looked at. What fails
- * a check is answered in the task, if there is a place to answer in, and logged, but not more often than is useful.
+ * Everything read from the client's segment is read once, into private memory, and only the copy is looked at. What
+ * fails a check is answered in the task, if there is a place to answer in, and logged, but not more often than is
+ * useful.
  */
 #include <errno.h>
 #include <string.h>

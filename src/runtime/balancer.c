@@ -2,17 +2,19 @@
 /*
  * balancer.c - moves lanes from busy workers to others: a thread that looks each period
  *
- * A worker's load is measured: the part of the period in which it had work. It is shared out among its lanes by their tasks since
- * the last look, times the estimate of one (lane_load.c); so wrong estimates misjudge lanes, never workers.
+ * A worker's load is measured: the part of the period in which it had work. It is shared out among its lanes by their
+ * tasks since the last look, times the estimate of one (lane_load.c); so wrong estimates misjudge lanes, never workers.
  *
  * The rule, for each kind of workers (low-latency, high-latency, or all when they are not split):
  *
  * B1  Nothing happens unless the busiest and the idlest differ by DIFFERENCE_MIN of the period.
- * B2  Of the busiest one's lanes that goes whose load comes nearest to half the difference, and is smaller than the difference: so the two do not change places. Reckon with the loads as they are to be; again, until B1 says stop.
- * B3  Two sorts of lanes stay: those with tasks of less than HOP_NS, as to hand one to another worker costs more than to run it;
- *     and the only client's lane with tasks that a worker has: what hangs on it would follow, and the two change places.
- * B4  The next look judges the moves. If the lanes did less than before them (tasks times estimate, by DROP_MAX), those that were
- *     moved go back, and the kind is left alone for REST_LOOKS, twice as many each time until moves are good.
+ * B2  Of the busiest one's lanes that goes whose load comes nearest to half the difference, and is smaller than the
+ *     difference: so the two do not change places. Reckon with the loads as they are to be; again, until B1 says stop.
+ * B3  Two sorts of lanes stay: those with tasks of less than HOP_NS, as to hand one to another worker costs more than
+ *     to run it; and the only client's lane with tasks that a worker has: what hangs on it would follow, and the two
+ *     change places.
+ * B4  The next look judges the moves. If the lanes did less than before them (tasks times estimate, by DROP_MAX), those
+ *     that were moved go back, and the kind is left alone for REST_LOOKS, twice as many each time until moves are good.
  */
 #include "runtime/balancer.h"
 
@@ -26,7 +28,7 @@
 #include "runtime/worker.h"
 
 #define DIFFERENCE_MIN_PERCENT 20u
-#define HOP_NS		       2000u /* measured: who hands tasks out pays 1 us more for each, and often wakes somebody */
+#define HOP_NS		       2000u /* measured: who hands tasks out pays 1 us more for each, and wakes often */
 #define DROP_MAX_PERCENT       5u
 #define REST_LOOKS_MIN	       8u
 #define REST_LOOKS_MAX	       256u

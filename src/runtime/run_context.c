@@ -2,14 +2,15 @@
 /*
  * run_context.c - the life of a task inside the runtime: start, block, resume, complete
  *
- * Completion of a task submitted inside the runtime (verify/completion.pml). Its completion word holds 0, the address of the
- * one waiting context, or CHI_COMPLETION_DONE:
+ * Completion of a task submitted inside the runtime (verify/completion.pml). Its completion word holds 0, the address
+ * of the one waiting context, or CHI_COMPLETION_DONE:
  *
- * C1  One exchange completes the task and learns of the waiter. After it the task's memory is the submitter's again and is
- *     not touched.
+ * C1  One exchange completes the task and learns of the waiter. After it the task's memory is the submitter's again and
+ *     is not touched.
  * C2  A waiter found is told once: this context, as a work, is posted to the waiter's worker, which frees it there.
  * C3  A waiter leaves its wait only when each child's word was taken back or its post was seen: no post goes astray.
- * C4  The count of the parent's children falls after the exchange: the parent's stack, where the child may lie, lives as long.
+ * C4  The count of the parent's children falls after the exchange: the parent's stack, where the child may lie, lives
+ *     as long.
  */
 #include <errno.h>
 #include <hshm/clock.h>
@@ -67,9 +68,9 @@ static void write_outputs(struct chi_run_context *context, struct chi_task *shar
 }
 
 /*
- * A client marked the task as one it sleeps for: raise its parking word and wake it. Which word is the client's say: only
- * parking words are taken. How many sleep there, too: a thousand are woken in 8 ms, so no more than those who can share a lane
- * in good order; whoever is left over looks by himself (wait.c).
+ * A client marked the task as one it sleeps for: raise its parking word and wake it. Which word is the client's say:
+ * only parking words are taken. How many sleep there, too: a thousand are woken in 8 ms, so no more than those who can
+ * share a lane in good order; whoever is left over looks by himself (wait.c).
  */
 static void wake_client(struct chi_session *session, uint32_t park_ref)
 {
@@ -87,9 +88,9 @@ static void wake_client(struct chi_session *session, uint32_t park_ref)
 }
 
 /*
- * A client with an event loop (verify/client_events.pml): the task goes to the head of the client's list, its completion word
- * gets the link to the one before, and a byte is sent if the client is about to sleep. Until that word is stored the client
- * cannot go on past this task in its list; it is told when it can.
+ * A client with an event loop (verify/client_events.pml): the task goes to the head of the client's list, its
+ * completion word gets the link to the one before, and a byte is sent if the client is about to sleep. Until that word
+ * is stored the client cannot go on past this task in its list; it is told when it can.
  */
 static void announce(struct chi_session *session, uint32_t ref, struct chi_task *shared)
 {
@@ -110,8 +111,8 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 {
 	uint64_t before;
 
-	/* Before the completion: from then on the client may submit the same memory again. And before the result: a locked
-	 * instruction waits for the stores ahead of it, and the client's line may be on its way. */
+	/* Before the completion: from then on the client may submit the same memory again. And before the result: a
+	 * locked instruction waits for the stores ahead of it, and the client's line may be on its way. */
 	chi_session_release(session, ref);
 	shared->result = result;
 	chi_sanitizer_to_client(session);
@@ -119,7 +120,8 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 		announce(session, ref, shared);
 		return;
 	}
-	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; the parking word after the client's mark */
+	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; the parking word after the
+	 * client's mark */
 	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
 	if (chi_completion_is_sleeping(before))
 		wake_client(session, (uint32_t)(before >> 32));
@@ -181,7 +183,8 @@ static void learn(struct chi_worker *worker, struct chi_run_context *context, in
 
 static bool goes_on_periodic(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
-	/* relaxed, all: flags without data; who sets one asks for a look (chi_worker_ask_expire()) that finds what rests by then */
+	/* relaxed, all: flags without data; who sets one asks for a look (chi_worker_ask_expire()) that finds what
+	 * rests by then */
 	return (context->task->flags & CHI_TASK_PERIODIC) && result >= 0 && context->fiber == NULL &&
 	       context->state == CHI_CONTEXT_ENDED && !chi_context_asked_to_end(context) &&
 	       !hshm_load_relaxed(&worker->runtime->draining) && !hshm_load_relaxed(&context->pool->closing) &&
@@ -228,7 +231,8 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	else
 		chi_context_free(context);
 	leave_session(session, is_root);
-	/* the pool may be taken apart once its count is 0: last but for the parent, which counts in a pool of its own */
+	/* the pool may be taken apart once its count is 0: last but for the parent, which counts in a pool of its
+	 * own */
 	chi_pool_put(pool, flush_epoch);
 	child_ended(parent);
 }

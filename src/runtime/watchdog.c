@@ -2,9 +2,9 @@
 /*
  * watchdog.c - tells of a worker that does not come back from a method
  *
- * A worker raises `beats` at each start of a method and each look for work. The same number at several looks, hang_ms in all,
- * while it does not sleep: it hangs. A look counts for two periods at most, whatever the clock says: when the whole process was
- * stopped, or got no processor, the workers had as little time as we.
+ * A worker raises `beats` at each start of a method and each look for work. The same number at several looks, hang_ms
+ * in all, while it does not sleep: it hangs. A look counts for two periods at most, whatever the clock says: when the
+ * whole process was stopped, or got no processor, the workers had as little time as we.
  *
  *   GOING --- still for hang_ms: counted, its stack asked for ---> FOUND --- it has names, or 1 s later: told ---> TOLD
  *     ^                                                              |                                          |

@@ -2,9 +2,10 @@
 /*
  * worker.c - the worker's loop: lanes, ready tasks, its inbox, the waiting queue's minimum; and sleep
  *
- * One iteration runs one lane from run list or active queue, hot lanes until a batch was taken, the tasks that were made ready, drains the inbox,
- * and checks the minimum of the waiting queue. With nothing to do it looks for spin_ns longer (if fewer workers than cores
- * do), then arms its hot lanes and sleeps until the waiting queue's minimum or until somebody rings.
+ * One iteration runs one lane from run list or active queue, hot lanes until a batch was taken, the tasks that were
+ * made ready, drains the inbox, and checks the minimum of the waiting queue. With nothing to do it looks for spin_ns
+ * longer (if fewer workers than cores do), then arms its hot lanes and sleeps until the waiting queue's minimum or
+ * until somebody rings.
  *
  * S1  Only the worker writes doorbell.sleeping. Everyone who gives it work fences, then tests the word (doorbell.h).
  * S2  The last look covers all that a poster may have written: active queues, inbox, sweep, expire, stop.
@@ -106,7 +107,8 @@ static bool resume_ready(struct chi_worker *worker)
 
 static void handle_events(struct chi_worker *worker, const struct epoll_event *events, int n_events)
 {
-	/* acquire: pairs with the add in chi_worker_add_lane(); the kernel has brought an event of the lane, so the add is seen */
+	/* acquire: pairs with the add in chi_worker_add_lane(); the kernel has brought an event of the lane, so the add
+	 * is seen */
 	(void)hshm_load_acquire(&worker->lanes_added);
 	for (int i = 0; i < n_events; i++)
 		if (events[i].data.ptr)

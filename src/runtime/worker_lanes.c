@@ -2,9 +2,10 @@
 /*
  * worker_lanes.c - which lane a worker runs next, and a turn of it
  *
- * A lane with work is in exactly one of these places, all the worker's own: the run list (in_run_list; also while its turn
- * is on), the hot list (process lanes that are polled, also while their turn is on), or a parking lot (it waits for room elsewhere). The active queues
- * are how it gets here; found there again meanwhile, it is a duplicate and dropped.
+ * A lane with work is in exactly one of these places, all the worker's own: the run list (in_run_list; also while its
+ * turn is on), the hot list (process lanes that are polled, also while their turn is on), or a parking lot (it waits
+ * for room elsewhere). The active queues are how it gets here; found there again meanwhile, it is a duplicate and
+ * dropped.
  *
  * L1  Run list and active queue take turns, so lanes that are always full starve none that wake.
  * L2  Low-latency lanes first; after LOW_LATENCY_TURNS_MAX of them one high-latency lane has its turn.
@@ -207,8 +208,8 @@ static bool route_or_park(struct chi_worker *worker, struct chi_lane *lane, stru
 	return false;
 }
 
-/* The task so far ahead in the lane: its request to read, its answer to write. Without it each task pays for both lines to
- * come from the client's core, one after the other. */
+/* The task so far ahead in the lane: its request to read, its answer to write. Without it each task pays for both lines
+ * to come from the client's core, one after the other. */
 static void prefetch_ahead(const struct chi_lane *lane, uint32_t n)
 {
 	uint32_t ref = hipc_mpsc_peek_ahead(&lane->consumer, n);
@@ -430,7 +431,8 @@ bool chi_worker_run_next_lane(struct chi_worker *worker)
 	return true;
 }
 
-/* A turn of the hot lane at @index; it stays there unless it is parked or ended. Returns how many references it took. */
+/* A turn of the hot lane at @index; it stays there unless it is parked or ended. Returns how many references it
+ * took. */
 static uint32_t run_hot(struct chi_worker *worker, uint32_t index)
 {
 	struct chi_lane *lane = worker->hot[index];
@@ -452,8 +454,8 @@ static uint32_t run_hot(struct chi_worker *worker, uint32_t index)
 	return n;
 }
 
-/* Look at all hot lanes of the priority, from where the last look ended: a turn for those with work, until a batch was taken
- * in all; out of the list with those that had none for long. */
+/* Look at all hot lanes of the priority, from where the last look ended: a turn for those with work, until a batch was
+ * taken in all; out of the list with those that had none for long. */
 static bool poll_hot_of(struct chi_worker *worker, uint32_t prio)
 {
 	uint32_t n_taken = 0, n_looks = worker->n_hot;
@@ -501,8 +503,8 @@ bool chi_worker_has_lanes(struct chi_worker *worker)
 	return false;
 }
 
-/* Was the lane to be listed, be there work in it or not (it was moved here)? Nobody will do it again: its producers go by the
- * mark, or by the armed word. */
+/* Was the lane to be listed, be there work in it or not (it was moved here)? Nobody will do it again: its producers go
+ * by the mark, or by the armed word. */
 static bool should_be_listed(const struct chi_lane *lane)
 {
 	/* relaxed, both: written before the lane was to be listed, and so before `sweep` */
@@ -513,8 +515,8 @@ static bool should_be_listed(const struct chi_lane *lane)
 
 bool chi_worker_sweep(struct chi_worker *worker)
 {
-	/* acquire: pairs with the release in chi_active_queue_push(): the pushes announced are seen below. Taken before the
-	 * look, so that what comes after the look is announced anew. */
+	/* acquire: pairs with the release in chi_active_queue_push(): the pushes announced are seen below. Taken before
+	 * the look, so that what comes after the look is announced anew. */
 	if (hshm_load_relaxed(&worker->sweep) == 0 || hshm_exchange_acquire(&worker->sweep, 0) == 0)
 		return false;
 	hshm_count_add(&worker->counters->sweeps, 1);
