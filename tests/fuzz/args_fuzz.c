@@ -56,7 +56,7 @@ int fuzz_asprintf(char **ret_text, const char *format, ...) __attribute__((forma
 
 void *fuzz_realloc(void *memory, size_t size)
 {
-	uintptr_t former = (uintptr_t)memory;
+	volatile uintptr_t former = (uintptr_t)memory; /* a number: gcc takes it for a use of what was freed */
 	void *larger = realloc(memory, size);
 
 	return larger ? keep(former, larger) : NULL;

@@ -116,7 +116,7 @@ static uint64_t bytes_beside(const struct chi_blob_key *key)
 
 static void put(struct fuzz_input *input)
 {
-	struct chi_blob_size sizes;
+	struct chi_blob_size sizes = { 0 };
 	struct chi_blob_key key;
 	uint32_t at, size;
 	uint8_t kind;
@@ -243,7 +243,7 @@ static void list(struct fuzz_input *input)
 
 static void check_usage(void)
 {
-	struct chi_blob_usage usage;
+	struct chi_blob_usage usage = { 0 };
 	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; i < n_model; i++)

@@ -102,7 +102,7 @@ static void check_client(struct scene *scene, struct chi_client *client, uint32_
 static void *work(void *arg)
 {
 	struct scene *scene = arg;
-	bool is_result;
+	bool is_result = false;
 
 	calls_spare_me(true);
 	while (!__atomic_load_n(&scene->honest_stop, __ATOMIC_RELAXED) && scene->honest_error == 0) {
