@@ -768,7 +768,7 @@ static void queued_tasks(void **state)
 			0);
 		tasks[i]->in = i;
 	}
-	kill(daemon_pid, SIGSTOP);
+	assert_int_equal(daemon_freeze(daemon_pid), 0);
 	for (uint32_t i = 0; i < n_asked; i++) {
 		int ret = chi_submit(steady, tasks[i]);
 

@@ -329,16 +329,6 @@ static void connects_while_it_comes_and_goes_never_hang(void **state)
 	assert_true(n_connected > 0);
 }
 
-/* Until all its threads stand still. */
-static void freeze(pid_t daemon)
-{
-	int status;
-
-	assert_true(daemon > 0);
-	assert_int_equal(kill(daemon, SIGSTOP), 0);
-	assert_int_equal(waitpid(daemon, &status, WUNTRACED), daemon);
-}
-
 static void expect_a_time_out(const struct chi_client_opts *opts)
 {
 	struct chi_client *client = NULL;
@@ -359,7 +349,7 @@ static void a_frozen_daemon_is_given_up_in_time(void **state)
 	uint64_t begin_ns;
 
 	(void)state;
-	freeze(daemon);
+	assert_int_equal(daemon_freeze(daemon), 0);
 	expect_a_time_out(&once);
 	expect_a_time_out(&until);
 	assert_int_equal(kill(daemon, SIGCONT), 0);
@@ -367,7 +357,7 @@ static void a_frozen_daemon_is_given_up_in_time(void **state)
 	assert_int_equal(chi_client_connect(&until, &client), 0);
 	daemon_end(daemon, SIGKILL);
 	daemon = daemon_start("phoenix", config);
-	freeze(daemon);
+	assert_int_equal(daemon_freeze(daemon), 0);
 	begin_ns = hshm_clock_ns();
 	assert_int_equal(chi_client_reconnect(client, 50 * MSEC), -ETIMEDOUT);
 	assert_in_range(hshm_clock_ns() - begin_ns, 50 * MSEC, 10000 * MSEC);

@@ -108,6 +108,15 @@ static bool ends_within(pid_t pid, int timeout_ms)
 	return ended;
 }
 
+int daemon_freeze(pid_t pid)
+{
+	int status;
+
+	if (kill(pid, SIGSTOP) < 0 || waitpid(pid, &status, WUNTRACED) != pid)
+		return -1;
+	return WIFSTOPPED(status) ? 0 : -1;
+}
+
 int daemon_end(pid_t pid, int signal)
 {
 	bool timed_out = false;

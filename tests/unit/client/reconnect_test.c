@@ -191,15 +191,18 @@ static void an_event_loop_goes_on_beside_a_reconnect(void **state)
 {
 	struct successors *all = listen_as(3, FREEZES);
 	struct hshm_thread *fakes, *thread;
-	struct chi_client *client = left_by_the_first(all, 4 * SEC, &fakes);
+	struct chi_client *client = left_by_the_first(all, 8 * SEC, &fakes);
 	struct other_thread other = { .client = client };
+	uint64_t begin_ns;
 
 	(void)state;
 	assert_int_equal(HSHM_THREAD_MODEL->spawn("reconnect", reconnect, &other, &thread), 0);
 	while (hshm_load_relaxed(&all->n_asked) < 2)
 		HSHM_THREAD_MODEL->yield();
+	begin_ns = hshm_clock_ns();
 	assert_int_equal(chi_client_dispatch(client, 0), -EOWNERDEAD);
 	assert_true(chi_client_event_fd(client) >= 0);
+	assert_true(hshm_clock_ns() - begin_ns < 5 * SEC); /* long before the other thread gives up */
 	/* it is still frozen, and asked: let it die */
 	assert_ptr_equal(hshm_load_acquire(&all->serves), &all->fakes[1]);
 	shutdown(all->fakes[1].own_end, SHUT_RDWR);
