@@ -80,8 +80,9 @@ void chi_attachment_destroy(struct chi_attachment *attachment);
 /*
  * In a forked child: close its copies of the socket and of the segments' files, and touch nothing else. A number alone
  * does not tell a copy: the child may have closed all descriptors and opened its own; and a fork copies descriptors
- * before memory, so what another thread received in between is a number without a copy. The other descriptors (bells,
- * events) are all of one file, and stay open until the child ends or executes a program.
+ * before memory, so what another thread received in between is a number without a copy. The others (bells, the
+ * process's descriptor, all of the events) stay open until the child ends or executes a program: eventfds, pidfds and
+ * epoll sets are all of one file, so a copy cannot be told.
  */
 void chi_attachment_abandon(struct chi_attachment *attachment);
 

@@ -336,7 +336,8 @@ void process_client_destroy(struct process_client *client)
 		return;
 	owner = !client->guard.word || chi_fork_guard_is_owner(&client->guard);
 	at = process_client_now(client);
-	if (at)
+	/* in a child of a fork in the middle of a reconnect it may be in the list already */
+	if (at && at != client->former)
 		at->older = client->former;
 	for (; at; at = older) {
 		older = at->older;
@@ -346,8 +347,8 @@ void process_client_destroy(struct process_client *client)
 			chi_attachment_abandon(at);
 	}
 	if (owner) {
-		process_client_close_events(
-			client); /* in a child their numbers may be its own by now: see attachment.h */
+		/* not in a child: there the numbers may be its own by now (attachment.h) */
+		process_client_close_events(client);
 		pthread_mutex_destroy(&client->event_lock);
 		pthread_mutex_destroy(&client->reconnecting);
 		pthread_mutex_destroy(&client->lock);

@@ -544,6 +544,27 @@ static void forked_child_gets_enotconn_and_harms_nobody(void **state)
 	assert_int_equal(chi_submit(fixture->client, task), 0);
 }
 
+/* A fork in the middle of a reconnect: what is to be replaced stands in the list already, and is still in use. */
+static void a_child_forked_in_the_middle_of_a_reconnect_releases_it_once(void **state)
+{
+	struct fixture *fixture = *state;
+	struct process_client *client = (struct process_client *)fixture->client;
+	int status;
+	pid_t child;
+
+	skip_under_qemu("takes MADV_WIPEONFORK and does nothing");
+	client->former = process_client_now(client);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		chi_client_disconnect(fixture->client);
+		_exit(0);
+	}
+	client->former = NULL;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 static void disconnect_is_seen_though_a_child_holds_the_socket(void **state)
 {
 	struct pollfd hang_up = { .events = POLLRDHUP };
@@ -597,6 +618,7 @@ int main(void)
 		CASE(lane_of_a_dead_runtime_returns_eownerdead),
 		CASE(disconnect_waits_until_the_runtime_has_taken_all),
 		CASE(forked_child_gets_enotconn_and_harms_nobody),
+		CASE(a_child_forked_in_the_middle_of_a_reconnect_releases_it_once),
 		CASE(disconnect_is_seen_though_a_child_holds_the_socket),
 	};
 
