@@ -58,8 +58,9 @@ void hshm_doorbell_end_sleep(struct hshm_doorbell *bell)
 {
 	uint64_t n;
 
-	/* relaxed: who still reads 1 makes one needless system call */
-	hshm_store_relaxed(&bell->sleeping, 0);
+	/* release: what its owner has noted of its waking, for who finds it awake (chi_worker_busy_ns()). Whoever rings
+	 * and still reads 1 makes one needless system call. */
+	hshm_store_release(&bell->sleeping, 0);
 	/* relaxed: a ring that this does not show yet is read next time (I2) */
 	if (hshm_load_relaxed(&bell->n_rings) != bell->n_drained && read(bell->fd, &n, sizeof(n)) == sizeof(n))
 		bell->n_drained += n;

@@ -234,7 +234,7 @@ static void become_busy(struct chi_worker *worker)
 	worker->idle_since_ns = 0;
 }
 
-/* now_ns is of the end of the turn before this look. */
+/* now_ns is of the end of the work before this look: iterate() sees to it. */
 static void become_idle(struct chi_worker *worker)
 {
 	count_busy(worker);
@@ -274,7 +274,7 @@ static bool expire_periodic(struct chi_worker *worker)
 
 static bool iterate(struct chi_worker *worker)
 {
-	bool worked;
+	bool worked, worked_late;
 
 	hshm_count_add(&worker->beats, 1);
 	worked = chi_worker_run_next_lane(worker);
@@ -286,9 +286,11 @@ static bool iterate(struct chi_worker *worker)
 	/* a turn may take long; an idle look does not */
 	if (worked || worker->waiting.n_entries || ++worker->n_iterations % CLOCK_EVERY == 0)
 		read_clock(worker);
-	worked |= drain_inbox(worker); /* before the heap's check: W2 in context_wait.c */
-	worked |= chi_worker_check_waiting(worker);
-	return worked;
+	worked_late = drain_inbox(worker); /* before the heap's check: W2 in context_wait.c */
+	worked_late |= chi_worker_check_waiting(worker);
+	if (worked_late) /* for long, perhaps: a task may have run in place */
+		worker->now_ns = hshm_clock_ns();
+	return worked | worked_late;
 }
 
 static void bind_to_cpu(struct chi_worker *worker)
@@ -442,13 +444,15 @@ bool chi_worker_has_ended(const struct chi_worker *worker)
 
 uint64_t chi_worker_busy_ns(struct chi_worker *worker)
 {
-	/* relaxed, all: figures; torn, they are off by what was counted in between */
-	uint64_t busy_ns = hshm_load_relaxed(&worker->busy_ns), counted_ns = hshm_load_relaxed(&worker->counted_ns);
-	uint64_t now_ns = hshm_clock_ns();
+	/* relaxed: a figure; what is counted between this load and the next is left out until the next look */
+	uint64_t busy_ns = hshm_load_relaxed(&worker->busy_ns), now_ns = hshm_clock_ns(), counted_ns;
 
-	if (!counted_ns || now_ns < counted_ns || hshm_load_relaxed(&worker->doorbell.sleeping))
+	/* acquire: pairs with the release in hshm_doorbell_end_sleep(): awake, it has set counted_ns to its waking. The
+	 * clock was read before: if it has slept since, counted_ns is later. */
+	if (hshm_load_acquire(&worker->doorbell.sleeping))
 		return busy_ns;
-	return busy_ns + now_ns - counted_ns;
+	counted_ns = hshm_load_relaxed(&worker->counted_ns); /* relaxed: ordered by the load before */
+	return counted_ns && counted_ns < now_ns ? busy_ns + now_ns - counted_ns : busy_ns;
 }
 
 void chi_worker_ask_expire(struct chi_worker *worker)
