@@ -145,7 +145,7 @@ uint64_t living_pid(const char *name, const char **ret_state)
 	if (error)
 		return 0;
 	*ret_state = state_of(counters);
-	if (chi_counters_alive(counters))
+	if (strcmp(*ret_state, "ended") != 0)
 		pid = cell_number(counters, CHI_COUNTERS_RUNTIME, 0, "pid");
 	chi_counters_free(counters);
 	return pid;

@@ -131,6 +131,12 @@ static int wait_for_end_of_other(const struct arguments *arguments, uint64_t sta
 			name);
 		return EXIT_FAILED;
 	}
+	/* another of that name: then this one has gone */
+	if (strcmp(state, "gone") != 0 && strcmp(state, "running") != 0) {
+		fprintf(stderr, "chimaera: whether runtime '%s' has ended cannot be told: %s\n", name,
+			chi_error_text());
+		return EXIT_FAILED;
+	}
 	printf("chimaera: runtime '%s' has ended; its log tells whether it gave tasks up\n", name);
 	return end_output();
 }

@@ -548,12 +548,18 @@ int chi_counter_page_create(struct chi_runtime *runtime, uint32_t n_workers, con
 	return 0;
 }
 
+void chi_counter_page_remove_file(struct chi_counter_page *page)
+{
+	if (page->inode)
+		chi_ipc_file_remove(page->socket_path, page->path, page->device, page->inode);
+	page->inode = 0;
+}
+
 void chi_counter_page_destroy(struct chi_counter_page *page)
 {
 	if (!page)
 		return;
-	if (page->inode)
-		chi_ipc_file_remove(page->socket_path, page->path, page->device, page->inode);
+	chi_counter_page_remove_file(page);
 	if (page->base) {
 		chi_fault_unwatch_memory(page->base);
 		munmap(page->base, page->size_bytes);

@@ -41,6 +41,8 @@ int chi_counter_page_create(struct chi_runtime *runtime, uint32_t n_workers, con
 			    struct chi_counter_page **ret_page);
 /* All threads that count have ended. The file goes, if it is still ours. Accepts NULL. */
 void chi_counter_page_destroy(struct chi_counter_page *page);
+/* Take its file's name away; what has it open or mapped keeps it. For a runtime that is left behind. */
+void chi_counter_page_remove_file(struct chi_counter_page *page);
 
 /* For clients (chi_client_runtime_info()): the file, open for reading only. Lent until the page goes. */
 int chi_counter_page_reader_fd(const struct chi_counter_page *page);

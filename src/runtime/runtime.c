@@ -279,6 +279,7 @@ static void abandon(struct chi_runtime *runtime)
 	static struct chi_runtime *abandoned; /* for debuggers, and leak checkers */
 
 	chi_ipc_abandon(runtime->ipc);
+	chi_counter_page_remove_file(runtime->counters);
 	pthread_mutex_lock(&lock);
 	runtime->next_abandoned = abandoned;
 	abandoned = runtime;
