@@ -160,6 +160,8 @@ uint32_t chi_background_n_left(struct chi_background *background)
 	uint32_t n;
 
 	pthread_mutex_lock(&background->lock);
+	if (background->first && background->n_threads == 0)
+		add_thread(background); /* there was none to be had; now, perhaps */
 	n = background->n_left;
 	pthread_mutex_unlock(&background->lock);
 	return n;
