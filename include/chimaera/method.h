@@ -10,9 +10,8 @@
  *	CHI_METHOD_DEFINE(counter_add, COUNTER_ADD, COUNTER_ADD_FIELDS)
  *
  *	IN(type, name)       the caller gives it: a parameter `type name`
- *	BUFFER(name, flags) memory that the caller lends (CHI_BUFFER_IN, CHI_BUFFER_OUT or both): `void *name, uint64_t
- *	name_bytes`;
- *	                     NULL with 0 is no buffer
+ *	BUFFER(name, flags)  memory that the caller lends (CHI_BUFFER_IN, CHI_BUFFER_OUT or both):
+ *	                     `void *name, uint64_t name_bytes`; NULL with 0 is no buffer
  *	OUT(type, name)      the method answers it: a parameter `type *ret_name`, may be NULL
  *
  * and gets, parameters in the order of the description, the OUT ones last:

@@ -244,7 +244,7 @@ CHI_API void chi_cancel(void *task);
  *
  * In a method: blocks the task, never the worker; switches the fiber. One waiter at a time per task.
  * In a client: by its wait policy (struct chi_client_opts). Several threads may wait for one task; with CHI_WAIT_HYBRID
- * one of them is woken, the others check every 10 us.
+ * one of them at most is woken, the others check every 10 us.
  * Threads: any. May switch the fiber: yes.
  * Returns: 0 (done: see task->result), -ETIMEDOUT (the wait ended, not the task: its memory stays lent),
  *          -EOWNERDEAD (the runtime is gone), -EBUSY (another waits for it), -EINVAL (never submitted; in one of the
