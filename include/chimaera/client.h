@@ -44,8 +44,9 @@ struct chi_client_opts {
  *
  * A child of a fork has the handle, but nothing behind it: the client's memory is not mapped there, so it must touch no
  * task and no buffer; every call on the handle answers -ENOTCONN, chi_client_disconnect() releases the child's copy and
- * does nothing to the parent's (of the descriptors the child inherited, socket and memory are closed; those
- * that only ring or watch stay open until it ends or executes a program). The child connects by itself. It may be forked while other threads are in calls.
+ * does nothing to the parent's (of the descriptors the child inherited, socket and memory are closed; those that only
+ * ring or watch stay open until it ends or executes a program). The child connects by itself. It may be forked while
+ * other threads are in calls.
  *
  * Threads: any. May block up to the timeouts. May switch the fiber: no.
  * Returns: 0, -ENOENT (no such runtime: no socket), -ECONNREFUSED (its process is gone), -ESHUTDOWN (it is stopping),
