@@ -31,4 +31,4 @@ target_include_directories(model_simulate PRIVATE ${PROJECT_SOURCE_DIR} ${PROJEC
 	${PROJECT_SOURCE_DIR}/include ${CHIMAERA_MODULE_INCLUDE})
 target_link_options(model_simulate PRIVATE ${model_wrapped})
 target_link_libraries(model_simulate PRIVATE ${runtime_libs} Threads::Threads)
-chimaera_register(model_simulate model $<TARGET_FILE:model_simulate> --seeds 600)
+chimaera_register(model_simulate model $<TARGET_FILE:model_simulate>)

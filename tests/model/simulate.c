@@ -401,8 +401,11 @@ static void read_options(int argc, char **argv)
 		{ "kinds", no_argument, NULL, 'k' },
 		{ 0 },
 	};
+	const char *seeds = getenv("CHI_SIMULATE_SEEDS"); /* for ./dev mutants */
 	int option;
 
+	if (seeds)
+		options.n_seeds = strtoull(seeds, NULL, 0);
 	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
 		switch (option) {
 		case 'n':

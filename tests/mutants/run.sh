@@ -17,6 +17,7 @@ source=$PWD
 base=$source/build/mutants
 cpus=$(nproc)
 export CHI_FAULT_FIRST=1 # fault_each_call: all calls, until one is not as it should be
+export CHI_SIMULATE_SEEDS=15000 # model_simulate: as many as CI; which seed shows a break differs with every change of the code
 readonly TRIES=3
 workers=$((cpus < 2 ? 1 : 2))
 jobs=$((cpus / workers))
@@ -107,6 +108,7 @@ try_all() {
 	local try rc=0
 	for ((try = 0; try < TRIES; try++)); do
 		rc=0
+		echo "== try $((try + 1))"
 		(run_one "$@" "$(limit_for "$2" "$3")") || rc=$?
 		[ $rc -eq 0 ] && [[ $3 != verify:* ]] || break
 	done
