@@ -41,6 +41,7 @@ int main(void)
 #include <unistd.h>
 
 #include "modules/probe.h"
+#include "support/commit.h"
 #include "support/daemon.h"
 #include "support/holdings.h"
 
@@ -743,12 +744,12 @@ static void show(const struct variant *variant, const struct tally *tally, const
 	unsigned long long back_us = tally->back_max_ns / HSHM_NSEC_PER_USEC;
 
 	if (options->json)
-		printf("{\"bench\":\"single_step\",\"seed\":%llu,\"variant\":\"%s\",\"instructions\":%u,\"in_libchimaera\":%u,"
+		printf("{\"bench\":\"single_step\",\"commit\":\"%s\",\"seed\":%llu,\"variant\":\"%s\",\"instructions\":%u,\"in_libchimaera\":%u,"
 		       "\"syscalls\":%u,\"kills\":%u,\"kills_in_libchimaera\":%u,\"kills_missed\":%u,"
 		       "\"progress_max_us\":%llu,\"back_max_us\":%llu}\n",
-		       (unsigned long long)driver.seed, variant->name, tally->n_instructions, tally->n_library,
-		       tally->n_syscalls, tally->n_kills, tally->n_kills_library, tally->n_kills_missed, progress_us,
-		       back_us);
+		       commit_name(), (unsigned long long)driver.seed, variant->name, tally->n_instructions,
+		       tally->n_library, tally->n_syscalls, tally->n_kills, tally->n_kills_library,
+		       tally->n_kills_missed, progress_us, back_us);
 	else
 		printf("%-26s %7u %7u %5u %7u %7u %6u %9llu %9llu\n", variant->name, tally->n_instructions,
 		       tally->n_library, tally->n_syscalls, tally->n_kills, tally->n_kills_library,
@@ -884,8 +885,9 @@ int main(int argc, char **argv)
 		give_up(strerror(errno));
 	find_library();
 	if (!options.json)
-		printf("seed %llu\n%-26s %7s %7s %5s %7s %7s %6s %9s %9s\n", (unsigned long long)options.seed, "call",
-		       "instr.", "in lib", "sysc.", "kills", "in lib", "missed", "answer us", "back us");
+		printf("commit %s, seed %llu\n%-26s %7s %7s %5s %7s %7s %6s %9s %9s\n", commit_name(),
+		       (unsigned long long)options.seed, "call", "instr.", "in lib", "sysc.", "kills", "in lib",
+		       "missed", "answer us", "back us");
 	for (unsigned i = 0; i < N_VARIANTS; i++) {
 		if (!options.variant || strcmp(options.variant, variants[i].name) == 0)
 			run_variant(&variants[i], &options, &sum);

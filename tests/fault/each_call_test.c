@@ -33,6 +33,7 @@
 #include "each_call/ledger.h"
 #include "each_call/phases.h"
 #include "each_call/text.h"
+#include "support/commit.h"
 
 #define STRIDE	     7u
 #define CHILD_NS     (15 * HSHM_NSEC_PER_SEC)
@@ -685,7 +686,7 @@ int main(int argc, char **argv)
 
 	read_options(argc, argv);
 	localtime(&now); /* what the C library makes once for all is not the children's */
-	printf("seed %llu\n", (unsigned long long)options.seed);
+	printf("commit %s, seed %llu\n", commit_name(), (unsigned long long)options.seed);
 	report = shared(sizeof(*report));
 	for (const struct phase *phase = phases; phase->name; phase++)
 		if ((!options.phase || strcmp(options.phase, phase->name) == 0) && !(options.first && n_violations))

@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "../modules/probe.h"
+#include "support/commit.h"
 #include "support/daemon.h"
 #include "support/holdings.h"
 #include "support/skip.h"
@@ -836,6 +837,7 @@ int main(int argc, char **argv)
 		expect_case(argv[i], tests, sizeof(tests) / sizeof(tests[0]));
 		cmocka_set_test_filter(argv[i]);
 	}
-	printf("| what, limit | asked | served | refused | time |\n|---|---:|---:|---|---:|\n");
+	printf("commit %s\n\n| what, limit | asked | served | refused | time |\n|---|---:|---:|---|---:|\n",
+	       commit_name());
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "hostile/board.h"
+#include "support/commit.h"
 #include "support/daemon.h"
 #include "support/holdings.h"
 
@@ -368,9 +369,9 @@ static void print_figures(const struct figures *f)
 {
 	const struct options *o = &campaign.options;
 
-	printf(o->json ? "{\"seed\": %llu, \"seconds\": %u, \"liars\": %u, \"honest\": %u, "
-		       : "seed %llu, %u s, %u liars, %u steady honest clients\n",
-	       (unsigned long long)o->seed, o->seconds, o->n_liars, o->n_honest);
+	printf(o->json ? "{\"commit\": \"%s\", \"seed\": %llu, \"seconds\": %u, \"liars\": %u, \"honest\": %u, "
+		       : "commit %s, seed %llu, %u s, %u liars, %u steady honest clients\n",
+	       commit_name(), (unsigned long long)o->seed, o->seconds, o->n_liars, o->n_honest);
 	printf(o->json ? "\"lies\": %llu, \"right\": %llu, \"load\": %llu, \"wrong\": %llu, \"errors\": %llu, "
 		       : "lies %llu; honest answers: %llu right (and %llu of the load), %llu wrong, %llu errors\n",
 	       (unsigned long long)f->n_sent, (unsigned long long)f->n_right, (unsigned long long)f->n_load,

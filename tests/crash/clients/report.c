@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "crash.h"
+#include "support/commit.h"
 
 #define IN_FLIGHT_PERCENT 80u
 #define RSS_KIB_MAX	  1024u
@@ -131,8 +132,8 @@ static void print_naive(const struct campaign_result *naive)
 static void print_table(const struct campaign_opts *opts, const struct campaign_result *result,
 			const struct campaign_result *naive)
 {
-	printf("clients killed: %" PRIu64 " in %.1f s, %.0f a second; seed %" PRIu64 "\n", result->n_kills,
-	       (double)result->elapsed_ns / 1e9, kills_per_second(result), opts->seed);
+	printf("clients killed: %" PRIu64 " in %.1f s, %.0f a second; seed %" PRIu64 ", commit %s\n", result->n_kills,
+	       (double)result->elapsed_ns / 1e9, kills_per_second(result), opts->seed, commit_name());
 	printf("  with tasks in flight               %5.1f %%\n", percent(result->n_in_flight, result->n_kills));
 	printf("  stopped before                     %" PRIu64 "; %" PRIu64 " went on after SIGCONT, %" PRIu64
 	       " were killed while stopped\n",
@@ -165,8 +166,9 @@ static void json_measure(const char *name, const struct measure *measure)
 static void print_json(const struct campaign_opts *opts, const struct campaign_result *result,
 		       const struct campaign_result *naive, uint32_t n_broken)
 {
-	printf("{\"campaign\": \"clients\", \"seed\": %" PRIu64 ", \"kills\": %" PRIu64 ", \"seconds\": %.3f",
-	       opts->seed, result->n_kills, (double)result->elapsed_ns / 1e9);
+	printf("{\"campaign\": \"clients\", \"commit\": \"%s\", \"seed\": %" PRIu64 ", \"kills\": %" PRIu64
+	       ", \"seconds\": %.3f",
+	       commit_name(), opts->seed, result->n_kills, (double)result->elapsed_ns / 1e9);
 	printf(", \"kills_in_flight\": %" PRIu64 ", \"stopped\": %" PRIu64 ", \"continued\": %" PRIu64
 	       ", \"killed_stopped\": %" PRIu64,
 	       result->n_in_flight, result->n_stops, result->n_continued, result->n_killed_stopped);
