@@ -19,7 +19,7 @@
 #include <hshm/atomic.h>
 #include <hshm/clock.h>
 
-#include "processor.h"
+#include "support/processor.h"
 #include "support/random.h"
 
 #define STEADY_MAX	   8u

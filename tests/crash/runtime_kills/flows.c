@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "modules/probe.h"
+#include "support/processor.h"
 
 #define N_BATCH	     16u
 #define N_EVENTS     4u
@@ -54,6 +55,7 @@ struct flow {
 	struct flows *all;
 	struct flow_row *row;
 	enum flow_kind kind;
+	int processor; /* the file of its waits */
 	struct chi_client *client;
 	int pid; /* of the runtime that it works with */
 	uint32_t pool;
@@ -498,8 +500,11 @@ static void keep_news(struct flow *flow)
 	struct flow_row *row = flow->row;
 	uint32_t n = hshm_load_relaxed(&row->n_news); /* relaxed: this thread's own */
 
+	struct flow_news news = { .told_ns = hshm_clock_ns(), .pid = flow->pid };
+
+	news.waited_ns = processor_wait_ns(flow->processor);
 	hshm_store_relaxed(&row->with, 0); /* relaxed: the news come behind it */
-	row->news[n % FLOW_NEWS_KEPT] = (struct flow_news){ .told_ns = hshm_clock_ns(), .pid = flow->pid };
+	row->news[n % FLOW_NEWS_KEPT] = news;
 	/* release: pairs with await_news() */
 	hshm_store_release(&row->n_news, n + 1);
 }
@@ -509,6 +514,9 @@ static void *run_flow(void *arg)
 	struct flow *flow = arg;
 	int rc;
 
+	flow->processor = processor_open(0, 0);
+	flow->row->pid = (int)getpid();
+	flow->row->tid = (int)gettid();
 	while ((flow->pid = attach(flow))) {
 		hshm_store_release(&flow->row->with, (uint32_t)flow->pid); /* release: pairs with all_work_with() */
 		rc = work(flow);
@@ -516,6 +524,7 @@ static void *run_flow(void *arg)
 			broken(flow, "the end is told as %d", rc);
 		keep_news(flow);
 	}
+	close(flow->processor);
 	return NULL;
 }
 

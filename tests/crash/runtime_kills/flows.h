@@ -43,10 +43,12 @@ enum flow_kind {
 
 struct flow_news {
 	uint64_t told_ns;
-	int pid; /* of the runtime that has ended */
+	uint64_t waited_ns; /* for a processor, since the thread's begin */
+	int pid;	    /* of the runtime that has ended */
 };
 
 struct flow_row {
+	int pid, tid; /* whose it is; written before @with is for the first time */
 	hshm_au32 phase;
 	hshm_au32 with;	  /* pid of the runtime it works with; 0: none, it attaches */
 	hshm_au32 n_news; /* how often it was told of an end; each one is written before it is counted */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * processor.c - /proc/PID/task/TID/schedstat: time run, time waited for a processor, slices
+ * tests/support/processor.c - /proc/PID/task/TID/schedstat: time run, time waited for a processor, slices
  */
-#include "processor.h"
+#include "support/processor.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -27,9 +27,20 @@ static bool has_name(pid_t pid, const char *thread, const char *name)
 	return !strncmp(text, name, strlen(name));
 }
 
-static void add(struct processor_waits *waits, const char *path)
+int processor_open(pid_t pid, pid_t tid)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char path[64];
+
+	if (tid)
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", (int)pid, (int)tid);
+	else
+		snprintf(path, sizeof(path), "/proc/thread-self/schedstat");
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void add(struct processor_waits *waits, pid_t pid, pid_t tid)
+{
+	int fd = processor_open(pid, tid);
 
 	if (fd >= 0)
 		waits->fds[waits->n++] = fd;
@@ -37,7 +48,7 @@ static void add(struct processor_waits *waits, const char *path)
 
 void processor_watch(struct processor_waits *waits, pid_t pid, const char *name)
 {
-	char path[320];
+	char path[64];
 	struct dirent *entry;
 	DIR *dir;
 
@@ -47,16 +58,15 @@ void processor_watch(struct processor_waits *waits, pid_t pid, const char *name)
 	while (dir && (entry = readdir(dir)) && waits->n < PROCESSOR_THREADS_MAX - 1) {
 		if (entry->d_name[0] == '.' || !has_name(pid, entry->d_name, name))
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", (int)pid, entry->d_name);
-		add(waits, path);
+		add(waits, pid, (pid_t)strtol(entry->d_name, NULL, 10));
 	}
 	if (dir)
 		closedir(dir);
-	add(waits, "/proc/thread-self/schedstat");
+	add(waits, 0, 0);
 	(void)processor_waited_ns(waits);
 }
 
-static uint64_t read_wait_ns(int fd)
+uint64_t processor_wait_ns(int fd)
 {
 	char text[128], *end;
 	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
@@ -73,7 +83,7 @@ uint64_t processor_waited_ns(struct processor_waits *waits)
 	uint64_t own_ns = 0, others_ns = 0;
 
 	for (uint32_t i = 0; i < waits->n; i++) {
-		uint64_t now_ns = read_wait_ns(waits->fds[i]), ns = now_ns - waits->waited_ns[i];
+		uint64_t now_ns = processor_wait_ns(waits->fds[i]), ns = now_ns - waits->waited_ns[i];
 
 		waits->waited_ns[i] = now_ns;
 		if (i == waits->n - 1)

@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * processor.h - how long threads were ready to run and had no processor: what of a gap is the machine's doing
+ * tests/support/processor.h - how long threads were ready to run and had no processor: what of a gap is the machine's doing
  */
-#ifndef CRASH_CLIENTS_PROCESSOR_H
-#define CRASH_CLIENTS_PROCESSOR_H
+#ifndef TESTS_SUPPORT_PROCESSOR_H
+#define TESTS_SUPPORT_PROCESSOR_H
 
 #include <stdint.h>
 #include <sys/types.h>
+
+/* ---- one thread ---- */
+
+/* Of a thread of any process, or (@tid 0) the calling one. Returns a descriptor, or -1. */
+int processor_open(pid_t pid, pid_t tid);
+/* All waits that have ended, since the thread's begin: one that lasts comes with its end. A kernel that does not tell gives 0. */
+uint64_t processor_wait_ns(int fd);
+
+/* ---- the calling thread and some others ---- */
 
 #define PROCESSOR_THREADS_MAX 8u
 
