@@ -218,6 +218,13 @@ static void be_struck(struct sim_actor *self)
 	abort();
 }
 
+static void jump(void)
+{
+	uint64_t max_ns = UINT64_C(1) << (6 + sim_below(&stage.rng, 14));
+
+	stage.now_ns += sim_random(&stage.rng) % max_ns;
+}
+
 void sim_preempt(void)
 {
 	struct sim_actor *self = stage.running;
@@ -232,7 +239,7 @@ void sim_preempt(void)
 	if (stage.by_priority && sim_one_in(&stage.rng, 4))
 		self->priority = sim_below(&stage.rng, 1000);
 	if (stage.jumps && sim_one_in(&stage.rng, stage.jumps))
-		stage.now_ns += sim_random(&stage.rng) % (UINT64_C(1) << (6 + sim_below(&stage.rng, 14)));
+		jump();
 	run_next();
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "runtime/container.h"
 #include "runtime/pool_manager.h"
 #include "runtime/worker.h"
 #include "tests/model/graph.h"
@@ -38,13 +39,18 @@ bool sim_has_deadline(const struct sim_node *node)
 	return node->deadline_us != 0;
 }
 
+bool sim_may_not_start(const struct sim_node *node)
+{
+	return sim_has_above(node, sim_is_cancelled) || sim_has_above(node, sim_has_deadline) || sim_is_passing(node) ||
+	       g->few_fibers;
+}
+
 static bool may_end_with(const struct sim_node *node, int32_t result)
 {
 	switch (result) {
 	case -ECANCELED:
 		/* a part of a broadcast that looks at its deadline says the same */
-		return sim_has_above(node, sim_is_cancelled) || sim_client_was_killed(node->client) ||
-		       sim_is_passing(node) ||
+		return sim_has_above(node, sim_is_cancelled) || sim_is_passing(node) ||
 		       (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST && node->n_starts &&
 			sim_has_above(node, sim_has_deadline));
 	case -ETIMEDOUT:
@@ -90,6 +96,30 @@ static void check_below(uint32_t index)
 			check_below(node->children[i]);
 }
 
+static bool has_run_everywhere(const struct sim_node *node)
+{
+	uint32_t n = sim_is_passing(node) ? g->passing_containers : g->n_containers[node->pool];
+
+	return node->ran_in == (1u << n) - 1;
+}
+
+static bool is_result_of_broadcast(const struct sim_node *node, int32_t result)
+{
+	if (result >= 0)
+		return result == 0 && node->returned >= 0 && has_run_everywhere(node);
+	return node->returned < 0 && (result == node->returned || result == node->result);
+}
+
+/* Of a task that has run. A periodic one goes on after a 0, unless it is asked to end in between. */
+static bool is_result(const struct sim_node *node, int32_t result)
+{
+	if (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST)
+		return is_result_of_broadcast(node, result);
+	if (node->flags & CHI_TASK_PERIODIC && result == 0 && !sim_is_cancelled(node) && !sim_is_passing(node))
+		return false;
+	return result == node->returned;
+}
+
 void sim_node_done(uint32_t index)
 {
 	struct sim_node *node = &g->nodes[index];
@@ -101,14 +131,10 @@ void sim_node_done(uint32_t index)
 	sim_event("task %lld is seen done, with %lld", index, result);
 	count_end(node, result);
 	check_below(index);
-	if (node->n_starts && sim_runs_once(node))
-		sim_check(result == node->returned, "task %u returned %d, and its submitter sees %d", index,
-			  node->returned, result);
-	else
-		sim_check(may_end_with(node, result) ||
-				  (node->n_starts && (result == node->returned || result == node->result ||
-						      (result == 0 && node->query.kind == CHI_DOMAIN_GLOBAL_BCAST))),
-			  "task %u ended with %d, for no reason (it ran %u times)", index, result, node->n_starts);
+	sim_check((node->n_starts && is_result(node, result)) ||
+			  (!(node->n_starts && sim_runs_once(node)) && may_end_with(node, result)),
+		  "task %u ended with %d, for no reason: it ran %u times and returned %d", index, result,
+		  node->n_starts, node->returned);
 	if (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST && node->n_starts && result >= 0)
 		sim_check(node->task->answer == node->n_ends,
 			  "broadcast %u: %u containers ran it, %u are in the answer", index, node->n_ends,
@@ -159,7 +185,7 @@ static bool goes_the_same_way(const struct sim_node *a, const struct sim_node *b
 	       a->query.kind != CHI_DOMAIN_GLOBAL_BCAST;
 }
 
-void sim_graph_starts(const struct chi_run_context *context)
+void sim_graph_starts(const struct chi_run_context *context, const struct chi_lane *lane)
 {
 	struct sim_node *node;
 	uint32_t index;
@@ -168,6 +194,8 @@ void sim_graph_starts(const struct chi_run_context *context)
 		return;
 	index = ((const struct sim_task *)context->task)->node;
 	node = &g->nodes[index];
+	sim_check(lane == chi_container_lane(context->container, node->queue, node->lane),
+		  "task %u is not started from its lane", index);
 	/* not of a broadcast: the other parts would find it here */
 	node->must_end_early = node->query.kind != CHI_DOMAIN_GLOBAL_BCAST &&
 			       sim_has_above(node, sim_is_cancelled_for_sure);
@@ -189,6 +217,24 @@ void sim_graph_starts(const struct chi_run_context *context)
 
 /* ---- the end ---- */
 
+/* What was handed in has run, wherever it should; or there is a cause. What lay in the lanes of who has gone is dropped. */
+static void check_ran(uint32_t index)
+{
+	const struct sim_node *node = &g->nodes[index];
+	bool broadcast = node->query.kind == CHI_DOMAIN_GLOBAL_BCAST;
+
+	if (!node->submitted || node->refused || sim_may_not_start(node))
+		return;
+	if (!node->n_starts) {
+		sim_check(node->parent < 0 && sim_client_leaves_tasks(node->client), "lost: task %u has never run",
+			  index);
+		sim_count(left_in_lanes);
+		return;
+	}
+	sim_check(!broadcast || has_run_everywhere(node), "lost: broadcast %u has run in containers %#x only", index,
+		  node->ran_in);
+}
+
 void sim_graph_check_end(void)
 {
 	sim_check(!g->waits, "left: a wait");
@@ -197,6 +243,7 @@ void sim_graph_check_end(void)
 
 		sim_check(node->n_inside == 0 && node->n_starts == node->n_ends, "left: task %u has not returned", i);
 		sim_check(node->submitted || !node->n_starts, "task %u ran, and nobody submitted it", i);
+		check_ran(i);
 	}
 	for (uint32_t i = 0; i < MUTEXES + RWLOCKS; i++)
 		sim_check(!sim_is_held(i), "left: lock %u is held", i);

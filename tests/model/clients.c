@@ -29,6 +29,9 @@ struct client {
 	struct sim_actor *actor;
 	struct ipc_session *session;
 	bool attached, killed, in_submit;
+	uint64_t late_ns; /* how late it may come from a wait */
+	bool finishes;	  /* has submitted all */
+	bool leaves_lane; /* leaves while fire-and-forget tasks may still lie in its lanes */
 	struct chi_task_queue queue;
 	struct chi_lane_bell bells[LANES_MAX * CHI_PRIOS];
 	bool lane_open[LANES_MAX * CHI_PRIOS];
@@ -198,8 +201,12 @@ static void cancel_endless(const struct client *client)
 		const struct sim_node *node = &sim_graph.nodes[client->roots[i]];
 
 		/* a submit makes it uncancelled: not those that stand behind in a submit of many */
-		if (node->n_runs == UINT32_MAX && is_waited_for(client->roots[i]) && !node->cancelled &&
-		    node->task->task.submitter)
+		if (node->n_runs != UINT32_MAX || !is_waited_for(client->roots[i]) || node->cancelled ||
+		    !node->task->task.submitter)
+			continue;
+		if (sim_is_done(&node->task->task)) /* before anybody asked for it? */
+			sim_node_done(client->roots[i]);
+		else
 			sim_node_cancel(client->roots[i]);
 	}
 }
@@ -249,19 +256,22 @@ static void submit_many(struct client *client, const uint32_t *roots, uint32_t n
 
 static void wait_for(struct client *client, struct chi_task **tasks, uint32_t n, bool any, uint64_t timeout_ns)
 {
+	uint64_t end_ns = timeout_ns == HSHM_FOREVER ? HSHM_FOREVER : sim_now_ns() + timeout_ns;
 	struct sim_wait wait = { .tasks = tasks,
 				 .n_tasks = n,
 				 .any = any,
 				 .polls = client->base.wait_policy != CHI_WAIT_HYBRID,
-				 .until_ns = HSHM_FOREVER,
+				 .until_ns = timeout_ns == HSHM_FOREVER ? HSHM_FOREVER : end_ns + client->late_ns,
 				 .who = client->index };
 	int ret;
 
 	sim_wait_begins(&wait);
 	ret = any ? chi_wait_any((void **)tasks, n, timeout_ns) : chi_wait_all((void **)tasks, n, timeout_ns);
 	sim_wait_ends(&wait);
-	sim_check(ret >= 0 || (ret == -ETIMEDOUT && timeout_ns != HSHM_FOREVER), "client %u waits: %d", client->index,
-		  ret);
+	if (ret == -ETIMEDOUT)
+		sim_check(end_ns <= sim_now_ns(), "client %u: a timeout before its time", client->index);
+	else
+		sim_check(ret >= 0 && sim_is_satisfied(&wait), "client %u waits: %d", client->index, ret);
 }
 
 static void note_done(struct client *client)
@@ -275,14 +285,16 @@ static void do_something(struct client *client)
 {
 	uint32_t root = client->roots[sim_below(&client->rng, client->n_roots)];
 	struct chi_task *task = (struct chi_task *)sim_graph.nodes[root].task; /* NULL: not submitted yet */
+	bool any;
 
 	switch (sim_below(&client->rng, 5)) {
 	case 0:
 		(void)sim_block(NULL, NULL, sim_now_ns() + sim_below(&client->rng, 50000));
 		break;
 	case 1:
+		any = sim_one_in(&client->rng, 2);
 		if (is_waited_for(root))
-			wait_for(client, &task, 1, sim_one_in(&client->rng, 2), sim_below(&client->rng, 100000));
+			wait_for(client, &task, 1, any, sim_below(&client->rng, 100000));
 		note_done(client);
 		break;
 	case 2:
@@ -311,6 +323,18 @@ static void finish(struct client *client)
 	}
 }
 
+/* None of its tasks lies in a lane any more. */
+static bool all_have_left_lanes(void *arg)
+{
+	const struct client *client = arg;
+
+	for (uint32_t i = 0; i < client->n_roots; i++)
+		if (!sim_graph.nodes[client->roots[i]].n_starts &&
+		    !sim_may_not_start(&sim_graph.nodes[client->roots[i]]))
+			return false;
+	return true;
+}
+
 static bool is_attached(void *arg)
 {
 	return ((struct client *)arg)->attached;
@@ -335,8 +359,12 @@ static void client_main(void *arg)
 		for (uint32_t k = sim_below(&client->rng, 3); k > 0; k--)
 			do_something(client);
 	}
+	client->finishes = true;
 	finish(client);
 	sim_strike_after(client->actor, 0, NULL, NULL);
+	client->leaves_lane = sim_one_in(&client->rng, 2);
+	if (!client->leaves_lane)
+		(void)sim_block(all_have_left_lanes, client, HSHM_FOREVER);
 	sim_ipc_do(ipc_hang_up, client);
 }
 
@@ -364,6 +392,7 @@ static void killed(void *arg)
 	client->killed = true;
 	sim_count(clients_killed);
 	sim_count_add(killed_in_submit, client->in_submit);
+	sim_count_add(killed_in_finish, client->finishes);
 	for (uint32_t i = 0; i < client->n_roots; i++) {
 		const struct sim_node *node = &sim_graph.nodes[client->roots[i]];
 
@@ -376,9 +405,9 @@ static void killed(void *arg)
 	sim_ipc_do(ipc_hang_up, client); /* behind its attach, if that is not over */
 }
 
-bool sim_client_was_killed(uint32_t client)
+bool sim_client_leaves_tasks(uint32_t client)
 {
-	return clients[client].killed;
+	return clients[client].killed || clients[client].leaves_lane;
 }
 
 /* ---- all of them ---- */
@@ -389,6 +418,7 @@ static void start(struct client *client, uint64_t seed, uint32_t index)
 	client->base = (struct chi_client){ .magic = CHI_CLIENT_MAGIC, .ops = &ops };
 	client->index = index;
 	client->rng.state = seed + index;
+	client->late_ns = SIM_LATE_NS;
 	client->base.wait_policy = sim_choose(&client->rng, CHI_WAIT_SLEEP, CHI_WAIT_HYBRID, CHI_WAIT_HYBRID);
 	client->base.spin_ns = sim_choose(&client->rng, 0, 500, 5000);
 	for (uint32_t i = 0; i < sim_graph.n_nodes; i++)
@@ -402,11 +432,17 @@ void sim_clients_start(uint64_t seed, bool strike)
 {
 	for (uint32_t i = 0; i < sim_graph.n_clients; i++) {
 		struct client *client = &clients[i];
+		uint32_t n_preemptions;
+		bool stops;
 
 		start(client, seed, i);
-		if (strike && sim_one_in(&client->rng, 2))
-			sim_strike_after(client->actor, 1 + sim_below(&client->rng, 60),
-					 sim_one_in(&client->rng, 3) ? NULL : killed, client);
+		if (!strike || !sim_one_in(&client->rng, 2))
+			continue;
+		n_preemptions = 1 + sim_below(&client->rng, sim_choose(&client->rng, 60, 60, 600, 2000));
+		stops = sim_one_in(&client->rng, 3);
+		if (stops) /* anywhere, so in a wait, too */
+			client->late_ns = HSHM_NSEC_PER_SEC;
+		sim_strike_after(client->actor, n_preemptions, stops ? NULL : killed, client);
 	}
 }
 

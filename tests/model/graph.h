@@ -22,6 +22,9 @@
 #define RWLOCKS	     2u
 #define FLAGS_MAX    8u
 
+/* Who sleeps so long past the end of its wait has been forgotten. Time passes between a look at the clock and the sleep. */
+#define SIM_LATE_NS (10 * HSHM_NSEC_PER_MSEC)
+
 enum sim_op_kind {
 	OP_SUBMIT,   /* a: child, b: where its task lies */
 	OP_WAIT_ALL, /* of those submitted so far; b: timeout, ns */
@@ -87,6 +90,7 @@ struct sim_node {
 
 	/* what became of it */
 	struct sim_task *task; /* as its submitter has it */
+	uint32_t pool_id;
 	uint32_t client_lane, client_place;
 	bool submitted, refused;	/* the submit said no */
 	bool cancelled, cancel_is_over; /* chi_cancel() was called; has returned */
@@ -95,6 +99,7 @@ struct sim_node {
 	bool in_lane_order;		/* its first start has come out of its lane */
 	bool seen_done;
 	uint32_t n_starts, n_ends; /* of its method */
+	uint32_t ran_in;	   /* of a broadcast: a bit for each container */
 	uint32_t n_inside;	   /* at the moment: more than one only of a broadcast */
 	int32_t returned;
 	uint64_t due_ns;
@@ -175,6 +180,8 @@ bool sim_has_above(const struct sim_node *node, bool (*is)(const struct sim_node
 bool sim_is_cancelled(const struct sim_node *node);
 bool sim_is_cancelled_for_sure(const struct sim_node *node);
 bool sim_has_deadline(const struct sim_node *node);
+/* Is there a cause for the runtime to end it before it starts? */
+bool sim_may_not_start(const struct sim_node *node);
 /* Its submitter sees it done: is its result what it may be, has all below it ended? */
 void sim_node_done(uint32_t node);
 void sim_wait_begins(struct sim_wait *wait);
@@ -182,7 +189,8 @@ void sim_wait_ends(struct sim_wait *wait);
 bool sim_is_satisfied(const struct sim_wait *wait);
 /* A task of a lane is about to start (watch.c). */
 struct chi_run_context;
-void sim_graph_starts(const struct chi_run_context *context);
+struct chi_lane;
+void sim_graph_starts(const struct chi_run_context *context, const struct chi_lane *lane);
 void sim_graph_check_end(void);
 
 /* script.c */
@@ -194,6 +202,7 @@ void sim_node_cancel(uint32_t node);
 void sim_clients_start(uint64_t seed, bool strike);
 /* Until all have ended and their sessions are gone. */
 void sim_clients_finish(void);
-bool sim_client_was_killed(uint32_t client);
+/* It was killed, or has gone before the runtime had taken all out of its lanes. */
+bool sim_client_leaves_tasks(uint32_t client);
 
 #endif

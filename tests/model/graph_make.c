@@ -149,6 +149,21 @@ static void add_locked(uint32_t index)
 	add_op(node, OP_LOCKED, lock, inside, detail);
 }
 
+static void add_wait(struct sim_node *node)
+{
+	enum sim_op_kind kind = OP_WAIT_ALL + sim_below(&g->rng, 3);
+
+	add_op(node, kind, node->n_children, 0, sim_one_in(&g->rng, 2) ? UINT32_MAX : some_timeout());
+}
+
+static void add_pool_op(struct sim_node *node)
+{
+	enum sim_op_kind kind = sim_one_in(&g->rng, 2) ? OP_END_POOL : OP_MAKE_POOL;
+	uint32_t which = sim_below(&g->rng, PASSING_MAX);
+
+	add_op(node, kind, which, sim_one_in(&g->rng, 5), 0);
+}
+
 static void add_some_op(uint32_t index, uint32_t depth, bool below_passing)
 {
 	struct sim_node *node = &g->nodes[index];
@@ -167,8 +182,7 @@ static void add_some_op(uint32_t index, uint32_t depth, bool below_passing)
 	case 0:
 	case 1:
 		if (sim_runs_once(node))
-			add_op(node, OP_WAIT_ALL + sim_below(&g->rng, 3), node->n_children, 0,
-			       sim_one_in(&g->rng, 2) ? UINT32_MAX : some_timeout());
+			add_wait(node);
 		break;
 	case 2:
 		if (node->n_children)
@@ -186,8 +200,7 @@ static void add_some_op(uint32_t index, uint32_t depth, bool below_passing)
 		break;
 	case 7:
 		if (g->has_passing && sim_runs_once(node) && !below_passing)
-			add_op(node, sim_one_in(&g->rng, 2) ? OP_END_POOL : OP_MAKE_POOL,
-			       sim_below(&g->rng, PASSING_MAX), sim_one_in(&g->rng, 5), 0);
+			add_pool_op(node);
 		else if (g->has_flush && sim_runs_once(node) && sim_one_in(&g->rng, 2))
 			add_op(node, OP_FLUSH, 0, 0, 0);
 		break;

@@ -41,6 +41,7 @@ bool sim_node_fill(uint32_t index, struct sim_task *task)
 	task->task.deadline_us = node->deadline_us;
 	task->node = index;
 	node->task = task;
+	node->pool_id = pool_id;
 	if (pool_id == 0)
 		sim_count(no_such_pool);
 	return pool_id != 0;
@@ -146,8 +147,7 @@ static void wait_for(struct frame *frame, struct chi_task **tasks, uint32_t n, e
 				 .n_tasks = n,
 				 .any = kind == OP_WAIT_ANY,
 				 .polls = !g->posting,
-				 /* a check that comes late by a look at the clock is none too late */
-				 .until_ns = end_ns == HSHM_FOREVER ? HSHM_FOREVER : end_ns + HSHM_NSEC_PER_SEC,
+				 .until_ns = end_ns == HSHM_FOREVER ? HSHM_FOREVER : end_ns + SIM_LATE_NS,
 				 .who = frame->index };
 	int ret;
 
@@ -341,13 +341,12 @@ static void set_flag(uint32_t flag)
 static void move_some_lane(struct chi_worker *mine)
 {
 	struct chi_work_orch *orch = mine->runtime->orch;
-	uint32_t n_workers = chi_work_orch_n_workers(orch);
+	uint32_t n_workers = chi_work_orch_n_workers(orch), to = sim_below(&g->rng, n_workers);
 	struct chi_worker *worker = chi_work_orch_worker(orch, sim_below(&g->rng, n_workers));
 
 	pthread_mutex_lock(&worker->lanes_lock);
 	if (worker->n_lanes)
-		(void)chi_work_orch_remap_lane(orch, worker->lanes[sim_below(&g->rng, worker->n_lanes)],
-					       sim_below(&g->rng, n_workers));
+		(void)chi_work_orch_remap_lane(orch, worker->lanes[sim_below(&g->rng, worker->n_lanes)], to);
 	pthread_mutex_unlock(&worker->lanes_lock);
 }
 
@@ -541,6 +540,20 @@ static void leave_frame(struct frame *frame)
 			chi_free(frame->client, child_of(frame, i)->task);
 }
 
+static void check_container(struct sim_node *node, uint32_t index, const struct chi_container *container)
+{
+	uint32_t id = chi_container_id(container);
+
+	sim_check(chi_container_pool_id(container) == node->pool_id, "task %u runs in pool %u, not in pool %u", index,
+		  chi_container_pool_id(container), node->pool_id);
+	if (node->query.kind != CHI_DOMAIN_GLOBAL_BCAST) {
+		sim_check(id == node->container, "task %u runs in container %u, not in %u", index, id, node->container);
+		return;
+	}
+	sim_check(!(node->ran_in & 1u << id), "broadcast %u runs twice in container %u", index, id);
+	node->ran_in |= 1u << id;
+}
+
 static void begin_run(struct sim_node *node, uint32_t index, struct chi_run_context *context)
 {
 	uint64_t due_ns = chi_context_due_ns(context);
@@ -573,8 +586,8 @@ static int run(struct chi_container *container, struct chi_task *task, struct ch
 			       .worker = CHI_CUR_WORKER };
 	int result;
 
-	(void)container;
 	sim_check(mine->node < g->n_nodes && frame.node->submitted, "a task that nobody submitted runs");
+	check_container(frame.node, mine->node, container);
 	begin_run(frame.node, mine->node, context);
 	result = run_ops(&frame);
 	leave_frame(&frame);

@@ -24,6 +24,9 @@
 
 /* ---- chance ---- */
 
+/* One draw an expression: C leaves open which argument or operand comes first, and a seed shall be the same run with each
+ * compiler. */
+
 struct sim_rng {
 	uint64_t state;
 };

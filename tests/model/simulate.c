@@ -210,7 +210,7 @@ static void run_seed(void)
 {
 	struct chi_runtime_opts opts = CHI_RUNTIME_OPTS(.config_text = "");
 	struct sim_rng rng = { seed * UINT64_C(0xd1342543de82ef95) + 1 };
-	uint64_t n_given_up;
+	uint64_t n_given_up, clients_seed;
 
 	make_config(&rng);
 	sim_graph_make(sim_random(&rng), seed_config.fibers_max < 96, seed_config.completion_posting);
@@ -221,7 +221,8 @@ static void run_seed(void)
 	sim_check(chi_runtime_start(&opts, &sim_runtime) == 0, "no runtime: %s", chi_error_text());
 	sim_check(chi_module_register_builtin(sim_runtime->modules, &sim_module) == 0, "no module");
 	make_pools();
-	sim_clients_start(sim_random(&rng), sim_one_in(&rng, 2));
+	clients_seed = sim_random(&rng);
+	sim_clients_start(clients_seed, sim_one_in(&rng, 2));
 	sim_clients_finish();
 	sim_event("all clients are gone: the runtime stops");
 	sim_check(chi_runtime_stop(sim_runtime, STOP_NS, &n_given_up) == 0 && n_given_up == 0,

@@ -113,7 +113,7 @@ void __wrap_chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane,
 		sim_count(run_in_place);
 		check_first(lane, *sim_actor_note());
 	}
-	sim_graph_starts(context);
+	sim_graph_starts(context, lane);
 	__real_chi_lane_note_task(worker, lane, context);
 }
 
