@@ -67,21 +67,21 @@ build_one() {
 	cmake --build "build/$2" -j "$jobs" --target "$3" -- --quiet
 }
 
-# run_one COPY PRESET TEST SECONDS: 0 green, 1 red, 2 trouble, 3 there is no such test. What takes longer is red, too: many hang.
+# run_one COPY PRESET TEST SECONDS: 0 green, 1 red, 2 trouble, 3 there is no such test, 4 it took longer: many hang
 run_one() {
-	local copy=$1 preset=$2 test=$3 prefix=(timeout --kill-after=10 "$4") out
+	local copy=$1 preset=$2 test=$3 prefix=(timeout --kill-after=10 "$4") out rc=0
 	cd "$copy"
 	if [[ $test == verify:* ]]; then
 		# 1 is a violated property; anything else is trouble with the model itself
 		verify/run.sh "${test#verify:}" && return 0 || { [ $? -eq 1 ] && return 1 || return 2; }
 	fi
 	[ "$preset" != tsan ] || ! setarch "$(uname -m)" -R true 2>/dev/null || prefix+=(setarch "$(uname -m)" -R)
-	out=$("${prefix[@]}" ctest --test-dir "build/$preset" -R "^$test\$" --no-tests=error --output-on-failure 2>&1) && {
-		echo "$out"
-		return 0
-	}
+	out=$("${prefix[@]}" ctest --test-dir "build/$preset" -R "^$test\$" --no-tests=error --output-on-failure 2>&1) || rc=$?
 	echo "$out"
+	[ $rc -ne 0 ] || return 0
 	grep -qE 'No tests were found|\*\*\*Not Run' <<<"$out" && return 3
+	# by timeout, or by ctest's own limit
+	if [ $rc -ge 124 ] || grep -q '\*\*\*Timeout' <<<"$out"; then return 4; fi
 	return 1
 }
 
@@ -115,7 +115,7 @@ try_all() {
 	return $rc
 }
 
-# verdict COPY PATCH: one sentence; "red" is the only good one
+# verdict COPY PATCH: one sentence; "red" and "hangs" are the good ones
 verdict() {
 	local copy=$1 patch=$2 test preset log rc=0
 	test=$(field test "$patch")
@@ -141,13 +141,14 @@ verdict() {
 		1) echo "red" ;;
 		2) echo "the model does not run" ;;
 		3) echo "there is no test $test" ;;
+		4) echo "hangs" ;;
 		esac
 	fi
 	revert "$copy" "$patch"
 }
 
 worker() {
-	local copy=$base/w$1 patch name result begin seconds index
+	local copy=$base/w$1 patch name result text begin seconds index
 	sync_copy "$copy"
 	while true; do
 		index=$(flock "$base/next" sh -c 'n=$(cat "$1"); echo $((n + 1)) >"$1"; echo "$n"' sh "$base/next")
@@ -157,10 +158,16 @@ worker() {
 		begin=${EPOCHREALTIME/./}
 		result=$(verdict "$copy" "$patch")
 		seconds=$(((${EPOCHREALTIME/./} - begin) / 100000))
-		[ "$result" = red ] && touch "$base/passed/$name"
-		printf '%-7s %-36s %-28s %5s s  %s\n' "$([ "$result" = red ] && echo red || echo FAILED)" "$name" \
-			"$(field test "$patch")" "$((seconds / 10)).$((seconds % 10))" \
-			"$([ "$result" = red ] && field breaks "$patch" || echo "$result (build/mutants/log/$name)")" | tee -a "$base/lines"
+		text="$result (build/mutants/log/$name)"
+		case $result in
+		red | hangs)
+			touch "$base/passed/$name"
+			text=$(field breaks "$patch")
+			;;
+		*) result=FAILED ;;
+		esac
+		printf '%-7s %-36s %-28s %5s s  %s\n' "$result" "$name" "$(field test "$patch")" \
+			"$((seconds / 10)).$((seconds % 10))" "$text" | tee -a "$base/lines"
 	done
 }
 
@@ -198,5 +205,7 @@ done
 grep '^FAILED' "$base/lines" || true
 passed=$(find "$base/passed" -type f | wc -l)
 failed=$((${#patches[@]} - passed))
+hang=$(grep -c '^hangs' "$base/lines" || true)
+[ "$hang" -eq 0 ] || echo "$hang by their time alone (hangs): a test that stays green, but slowly, looks the same"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
