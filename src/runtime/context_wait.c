@@ -391,7 +391,8 @@ void chi_worker_yield(struct chi_worker *worker)
 	struct chi_run_context *context = worker->current;
 
 	hshm_count_add(&worker->counters->yields, 1);
-	chi_worker_make_ready(worker, context);
+	worker->now_ns = hshm_clock_ns(); /* who yields takes long, perhaps: chi_worker_took_long() */
+	chi_worker_make_yielded(worker, context);
 	chi_fiber_leave(context->fiber);
 }
 

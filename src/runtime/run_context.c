@@ -174,8 +174,10 @@ static bool complete_inner_task(struct chi_run_context *context, int result)
 
 static void learn(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
-	uint64_t ns = hshm_clock_ns() - context->started_ns;
+	uint64_t ns;
 
+	worker->now_ns = hshm_clock_ns();
+	ns = worker->now_ns - context->started_ns;
 	chi_count_time(worker, context, ns, context->io_bytes >= TIMED_IO_BYTES ? 1 : TIMED_SAMPLE_EVERY);
 	if (result >= 0)
 		chi_estimate_learn(&context->pool->estimates[context->method->id], context->io_bytes, ns);

@@ -3,9 +3,9 @@
  * worker.c - the worker's loop: lanes, ready tasks, its inbox, the waiting queue's minimum; and sleep
  *
  * One iteration runs one lane from run list or active queue, hot lanes until a batch was taken, the tasks that were
- * made ready, drains the inbox, and checks the minimum of the waiting queue. With nothing to do it looks for spin_ns
- * longer (if fewer workers than cores do), then arms its hot lanes and sleeps until the waiting queue's minimum or
- * until somebody rings.
+ * made ready and those that yielded, drains the inbox, and checks the minimum of the waiting queue. With nothing to do
+ * it looks for spin_ns longer (if fewer workers than cores do), then arms its hot lanes and sleeps until the waiting
+ * queue's minimum or until somebody rings.
  *
  * S1  Only the worker writes doorbell.sleeping. Everyone who gives it work fences, then tests the word (doorbell.h).
  * S2  The last look covers all that a poster may have written: active queues, inbox, sweep, expire, stop.
@@ -74,31 +74,48 @@ static bool drain_inbox(struct chi_worker *worker)
 
 /* ---- ready tasks ---- */
 
-void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context)
+static void append_ready(struct chi_context_list *list, struct chi_run_context *context)
 {
 	context->blocked = false;
 	context->state = CHI_CONTEXT_READY;
 	context->next = NULL;
-	if (worker->ready.last)
-		worker->ready.last->next = context;
+	if (list->last)
+		list->last->next = context;
 	else
-		worker->ready.first = context;
-	worker->ready.last = context;
+		list->first = context;
+	list->last = context;
 }
 
-static bool resume_ready(struct chi_worker *worker)
+void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context)
 {
-	struct chi_run_context *context = worker->ready.first;
+	append_ready(&worker->ready, context);
+}
 
-	if (!context)
+void chi_worker_make_yielded(struct chi_worker *worker, struct chi_run_context *context)
+{
+	append_ready(&worker->yielded, context);
+}
+
+/* A turn of the ready or the yielded ones. */
+static bool resume_all(struct chi_worker *worker, struct chi_context_list *list)
+{
+	struct chi_context_list pass = *list;
+
+	if (!pass.first)
 		return false;
-	/* those made ready meanwhile have their turn in the next iteration */
-	worker->ready.first = worker->ready.last = NULL;
-	while (context) {
-		struct chi_run_context *next = context->next;
+	/* those that come into it meanwhile have their turn in the next iteration */
+	list->first = list->last = NULL;
+	do {
+		struct chi_run_context *context = pass.first;
 
+		pass.first = context->next;
 		chi_context_resume(worker, context);
-		context = next;
+	} while (pass.first && !chi_worker_took_long(worker));
+	if (pass.first) { /* ahead of those */
+		pass.last->next = list->first;
+		list->first = pass.first;
+		if (!list->last)
+			list->last = pass.last;
 	}
 	return true;
 }
@@ -190,9 +207,9 @@ static void give_spin_permit(struct chi_worker *worker)
 static bool has_work(struct chi_worker *worker)
 {
 	/* relaxed: ordered by the fence in hshm_doorbell_prepare_sleep() */
-	return chi_worker_has_lanes(worker) || worker->ready.first || hshm_load_relaxed(&worker->inbox) ||
-	       hshm_load_relaxed(&worker->sweep) || hshm_load_relaxed(&worker->expire) ||
-	       hshm_load_relaxed(&worker->stop);
+	return chi_worker_has_lanes(worker) || worker->ready.first || worker->yielded.first ||
+	       hshm_load_relaxed(&worker->inbox) || hshm_load_relaxed(&worker->sweep) ||
+	       hshm_load_relaxed(&worker->expire) || hshm_load_relaxed(&worker->stop);
 }
 
 static uint64_t time_until_minimum(struct chi_worker *worker)
@@ -277,10 +294,12 @@ static bool iterate(struct chi_worker *worker)
 	bool worked, worked_late;
 
 	hshm_count_add(&worker->beats, 1);
+	worker->iteration_ns = worker->now_ns;
 	worked = chi_worker_run_next_lane(worker);
 
 	worked |= chi_worker_poll_hot(worker);
-	worked |= resume_ready(worker);
+	worked |= resume_all(worker, &worker->ready);
+	worked |= resume_all(worker, &worker->yielded);
 	worked |= chi_worker_sweep(worker);
 	worked |= expire_periodic(worker);
 	/* a turn may take long; an idle look does not */

@@ -60,14 +60,16 @@ struct chi_worker {
 	/* tasks */
 	struct chi_fiber_pool *fibers;
 	struct chi_run_context *current; /* whose fiber runs; NULL in the worker's own loop */
-	struct chi_context_list ready;
-	struct hshm_min_heap waiting; /* the waiting queue: blocked tasks by the time they may be done */
+	struct chi_context_list ready;	 /* what they waited for is there */
+	struct chi_context_list yielded; /* they let others go first */
+	struct hshm_min_heap waiting;	 /* the waiting queue: blocked tasks by the time they may be done */
 	uint64_t n_roots;
 	uint32_t n_sampled;
 	uint32_t n_noted; /* tasks started from lanes, for the lanes' estimates */
 
 	/* time */
-	uint64_t now_ns; /* as of this iteration, or a little older */
+	uint64_t now_ns;       /* as of this iteration, or a little older */
+	uint64_t iteration_ns; /* when this iteration began */
 	uint64_t polled_ns;
 	uint64_t idle_since_ns; /* 0 = has work */
 	hshm_au64 busy_ns;	/* as the counters file has it, but not for others to write: the balancer goes by it */
@@ -116,6 +118,17 @@ int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane);
 void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane);
 void chi_worker_ask_expire(struct chi_worker *worker);
 void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context);
+void chi_worker_make_yielded(struct chi_worker *worker, struct chi_run_context *context);
+
+#define CHI_WORKER_TURN_NS HSHM_NSEC_PER_MSEC
+
+/* Has this iteration taken long, and is it for others to go on? As the clock said last: at each yield, and at the end
+ * of each task that declares much I/O and of one in some others. So a turn, of a lane or of those that are ready, that
+ * looks after each task ends with the first one that makes it long. */
+static inline bool chi_worker_took_long(const struct chi_worker *worker)
+{
+	return worker->now_ns - worker->iteration_ns >= CHI_WORKER_TURN_NS;
+}
 
 /* worker_lanes.c: which lane next, and a turn of it */
 bool chi_worker_run_next_lane(struct chi_worker *worker);

@@ -281,7 +281,7 @@ static uint32_t take_references(struct chi_worker *worker, struct chi_lane *lane
 		if (!context)
 			continue;
 		hshm_count_add(&counters->started, 1);
-		if (!route_or_park(worker, lane, context))
+		if (!route_or_park(worker, lane, context) || chi_worker_took_long(worker))
 			break;
 	}
 	chi_task_queue_release(lane);
@@ -310,16 +310,17 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 	struct hipc_mapping *arena = &worker->runtime->private_mem.map;
 	uint32_t n = 0;
 
-	for (; n < worker->runtime->config.lane_batch; n++) {
+	do {
 		uint32_t ref = chi_task_queue_dequeue(lane);
 		struct chi_run_context *context;
 
 		if (!ref)
 			break;
+		n++;
 		context = hipc_ref_translate(arena, ref, sizeof(*context));
 		chi_lane_note_task(worker, lane, context);
 		chi_context_start(worker, context);
-	}
+	} while (n < worker->runtime->config.lane_batch && !chi_worker_took_long(worker));
 	chi_task_queue_release(lane);
 	if (n && chi_parking_check(&lane->parking, n))
 		hshm_count_add(&chi_lane_counters(worker, lane)->full_turns, 1);
@@ -455,13 +456,13 @@ static uint32_t run_hot(struct chi_worker *worker, uint32_t index)
 }
 
 /* Look at all hot lanes of the priority, from where the last look ended: a turn for those with work, until a batch was
- * taken in all; out of the list with those that had none for long. */
+ * taken in all, or one turn took long; out of the list with those that had none for long. */
 static bool poll_hot_of(struct chi_worker *worker, uint32_t prio)
 {
 	uint32_t n_taken = 0, n_looks = worker->n_hot;
 	bool worked = false;
 
-	while (n_looks-- && n_taken < worker->runtime->config.lane_batch) {
+	while (n_looks-- && n_taken < worker->runtime->config.lane_batch && !(worked && chi_worker_took_long(worker))) {
 		uint32_t index = worker->hot_next < worker->n_hot ? worker->hot_next : 0;
 		struct chi_lane *lane;
 		uint32_t n_hot = worker->n_hot;

@@ -15,8 +15,9 @@ struct state {
 	hshm_au32 gate_open;
 	hshm_au64 n_at_gate;
 	struct chi_mutex mutex;
-	uint64_t locked; /* under the mutex, not atomic */
-	uint64_t inside; /* under the mutex: must be 0 on entry */
+	uint64_t locked;   /* under the mutex, not atomic */
+	uint64_t n_pieces; /* for a pool of one worker */
+	uint64_t inside;   /* under the mutex: must be 0 on entry */
 	hshm_au64 next_in_order;
 	hshm_au64 n_out_of_order;
 	struct probe_task left; /* by PROBE_LEAVE: it outlives the method, not the task */
@@ -393,6 +394,39 @@ static int create(struct chi_container *container, const void *params, uint64_t 
 	return 0;
 }
 
+static int pieces(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct state *state = chi_container_state(container);
+	struct probe_task *self = probe(task);
+
+	(void)context;
+	for (uint64_t i = 0; i < self->count; i++) {
+		uint64_t until_ns = hshm_deadline_ns(self->in);
+
+		while (hshm_clock_ns() < until_ns)
+			;
+		state->n_pieces++;
+		chi_yield();
+	}
+	self->out = state->n_pieces;
+	return 0;
+}
+
+static int among_pieces(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct state *state = chi_container_state(container);
+	uint64_t before = state->n_pieces;
+	struct probe_task sub;
+	int ret;
+
+	make_sub(container, &sub, PROBE_PIECES, probe(task)->in);
+	sub.count = 0;
+	ret = chi_call(chi_context_client(context), &sub);
+	probe(task)->out = sub.out - before;
+	probe(task)->out2 = state->n_pieces - before;
+	return ret;
+}
+
 static void destroy(struct chi_container *container)
 {
 	free(chi_container_state(container));
@@ -438,6 +472,8 @@ static const struct chi_method methods[] = {
 	PROBE_METHOD(PROBE_OCCUPY, occupy),
 	PROBE_METHOD(PROBE_HOLD, hold),
 	PROBE_METHOD(PROBE_BLOCK, block),
+	PROBE_METHOD(PROBE_PIECES, pieces),
+	PROBE_METHOD(PROBE_AMONG_PIECES, among_pieces),
 };
 
 static const struct chi_module probe_module = {

@@ -28,8 +28,10 @@ enum probe_method {
 	PROBE_COUNTS,	/* answers what the container has counted */
 	PROBE_LEAVE,	/* submits a gate_wait and returns without waiting for it */
 	PROBE_OCCUPY, /* sleeps for so many ns on its worker's thread, as a call into a library may that knows no fibers; begun: as SPIN */
-	PROBE_BLOCK, /* waits for so many ns, blocked: its worker does other work */
-	PROBE_HOLD,  /* keeps its worker until the word in buffer 0, which it sets to 1 + its worker, is cleared */
+	PROBE_BLOCK,  /* waits for so many ns, blocked: its worker does other work */
+	PROBE_HOLD,   /* keeps its worker until the word in buffer 0, which it sets to 1 + its worker, is cleared */
+	PROBE_PIECES, /* computes for so many ns, `count` times, and lets others go first after each; answers how many have been done by all */
+	PROBE_AMONG_PIECES, /* how many were done by others between the submit of a PIECES of none and its start, and until it went on */
 };
 
 struct probe_task {

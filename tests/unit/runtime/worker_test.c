@@ -425,6 +425,46 @@ static void duplicates_are_dropped_and_no_task_runs_twice(void **state)
 	sem_destroy(&again.done);
 }
 
+static int start_two_lanes(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, run_in_place: false }\nmemory: { private_mib: 256 }\n", 2);
+}
+
+/* Tasks that compute for long and yield, in one lane: a task of the other is started, and its parent goes on, after a
+ * few of their pieces, not after one of each. */
+static void long_tasks_that_yield_delay_others_by_a_few_pieces(void **state)
+{
+	enum { N_LONG = 32, N_PIECES = 8, FEW = 12 };
+	struct probe_task *tasks[N_LONG], *among;
+
+	(void)state;
+	for (int i = 0; i < N_LONG; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(*tasks[i]), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(0), PROBE_PIECES, &tasks[i]),
+				 0);
+		tasks[i]->in = 2 * CHI_WORKER_TURN_NS;
+		tasks[i]->count = N_PIECES;
+		assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
+	}
+	assert_int_equal(chi_task_alloc(fixture.client, sizeof(*among), fixture.pool, CHI_QUERY_LOCAL_HASH(1),
+					PROBE_AMONG_PIECES, &among),
+			 0);
+	among->in = 1;
+	while (call(PROBE_PIECES, 0, 0) < N_LONG)
+		;
+	assert_int_equal(chi_call(fixture.client, among), 0);
+	print_message("%llu pieces until it started, %llu until its parent went on\n", (unsigned long long)among->out,
+		      (unsigned long long)among->out2);
+	assert_int_equal(chi_task_done(tasks[N_LONG - 1]), 0);
+	assert_true(among->out <= FEW);
+	assert_true(among->out2 <= FEW);
+	assert_int_equal(chi_wait_all((void **)tasks, N_LONG, HSHM_FOREVER), 0);
+	for (int i = 0; i < N_LONG; i++)
+		chi_task_free(fixture.client, tasks[i]);
+	chi_task_free(fixture.client, among);
+}
+
 static int start_tiny_active_queue(void **state)
 {
 	(void)state;
@@ -578,6 +618,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_balancer_does_not_believe_the_counters_file, start_balanced_slowly,
 						stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
+		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_two_lanes,
+						stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_task_that_comes_alone_counts_as_work, start_one_worker_alone, stop),
