@@ -58,6 +58,15 @@ void chi_container_free(struct chi_container *container)
 	free(container);
 }
 
+/* Whoever may make pools must not take all the memory that tasks run in: lanes leave a quarter of it. */
+static bool leaves_room_for_tasks(struct hshm_heap *heap, uint64_t bytes)
+{
+	struct hshm_heap_stats stats;
+
+	hshm_heap_get_stats(heap, &stats);
+	return stats.used_bytes + bytes <= stats.capacity_bytes / 4 * 3;
+}
+
 /* The bytes of the queue and its lanes, from the runtime's heap. It aligns to 64; queues want HSHM_FALSE_SHARING. */
 static int alloc_queue(struct chi_container *container, struct chi_local_queue *queue, uint32_t n_lanes)
 {
@@ -67,7 +76,8 @@ static int alloc_queue(struct chi_container *container, struct chi_local_queue *
 	uintptr_t aligned;
 	void *block;
 
-	if (hshm_heap_alloc(runtime->heap, bytes + HSHM_FALSE_SHARING, &block))
+	if (!leaves_room_for_tasks(runtime->heap, bytes + n_lanes * sizeof(struct chi_lane)) ||
+	    hshm_heap_alloc(runtime->heap, bytes + HSHM_FALSE_SHARING, &block))
 		return -ENOMEM;
 	queue->memory = block;
 	aligned = ((uintptr_t)block + HSHM_FALSE_SHARING - 1) & ~(uintptr_t)(HSHM_FALSE_SHARING - 1);

@@ -237,11 +237,11 @@ void chi_ipc_session_end(struct chi_ipc_manager *ipc, struct ipc_session *sessio
 	shutdown(session->base.socket, SHUT_RDWR);
 	/* release: as in fault.c; workers drop the lanes where they find them, tasks see that their client is gone */
 	hshm_store_release(&session->base.ended, 1);
-	chi_work_orch_expire_periodic(ipc->runtime->orch);
-	if (session->n_open == 0) {
+	if (session->n_open == 0) { /* without a lane, without a task */
 		chi_session_put(&session->base);
 		return;
 	}
+	chi_work_orch_expire_periodic(ipc->runtime->orch);
 	session->retirement.lanes = session->open_lanes;
 	session->retirement.n_lanes = session->n_open;
 	session->retirement.done = lanes_retired;

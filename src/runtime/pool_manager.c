@@ -453,7 +453,8 @@ static void release_slot(struct chi_pool_manager *manager, const struct chi_pool
 
 	pthread_mutex_lock(&manager->lock);
 	slot->pool = NULL;
-	slot->reuse++;
+	if (pool->state != CHI_POOL_MAKING) /* else nobody was told its id */
+		slot->reuse++;
 	manager->n_started_in_ended += hshm_load_relaxed(&pool->n_started); /* relaxed: nobody starts any more */
 	pthread_mutex_unlock(&manager->lock);
 }
@@ -930,8 +931,7 @@ int chi_pool_flush_all(struct chi_pool_manager *manager)
 
 /* ---- looking ---- */
 
-/* @to: of a struct chi_pool_info; a client's memory, aligned as it likes */
-static void describe_pool(const struct chi_pool *pool, void *to)
+static struct chi_pool_info describe_pool(const struct chi_pool *pool)
 {
 	struct chi_pool_info info = {
 		.pool_id = pool->id,
@@ -942,24 +942,36 @@ static void describe_pool(const struct chi_pool *pool, void *to)
 
 	strcpy(info.name, pool->name);
 	strcpy(info.module, pool->module->name);
-	memcpy(to, &info, sizeof(info));
+	return info;
+}
+
+static bool describe_slot(struct chi_pool_manager *manager, uint32_t index, struct chi_pool_info *ret_info)
+{
+	const struct chi_pool *pool;
+	bool ready;
+
+	pthread_mutex_lock(&manager->lock);
+	pool = manager->slots[index].pool;
+	ready = pool && pool->state == CHI_POOL_READY;
+	if (ready)
+		*ret_info = describe_pool(pool);
+	pthread_mutex_unlock(&manager->lock);
+	return ready;
 }
 
 uint32_t chi_pool_list_all(struct chi_pool_manager *manager, struct chi_pool_info *ret_pools, uint32_t n_max)
 {
 	uint32_t n = 0;
 
-	pthread_mutex_lock(&manager->lock);
 	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++) {
-		const struct chi_pool *pool = manager->slots[i].pool;
+		struct chi_pool_info info;
 
-		if (!pool || pool->state != CHI_POOL_READY)
+		if (!describe_slot(manager, i, &info))
 			continue;
-		if (n < n_max)
-			describe_pool(pool, &ret_pools[n]);
+		if (n < n_max) /* a client's memory: aligned as it likes, and a page of it may take long to come */
+			memcpy(&ret_pools[n], &info, sizeof(info));
 		n++;
 	}
-	pthread_mutex_unlock(&manager->lock);
 	return n;
 }
 

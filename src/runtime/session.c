@@ -148,7 +148,7 @@ void chi_session_send_event(struct chi_session *session)
 	if (!event_socket || hshm_load_relaxed(&session->ended)) /* relaxed: a message more harms nobody */
 		return;
 	/* Full: then there is enough to read. Gone: the client's own doing. A socket of our own and flags of the call:
-	 * nothing that the client does to its end makes this one wait. */
+	 * nothing that the client does to its end makes this one wait (before Linux 6.9: docs/threat-model.md). */
 	for (int i = 0; i < SEND_TRIES; i++)
 		if (send((int)event_socket - 1, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
 		    (errno != ENOBUFS && errno != ENOMEM))

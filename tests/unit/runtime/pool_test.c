@@ -324,6 +324,48 @@ static void a_create_that_fails_leaves_nothing(void **state)
 	assert_null(dlopen(path, RTLD_NOW | RTLD_NOLOAD));
 }
 
+/* Or a client that asks for what cannot be made, again and again, would use up all ids. */
+static void a_create_that_fails_uses_no_id_up(void **state)
+{
+	uint32_t first = make("a", 1), pool_id;
+
+	(void)state;
+	assert_int_equal(chi_pool_destroy(client, first), 0);
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS; i++)
+		assert_int_equal(chi_pool_create(client, &(struct chi_pool_spec){ .module = "not_there" }, &pool_id),
+				 -ENOENT);
+	/* round all slots and back: the ids that follow are the next ones */
+	for (uint32_t i = 0; i < CHI_POOL_SLOTS - 1; i++) {
+		pool_id = make("a", 1);
+		if (pool_id % CHI_POOL_SLOTS == first % CHI_POOL_SLOTS)
+			break;
+		assert_int_equal(chi_pool_destroy(client, pool_id), 0);
+	}
+	assert_int_equal(pool_id, first + CHI_POOL_SLOTS);
+	assert_int_equal(chi_pool_destroy(client, pool_id), 0);
+}
+
+static void pools_leave_memory_for_tasks(void **state)
+{
+	struct hshm_heap_stats stats;
+	char name[16];
+	uint32_t pool_id;
+	int ret = 1;
+
+	(void)state;
+	for (uint32_t i = 0; ret == 1; i++) {
+		snprintf(name, sizeof(name), "p%u", i);
+		ret = chi_pool_create(client,
+				      &(struct chi_pool_spec){
+					      .module = "hand", .name = name, .n_containers = CHI_POOL_CONTAINERS_MAX },
+				      &pool_id);
+	}
+	assert_int_equal(ret, -ENOMEM);
+	hshm_heap_get_stats(runtime->heap, &stats);
+	assert_true(stats.used_bytes <= stats.capacity_bytes / 4 * 3);
+	assert_true(stats.used_bytes > stats.capacity_bytes / 4);
+}
+
 static void a_create_may_make_another_pool_but_not_its_own(void **state)
 {
 	uint32_t pool_id = 0;
@@ -781,6 +823,8 @@ int main(void)
 		CASE(a_pool_is_made_once_and_opened_after),
 		CASE(what_cannot_be_made_says_why),
 		CASE(a_create_that_fails_leaves_nothing),
+		CASE(a_create_that_fails_uses_no_id_up),
+		CASE(pools_leave_memory_for_tasks),
 		CASE(a_create_may_make_another_pool_but_not_its_own),
 		CASE(many_who_ask_at_once_get_one_pool),
 		CASE(tasks_in_flight_end_before_their_pool),
