@@ -29,7 +29,7 @@ chimaera_fuzz(config)
 set(fuzz_stage ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/stage.c)
 chimaera_fuzz(handshake ${fuzz_stage})
 chimaera_fuzz(tasks ${fuzz_stage})
-add_dependencies(fuzz_tasks module_echo)
+add_dependencies(fuzz_tasks module_echo module_blob module_compress)
 chimaera_fuzz(blob ${fuzz_stage})
 add_dependencies(fuzz_blob module_blob module_compress)
 

@@ -12,12 +12,15 @@
  */
 #include "fuzz.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <chimaera/modules/blob.h>
 
 #include "modules/echo.h"
 #include "runtime/pool_manager.h"
@@ -31,6 +34,8 @@
 #define N_CONTAINERS 3u
 #define QUIET_NS     (2 * HSHM_NSEC_PER_MSEC) /* some tasks never end by themselves */
 #define CANARY_BYTES 4096u
+#define POOLS_MAX    (2 * OPS_MAX + 2) /* with each blob may come a compress */
+#define PARAMS_AT    1024u	       /* in a page: behind its task */
 
 static struct fuzz_stage stage;
 static uint32_t pool;
@@ -215,13 +220,46 @@ static void write_task(struct fuzz_input *input, struct raw *raw)
 	task->out = 0;
 }
 
-/* For admin, whose tasks are longer: list, flush, create with names that no module has. */
+/* Parameters for create(): none, bytes of the input of any number, blob's with some word changed, or where it cannot lie. */
+static void write_params(struct fuzz_input *input, struct raw *raw, uint32_t page, struct chi_buffer *ret_params)
+{
+	uint64_t at = raw->heap + (uint64_t)(page % PAGES) * CHI_PAGE + PARAMS_AT;
+	struct chi_blob_params params = { .size = sizeof(params) };
+	char *place = raw->segment + at;
+	uint8_t how = fuzz_u8(input), more;
+	uint64_t size = how / 4;
+
+	*ret_params = (struct chi_buffer){ .ptr = hipc_ptr_make(raw->welcome.client_segment_id, at),
+					   .flags = CHI_BUFFER_IN };
+	switch (how % 4) {
+	case 0:
+		return;
+	case 1:
+		fuzz_bytes(input, place, size);
+		break;
+	case 2:
+		memcpy(place, &params, sizeof(params));
+		((uint32_t *)(void *)place)[size % (sizeof(params) / 4)] = (uint32_t)odd_number(input);
+		more = fuzz_u8(input);
+		size = sizeof(params) + (more < 192 ? 0 : 1 + more % 16);
+		memset(place + sizeof(params), more & 32 ? 1 : 0, size - sizeof(params));
+		break;
+	default:
+		size = odd_number(input);
+		ret_params->ptr.word += odd_number(input);
+	}
+	ret_params->size_bytes = size;
+}
+
+/* For admin, whose tasks are longer: list, flush, create with names that no module has, and some that one has. */
 static void write_admin_task(struct fuzz_input *input, struct raw *raw)
 {
-	char *page = page_at(raw, fuzz_u8(input));
+	static const char *const modules[] = { "echo", "blob", "compress", "admin", "../echo", "" };
+	uint8_t number = fuzz_u8(input);
+	char *page = page_at(raw, number);
 	struct chi_admin_create_pool_task *create = (void *)page;
 	struct chi_admin_list_pools_task *list = (void *)page;
-	uint8_t how = fuzz_u8(input);
+	uint8_t how = fuzz_u8(input), module;
 
 	memset(page, 0, 1024);
 	switch (how % 3) {
@@ -230,9 +268,12 @@ static void write_admin_task(struct fuzz_input *input, struct raw *raw)
 			      CHI_ADMIN_CREATE_POOL);
 		fuzz_bytes(input, create->module.text, how / 3 % 64);
 		fuzz_bytes(input, create->name.text, how / 3 % 64);
+		module = fuzz_u8(input);
 		if (how & 64)
-			memcpy(create->module.text, "echo", 5);
+			strcpy(create->module.text, modules[module % (sizeof(modules) / sizeof(modules[0]))]);
 		create->n_containers = (uint32_t)odd_number(input);
+		create->open_existing = how >> 7;
+		write_params(input, raw, number, &create->params);
 		break;
 	case 1:
 		chi_task_init(&list->task, sizeof(*list), CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0),
@@ -446,13 +487,13 @@ static void step(struct fuzz_input *input, struct raw *raw)
 /* Pools that the input had made, or the one it ended. */
 static void put_pools_right(void)
 {
-	struct chi_pool_info pools[16];
+	static struct chi_pool_info pools[POOLS_MAX];
 	struct chi_pool_spec spec = { .module = "echo", .n_containers = N_CONTAINERS };
-	uint32_t n = chi_pool_list_all(stage.runtime->pools, pools, 16);
+	uint32_t n = chi_pool_list_all(stage.runtime->pools, pools, POOLS_MAX);
 
 	if (n == 2 && pools[1].pool_id == pool)
 		return;
-	for (uint32_t i = 0; i < n && i < 16; i++)
+	for (uint32_t i = 0; i < n && i < POOLS_MAX; i++)
 		if (pools[i].pool_id != CHI_ADMIN_POOL_ID && pools[i].pool_id != pool)
 			(void)!chi_pool_destroy(stage.honest, pools[i].pool_id);
 	fuzz_check(chi_pool_create(stage.honest, &spec, &pool) >= 0);
@@ -473,6 +514,20 @@ static void check_honest_client(void)
 			fuzz_fail("byte %u of the honest client's memory was written", i);
 }
 
+/* An input's pools end; what was loaded for them has to stay, for libFuzzer goes on to read its counters. */
+static void keep_modules(void)
+{
+	static const char *const names[] = { "echo", "blob", "compress" };
+	char folders[8192], path[8300], *rest = folders;
+
+	snprintf(folders, sizeof(folders), "%s", getenv("CHI_REPO_PATH"));
+	for (const char *folder; (folder = strsep(&rest, ":"));)
+		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+			snprintf(path, sizeof(path), "%s/chimaera_%s.so", folder, names[i]);
+			(void)dlopen(path, RTLD_NOW | RTLD_NODELETE);
+		}
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
@@ -480,6 +535,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	fuzz_stage_start(&stage, "log_level: error\nworkers: { count: 1, spin_us: 10 }\nmemory: { private_mib: 64 }\n"
 				 "clients: { max: 8, memory_mib: 1, lanes: 2, lane_depth: 16, contexts: 8 }\n"
 				 "fibers: { max: 64 }\n");
+	keep_modules();
 	put_pools_right();
 	fuzz_check(chi_alloc(stage.honest, CANARY_BYTES, &canary) == 0);
 	for (uint32_t i = 0; i < CANARY_BYTES; i++)
