@@ -36,8 +36,8 @@ struct honest {
 	struct chi_client *client;
 	uint64_t key, next;
 	struct slot slots[WINDOW];
-	uint64_t last_ns; /* of its last answer in this phase */
-	enum phase phase;
+	uint64_t last_ns; /* of its last answer */
+	uint64_t turn;	  /* which was it then */
 	/* memory that nobody has a reason to touch */
 	uint64_t *guard;
 	const char *segment;
@@ -76,15 +76,24 @@ static bool is_right(const struct honest *self, const struct slot *slot)
 	return right;
 }
 
+static void raise_gap(hshm_au64 *longest, uint64_t gap_ns)
+{
+	if (gap_ns > hshm_load_relaxed(longest))
+		hshm_store_relaxed(longest, gap_ns);
+}
+
+/* Also one that began before the lies, ended after them, or both: only what lies in one turn of load is the load's. */
 static void note_gap(struct honest *self)
 {
-	uint64_t now_ns = hshm_clock_ns();
-	enum phase phase = board_phase(self->board);
-	hshm_au64 *longest = &self->row->longest_gap_ns[phase];
+	uint64_t now_ns = hshm_clock_ns(), gap_ns = now_ns - self->last_ns;
+	uint64_t turn = hshm_load_relaxed(&self->board->turn);
 
-	if (phase == self->phase && now_ns - self->last_ns > hshm_load_relaxed(longest))
-		hshm_store_relaxed(longest, now_ns - self->last_ns);
-	self->phase = phase;
+	if (turn == self->turn && turn_phase(turn) == PHASE_LOAD)
+		raise_gap(&self->row->load_gap_ns, gap_ns);
+	else if (turn_phase(self->turn) != PHASE_START && turn_kind(turn, 0) < KINDS_MAX)
+		for (uint32_t i = 0; i < SHARED_MAX; i++)
+			raise_gap(&self->row->lies_gap_ns[turn_kind(turn, i)], gap_ns);
+	self->turn = turn;
 	self->last_ns = now_ns;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/hostile/lies.c - a liar: one kind of lie after the other, in an order of its own
+ * tests/hostile/lies.c - a liar: it tells the kind of lie whose turn it is
  */
 #include "hostile/lies.h"
 
@@ -182,35 +182,16 @@ static void act(struct liar *liar, uint32_t kind)
 	kinds[kind].tell(liar);
 }
 
-/* Each of its kinds once, in an order that changes from round to round. */
-static void shuffle(struct liar *liar, uint32_t *order)
-{
-	for (uint32_t i = 0; i < N_KINDS; i++) {
-		uint32_t j = (uint32_t)lie_pick(liar, i + 1);
-
-		order[i] = order[j];
-		order[j] = i;
-	}
-}
-
-int role_liar(struct board *board, uint32_t index, const char *only)
+int role_liar(struct board *board, uint32_t index)
 {
 	struct liar liar = { .board = board, .index = index };
-	uint32_t order[N_KINDS] = { 0 }, next = N_KINDS;
 
 	liar.random = (board->seed ^ (index + 1) * UINT64_C(0x9e3779b97f4a7c15)) | 1;
-	for (enum phase phase; (phase = board_phase(board)) != PHASE_END;) {
-		if (phase != PHASE_LIES) {
+	for (uint64_t turn; turn_phase(turn = hshm_load_relaxed(&board->turn)) != PHASE_END;) {
+		if (turn_phase(turn) == PHASE_LIES)
+			act(&liar, turn_kind(turn, index));
+		else
 			usleep(1000);
-			continue;
-		}
-		if (next == N_KINDS) {
-			shuffle(&liar, order);
-			next = 0;
-		}
-		if (!only[0] || strcmp(only, kinds[order[next]].name) == 0)
-			act(&liar, order[next]);
-		next++;
 	}
 	return 0;
 }
