@@ -41,7 +41,7 @@ struct board {
 	hshm_au32 violated; /* taken by who writes `violation` */
 	char violation[512];
 	uint64_t seed;
-	uint32_t tally_pool, probe_pool;
+	uint32_t tally_pool, probe_pool, blob_pool, compress_pool; /* the last three are the liars' */
 	struct honest_row honest[HONEST_MAX];			   /* the steady ones */
 	struct honest_row load[LIARS_MAX];			   /* those in the place of a liar */
 	struct kind_row kinds[LIARS_MAX][KINDS_MAX];

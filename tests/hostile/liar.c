@@ -36,6 +36,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chimaera/modules/blob.h>
+#include <chimaera/modules/compress.h>
+
 #include "hostile/board.h"
 #include "support/commit.h"
 #include "support/daemon.h"
@@ -132,11 +135,18 @@ static int make_pools(void)
 	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = RUNTIME_NAME);
 	struct chi_pool_spec tally = { .module = "tally", .n_containers = 4 };
 	struct chi_pool_spec probe = { .module = "probe", .n_containers = 4 };
+	struct chi_pool_spec compress = { .module = CHI_COMPRESS_MODULE, .name = "liars-compress", .n_containers = 2 };
+	struct chi_blob_params params = { .size = sizeof(params),
+					  .chunk_bytes = CHI_BLOB_CHUNK_BYTES_MIN,
+					  .memory_max_bytes = UINT64_C(4) << 20,
+					  .compress_pool = "liars-compress" };
 	struct chi_client *client;
 
 	if (chi_client_connect(&opts, &client) < 0 ||
 	    chi_pool_create(client, &tally, &campaign.board->tally_pool) < 0 ||
-	    chi_pool_create(client, &probe, &campaign.board->probe_pool) < 0) {
+	    chi_pool_create(client, &probe, &campaign.board->probe_pool) < 0 ||
+	    chi_pool_create(client, &compress, &campaign.board->compress_pool) < 0 ||
+	    chi_blob_open(client, "liars-blob", 2, &params, &campaign.board->blob_pool) < 0) {
 		fprintf(stderr, "liar: %s\n", chi_error_text());
 		return -1;
 	}

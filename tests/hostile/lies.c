@@ -43,6 +43,8 @@ static const struct kind {
 	{ "periods", lie_periods },
 	{ "cancels", lie_cancels },
 	{ "greed", lie_greed },
+	{ "modules", lie_modules },
+	{ "pools", lie_pools },
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))

@@ -89,4 +89,8 @@ void lie_periods(struct liar *liar);
 void lie_cancels(struct liar *liar);
 void lie_greed(struct liar *liar);
 
+/* lies_modules.c: what it can ask of modules, and for modules */
+void lie_modules(struct liar *liar);
+void lie_pools(struct liar *liar);
+
 #endif
