@@ -59,7 +59,7 @@ extern char **environ;
 static const char config_text[] = "log_level: error\n"
 				  "workers: { count: 2 }\n"
 				  "memory: { private_mib: 256 }\n"
-				  "clients: { max: 128, memory_mib: 8, lanes: 4, lane_depth: 128, contexts: 64 }\n";
+				  "clients: { max: 128, memory_mib: 8, lanes: 4, lane_depth: 8192, contexts: 64 }\n";
 
 struct options {
 	uint64_t seed;
