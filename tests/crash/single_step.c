@@ -319,10 +319,30 @@ static _Noreturn void give_up(const char *why)
 	_exit(1);
 }
 
+/* What the handler says: it must not format anything. */
+static char hang_text[256];
+static size_t hang_text_size;
+
 static void hangs(int signal)
 {
 	(void)signal;
-	give_up("nothing has moved for a minute");
+	(void)!write(STDERR_FILENO, hang_text, hang_text_size);
+	if (driver.daemon > 0)
+		kill(driver.daemon, SIGKILL);
+	_exit(1);
+}
+
+/* From now on @k is at work: what a failure names, and a minute for it. */
+static void begin_kill(const struct variant *variant, unsigned k)
+{
+	alarm(0);
+	driver.variant = variant;
+	driver.at = k;
+	hang_text_size = (size_t)snprintf(
+		hang_text, sizeof(hang_text),
+		"single_step: nothing has moved for a minute. Again: ./dev crash single_step --variant \"%s\" --at %u --seed %llu\n",
+		variant->name, k, (unsigned long long)driver.seed);
+	alarm(HANG_S);
 }
 
 static void broken(const char *what)
@@ -382,7 +402,7 @@ static struct counted read_counters(void)
 static void await_sleep(void)
 {
 	while (!read_counters().asleep)
-		;
+		usleep(50);
 }
 
 /* A task of the steady client, to its end; returns what it answers. */
@@ -675,8 +695,7 @@ static void kill_at(const struct variant *variant, unsigned k, struct tally *tal
 	uint64_t progress_ns, back_ns;
 	pid_t pid;
 
-	driver.at = k;
-	alarm(HANG_S);
+	begin_kill(variant, k);
 	pid = start_victim(variant);
 	advance(pid, k, tally);
 	tally->n_kills++;
@@ -805,9 +824,7 @@ static void run_variant(const struct variant *variant, const struct options *opt
 {
 	struct tally tally = { 0 };
 
-	driver.variant = variant;
-	driver.at = 0;
-	alarm(HANG_S);
+	begin_kill(variant, 0);
 	if (driver.daemon && driver.worker != variant->worker)
 		end_daemon();
 	if (!driver.daemon)
