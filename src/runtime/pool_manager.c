@@ -834,7 +834,7 @@ static int add_caller(struct chi_pool_manager *manager, const struct chi_run_con
 		manager->callers_allocated = n;
 	}
 	manager->callers[manager->n_callers++] = (struct flush_caller){ context, 1 };
-	/* relaxed: the lock publishes it; a flush that reads it late only waits a little longer */
+	/* relaxed: under the lock */
 	hshm_fetch_add_relaxed(&context->pool->n_flush_callers[context->flush_epoch], 1);
 	return 0;
 }
@@ -847,6 +847,7 @@ static void remove_callers(struct chi_pool_manager *manager, const struct chi_ru
 
 		if (--caller->n_flushes)
 			continue;
+		/* relaxed: under the lock */
 		hshm_fetch_sub_relaxed(&c->pool->n_flush_callers[c->flush_epoch], 1);
 		*caller = manager->callers[--manager->n_callers];
 	}
@@ -878,26 +879,37 @@ static void leave_flush(struct chi_pool_manager *manager)
 	pthread_mutex_unlock(&manager->lock);
 }
 
-static void wait_parity(const struct chi_pool *pool, uint32_t parity)
+/* Callers come and go under the lock, and are in flight all the time between: so what is more than they are others. */
+static bool others_in_flight(struct chi_pool_manager *manager, const struct chi_pool *pool, uint32_t parity)
+{
+	bool others;
+
+	pthread_mutex_lock(&manager->lock);
+	/* relaxed: under the lock */
+	others = in_flight(pool, parity) > hshm_load_relaxed(&pool->n_flush_callers[parity]);
+	pthread_mutex_unlock(&manager->lock);
+	return others;
+}
+
+static void wait_parity(struct chi_pool_manager *manager, const struct chi_pool *pool, uint32_t parity)
 {
 	uint64_t delay_ns = WAIT_FIRST_NS;
 
-	/* relaxed for the callers: a hint that only grows stale towards longer waiting, and is read again */
-	while (in_flight(pool, parity) > hshm_load_relaxed(&pool->n_flush_callers[parity]))
+	while (others_in_flight(manager, pool, parity))
 		wait_a_little(&delay_ns);
 }
 
 /* What is in the other parity is left over from the flush before (its callers, or who was overtaken by its flip); what
  * is in this one came since. New tasks go to the parity that is not waited for, so both waits come to an end. */
-static void flush_pool(struct chi_pool *pool)
+static void flush_pool(struct chi_pool_manager *manager, struct chi_pool *pool)
 {
 	uint32_t parity = hshm_load_relaxed(&pool->flush_epoch) &
 			  1; /* relaxed: only the flush whose turn it is writes it */
 
-	wait_parity(pool, parity ^ 1);
+	wait_parity(manager, pool, parity ^ 1);
 	/* relaxed: whoever entered before this flush was asked for had read the old one */
 	hshm_store_relaxed(&pool->flush_epoch, parity ^ 1);
-	wait_parity(pool, parity);
+	wait_parity(manager, pool, parity);
 }
 
 int chi_pool_flush_all(struct chi_pool_manager *manager)
@@ -919,7 +931,7 @@ int chi_pool_flush_all(struct chi_pool_manager *manager)
 		pthread_mutex_unlock(&manager->lock);
 		if (!pool)
 			continue;
-		flush_pool(pool);
+		flush_pool(manager, pool);
 		pthread_mutex_lock(&manager->lock);
 		pool->n_pins--;
 		pthread_mutex_unlock(&manager->lock);
