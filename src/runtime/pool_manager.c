@@ -7,14 +7,16 @@
  *
  * A task's way in against a pool's end:
  *
- *   chi_pool_get()   count up; closing (seq_cst, both)? count down, none
- *   chi_pool_end()   closing = 1; seq_cst fence; wait until the counts are 0
+ *   chi_pool_get_uncounted()   count up; closing (seq_cst, both)? count down, none
+ *   chi_pool_end()             closing = 1; seq_cst fence; wait until the counts are 0
  *
  * G1  Either the getter sees `closing`, or the ender sees the count (Dekker). After the counts were seen 0 no task is
  *     in the pool, and none gets in.
  * G2  A getter may still hold the pool's address without a count, between its load of the slot and its count. It is a
  *     worker outside any switch: once each worker has passed its inbox (the first round of the retirement, which comes
  *     after the slot is cleared), nobody has the address.
+ *
+ * Checked by verify/pool_end.pml, with rest, resume and flush.
  */
 #include "runtime/pool_manager.h"
 
@@ -184,8 +186,8 @@ struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32
 
 	if (!pool || pool->id != pool_id)
 		return NULL;
-	/* relaxed: a getter that a flip of the epoch overtakes counts in the old one; the flush after next waits for
-	 * it */
+	/* relaxed: a getter that a flip of the epoch overtakes counts in the old one; the next flush waits for that,
+	 * too */
 	epoch = hshm_load_relaxed(&pool->flush_epoch) & 1;
 	/* seq_cst, both: the count before the look at `closing` (G1); cheaper than a fence between them */
 	hshm_fetch_add_seq_cst(&pool->n_in_flight[epoch], 1);
@@ -229,7 +231,7 @@ void chi_pool_rest(struct chi_pool *pool, uint8_t flush_epoch)
 
 void chi_pool_resume(struct chi_pool *pool, uint8_t *ret_flush_epoch)
 {
-	/* relaxed: as in chi_pool_get() */
+	/* relaxed: as in chi_pool_get_uncounted() */
 	uint8_t epoch = hshm_load_relaxed(&pool->flush_epoch) & 1;
 
 	/* First there, then not here: who sees it gone from here sees the count (release; pairs with n_present()). */
@@ -535,7 +537,7 @@ static void publish(struct chi_pool_manager *manager, struct chi_pool *pool)
 	pthread_mutex_lock(&manager->lock);
 	pool->state = CHI_POOL_READY;
 	pool->maker = NULL;
-	/* release: the whole pool before its address; pairs with the acquire in chi_pool_get() */
+	/* release: the whole pool before its address; pairs with the acquire in chi_pool_get_uncounted() */
 	hshm_store_release(&manager->slots[pool->id % CHI_POOL_SLOTS].ready, pool);
 	pthread_mutex_unlock(&manager->lock);
 }
@@ -680,7 +682,7 @@ static int end_pool(struct chi_pool_manager *manager, uint32_t pool_id, bool onl
 
 	if (error)
 		return error;
-	hshm_fence_seq_cst(); /* G1: pairs with the seq_cst count and look in chi_pool_get() */
+	hshm_fence_seq_cst(); /* G1: pairs with the seq_cst count and look in chi_pool_get_uncounted() */
 	for (uint32_t i = 0; i < chi_work_orch_n_workers(orch); i++)
 		chi_worker_ask_expire(chi_work_orch_worker(orch, i));
 	while (!try_leave(manager, pool))
@@ -788,6 +790,7 @@ static int end_all_on(struct chi_pool_manager *manager, uint32_t worker_id, uint
 		}
 		HSHM_THREAD_MODEL->sleep_for_us(END_ALL_CHECK_US);
 	}
+	/* relaxed: the loop's acquire has seen it, or else the task's end */
 	return hshm_load_relaxed(&end->failed) ? -ENOMEM : end->task.result;
 }
 
