@@ -39,6 +39,7 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
 #define hshm_store_relaxed(word, value) __atomic_store_n(&(word)->v, (value), __ATOMIC_RELAXED)
 #define hshm_store_release(word, value) __atomic_store_n(&(word)->v, (value), __ATOMIC_RELEASE)
 
+#define hshm_exchange_relaxed(word, value) __atomic_exchange_n(&(word)->v, (value), __ATOMIC_RELAXED)
 #define hshm_exchange_acquire(word, value) __atomic_exchange_n(&(word)->v, (value), __ATOMIC_ACQUIRE)
 #define hshm_exchange_release(word, value) __atomic_exchange_n(&(word)->v, (value), __ATOMIC_RELEASE)
 #define hshm_exchange_acq_rel(word, value) __atomic_exchange_n(&(word)->v, (value), __ATOMIC_ACQ_REL)

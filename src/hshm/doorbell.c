@@ -73,6 +73,7 @@ bool hshm_doorbell_ring(struct hshm_doorbell *bell)
 
 	/* seq_cst: pairs with the fence in hshm_doorbell_prepare_sleep() (I1); "I published" before "do you sleep?" */
 	hshm_fence_seq_cst();
+	/* relaxed: the fence orders it, and nothing is read through it */
 	if (!hshm_load_relaxed(&bell->sleeping))
 		return false;
 	/* relaxed: a count; the eventfd orders itself */

@@ -317,6 +317,7 @@ static void flush_bin(struct hshm_heap *heap, uint32_t class_no, struct bin *bin
 static void reclaim(struct hshm_heap *heap, struct cache *cache)
 {
 	for (uint32_t i = 0; cache && i < HEAP_CLASSES; i++)
+		/* relaxed: the thread's own cache */
 		flush_bin(heap, i, &cache->bins[i], hshm_load_relaxed(&cache->bins[i].n));
 	release_unused_spans(heap);
 }

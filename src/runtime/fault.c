@@ -44,7 +44,19 @@ _Thread_local struct chi_run_context *volatile chi_fault_current;
 
 #define WATCH_BLOCK 1024u
 
-/* Even sequence: base..session belong together. */
+/*
+ * An entry is a sequence lock: one writes under watch_lock, a handler reads without, once and never again.
+ *
+ *   watch_store()    sequence odd; the fields (release each); sequence even (release)
+ *   watch_covers()   sequence (acquire), base, size_bytes (acquire each), sequence
+ *
+ * Q1  Who reads a field that is being written has, by that field's release and acquire, the odd sequence before his
+ *     second look at it, or a later one: so two looks that are even and equal had base and size of one state between.
+ * Q2  Who looks for the entry of his own segment does not need a second try: nobody writes that entry while a thread
+ *     uses the segment (above). An entry that changes meanwhile is another's.
+ * Q3  `session` is read when the entry covers the address, so by Q2 it is not being written; `hit` is set by handlers,
+ *     and cleared with the entry.
+ */
 struct watch {
 	hshm_au32 sequence;
 	hshm_au32 hit;
@@ -66,6 +78,7 @@ static void watch_store(struct watch *watch, const void *base, uint64_t size_byt
 {
 	uint32_t sequence = hshm_load_relaxed(&watch->sequence); /* relaxed: only written under the lock */
 
+	/* relaxed: the releases behind it keep it in front of the fields (Q1) */
 	hshm_store_relaxed(&watch->sequence, sequence + 1);
 	hshm_store_release(&watch->base, (uint64_t)(uintptr_t)base);
 	hshm_store_release(&watch->size_bytes, size_bytes);

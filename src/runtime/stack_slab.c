@@ -102,7 +102,7 @@ static void log_refusal(void)
 	long n_max;
 
 	/* relaxed: nothing but the flag itself hangs on it */
-	if (__atomic_exchange_n(&logged.v, 1, __ATOMIC_RELAXED))
+	if (hshm_exchange_relaxed(&logged, 1))
 		return;
 	n_max = mappings_max();
 	chi_log_error(

@@ -40,9 +40,11 @@ static inline void sim_point(void)
 #define hshm_store_relaxed(word, value) SIM_STORE(word, value, __ATOMIC_RELAXED)
 #define hshm_store_release(word, value) SIM_STORE(word, value, __ATOMIC_RELEASE)
 
+#undef hshm_exchange_relaxed
 #undef hshm_exchange_acquire
 #undef hshm_exchange_release
 #undef hshm_exchange_acq_rel
+#define hshm_exchange_relaxed(word, value) SIM_EXCHANGE(word, value, __ATOMIC_RELAXED)
 #define hshm_exchange_acquire(word, value) SIM_EXCHANGE(word, value, __ATOMIC_ACQUIRE)
 #define hshm_exchange_release(word, value) SIM_EXCHANGE(word, value, __ATOMIC_RELEASE)
 #define hshm_exchange_acq_rel(word, value) SIM_EXCHANGE(word, value, __ATOMIC_ACQ_REL)
