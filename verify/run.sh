@@ -31,6 +31,18 @@ list_variants() {
 	done
 }
 
+# README.md names every fence of src/, and a variant that removes it; prints what is amiss
+check_fences() {
+	local table variant
+	table=$(grep -E '^\| `src/.*BREAK_' "$here/README.md")
+	diff <(grep -rc 'hshm_fence_seq_cst();\|SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED' "$here/../src" | sed 's|.*/\.\./||; /:0$/d' | sort) \
+		<(awk -F'`' '{print $2}' <<<"$table" | sort | uniq -c | awk '{print $2 ":" $1}') |
+		sed -n 's/^< /fences in the source, not so in README.md: /p; s/^> /fences in README.md, not so in the source: /p'
+	for variant in $(grep -o '[a-z_]*:BREAK_[A-Z_]*' <<<"$table"); do
+		list_variants | grep -q "^${variant%%:*} red ${variant#*:BREAK_} " || echo "README.md: no variant $variant"
+	done
+}
+
 # run one variant in a folder of its own and write its line of the table
 run_one() {
 	local model=$1 kind=$2 name=$3 invariant=$4 define="" opt=-O0 hash=18 dir states text start seconds verdict want got rc
@@ -122,6 +134,10 @@ while read -r model kind name _; do
 		echo "    see $out/$model.$kind.$name: pan.out; 'spin -t -p -g MODEL' there replays a trail"
 	fi
 done <<<"$wanted"
+if [ $# -eq 0 ]; then
+	amiss=$(check_fences)
+	[ -z "$amiss" ] || { printf '%s\n' "$amiss"; failed=$((failed + 1)); }
+fi
 echo "time: $(($(date +%s) - begin)) s"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
