@@ -104,8 +104,6 @@ struct chi_ipc_manager {
 
 /* The last reference is gone. Threads: any of the runtime. */
 void chi_ipc_reclaim(struct chi_ipc_manager *ipc, struct chi_session *session);
-/* Let the thread look at its lists. Threads: any. */
-void chi_ipc_wake(struct chi_ipc_manager *ipc);
 
 /* ---- ipc_session.c; the ipc thread, or chi_ipc_destroy() after it ---- */
 

@@ -593,6 +593,8 @@ static void ipc_thread(void *arg)
 		for (int i = 0; i < n; i++)
 			on_event(ipc, events[i].data.ptr, events[i].events);
 		adopt_local(ipc);
+		if (ipc->watchdog)
+			chi_watchdog_retire(ipc->watchdog); /* of those whose end was seen just now, too */
 		take_lists(ipc);
 		look_at_clock(ipc, hshm_clock_ns());
 		free_dead(ipc);

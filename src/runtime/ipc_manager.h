@@ -28,6 +28,9 @@ int chi_ipc_let_in(struct chi_ipc_manager *ipc);
  * caller. Returns 0, -EMFILE, -ESHUTDOWN. */
 int chi_ipc_connect_local(struct chi_ipc_manager *ipc, int *ret_socket);
 
+/* Let the thread look at its lists, and at workers that hang. Threads: any. */
+void chi_ipc_wake(struct chi_ipc_manager *ipc);
+
 /* The process queue of a new session: written into its segment; lanes are opened when a client's thread first asks. */
 int chi_ipc_server_init_queues(struct chi_runtime *runtime, struct chi_session *session);
 

@@ -214,7 +214,7 @@ free_session:
 	return rc;
 }
 
-/* On a worker's thread. */
+/* On a worker's thread, or ours. */
 static void lanes_retired(void *arg)
 {
 	struct ipc_session *session = arg;
@@ -244,6 +244,7 @@ void chi_ipc_session_end(struct chi_ipc_manager *ipc, struct ipc_session *sessio
 	chi_work_orch_expire_periodic(ipc->runtime->orch);
 	session->retirement.lanes = session->open_lanes;
 	session->retirement.n_lanes = session->n_open;
+	session->retirement.of_client = true;
 	session->retirement.done = lanes_retired;
 	session->retirement.arg = session;
 	chi_work_orch_retire_lanes(ipc->runtime->orch, &session->retirement);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * lane_take.c - lanes of a worker that hangs in a method go to others
+ * lane_take.c - standing in for a worker that hangs in a method: its lanes go to others, those of ended clients away
  *
  * The lists of lanes are the worker's own. But while it is in a method it touches none of them: `running` is set, and
- * the loop does not run. Who takes lanes stands in for it then, and it waits at the method's end until that is over:
+ * the loop does not run. Another thread may stand in for it then, and it waits at the method's end until that is over:
  *
  *   worker   running = NULL; compiler barrier; if taking: wait for the lock    (each end of a method, each switch out)
- *   taker    lock; taking = 1; membarrier(); if running: move lanes, as the owner would; taking = 0; unlock
+ *   taker    lock; taking = 1; membarrier(); if running: move or drop lanes, as the owner would; taking = 0; unlock
  *
  * T1  membarrier() is a full barrier in every thread, so either the taker sees that the worker is out of the method, or
  *     the worker sees `taking` (Dekker, with all of its price on the taker's side). That it is in another method by
@@ -19,9 +19,10 @@
  *     in a lot names the worker; a lane that is not in a turn has started all tasks that were taken from it, so V1 of
  *     lane_move.c holds.
  * T5  A lane that is being retired is not moved after round one (R2): this worker passes round one outside of the
- *     method.
+ *     method, or has it passed by who stands in, and the next who does sees `retired` by the lock.
+ * T6  The same for `retires`: its parts of retirements are taken out and done by the worker in its loop, or for it.
  *
- * Checked by verify/lane_take.pml.
+ * Checked by verify/lane_take.pml, verify/lane_retire.pml.
  */
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -81,6 +82,22 @@ static uint32_t move(struct chi_worker *worker, struct chi_lane **lanes, uint32_
 	return n_moved;
 }
 
+/* Returns whether the worker is in a method, and stays out of its lists until leave(). */
+static bool enter(struct chi_worker *worker)
+{
+	pthread_mutex_lock(&worker->taking_lock);
+	hshm_store_relaxed(&worker->taking, 1); /* relaxed: the barrier orders it */
+	/* T1. acquire: T2; pairs with the release in set_running() */
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+	       hshm_load_acquire(&worker->running);
+}
+
+static void leave(struct chi_worker *worker)
+{
+	hshm_store_release(&worker->taking, 0); /* release: T2; pairs with the acquire in set_running() */
+	pthread_mutex_unlock(&worker->taking_lock);
+}
+
 uint32_t chi_worker_take_lanes(struct chi_worker *worker, uint32_t n_max)
 {
 	struct chi_lane **lanes;
@@ -91,15 +108,49 @@ uint32_t chi_worker_take_lanes(struct chi_worker *worker, uint32_t n_max)
 	lanes = calloc(n_max, sizeof(struct chi_lane *));
 	if (!lanes)
 		return 0;
-	pthread_mutex_lock(&worker->taking_lock);
-	hshm_store_relaxed(&worker->taking, 1); /* relaxed: the barrier orders it */
-	/* T1. acquire: T2; pairs with the release in set_running() */
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0 && hshm_load_acquire(&worker->running))
+	if (enter(worker))
 		n = move(worker, lanes, n_max);
-	hshm_store_release(&worker->taking, 0); /* release: T2; pairs with the acquire in set_running() */
-	pthread_mutex_unlock(&worker->taking_lock);
+	leave(worker);
 	free(lanes);
 	return n;
+}
+
+/* A part that was done may have brought the next round. */
+static uint32_t retire(struct chi_worker *worker)
+{
+	struct chi_work *work, *next, *stay = NULL;
+	uint32_t n_stay = 0;
+
+	while ((work = chi_worker_take_retires(worker))) {
+		for (; work; work = next) {
+			next = work->next;
+			if (chi_work_orch_may_retire_for(worker, work)) {
+				work->fn(worker, work);
+				continue;
+			}
+			work->next = stay;
+			stay = work;
+			n_stay++;
+		}
+	}
+	for (; stay; stay = next) {
+		next = stay->next;
+		chi_worker_put_back_retire(worker, stay);
+	}
+	return n_stay;
+}
+
+uint32_t chi_worker_retire_for(struct chi_worker *worker)
+{
+	uint32_t n_stay = 0;
+
+	/* relaxed, both: what is missed is found at the next look */
+	if (!hshm_load_relaxed(&worker->retires) || !hshm_load_relaxed(&worker->running))
+		return 0;
+	if (enter(worker))
+		n_stay = retire(worker);
+	leave(worker);
+	return n_stay;
 }
 
 void chi_worker_await_taker(struct chi_worker *worker)

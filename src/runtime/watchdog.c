@@ -44,6 +44,7 @@ struct watched {
 	bool in_method;
 	bool is_asked; /* for its stack */
 	bool is_held_back;
+	bool waits_told;		 /* that ended clients wait for it */
 	struct chi_stack_symbols *stack; /* NULL: it has not answered */
 	struct chi_running running;
 };
@@ -132,6 +133,8 @@ static void found(struct chi_worker *worker, struct watched *watched, uint64_t n
 	watched->found_ns = now_ns;
 	watched->in_method = chi_running_look(worker, &watched->running);
 	hshm_count_add(&worker->counters->hangs, 1);
+	watched->waits_told = false;
+	(void)chi_lane_take_init();	       /* what is missing then fails at each take */
 	hshm_store_relaxed(&worker->hangs, 1); /* relaxed: who gives away lanes goes by it, sooner or later */
 }
 
@@ -183,6 +186,26 @@ static uint32_t move_lanes(struct chi_worker *worker, const struct watched *watc
 	return n;
 }
 
+/* At each look, as a lane may be free by now, and whoever would have woken us may have been early. */
+static void retire_for(struct chi_worker *worker, struct watched *watched)
+{
+	uint32_t n = chi_worker_retire_for(worker);
+
+	if (n == 0 || watched->state != WATCHED_TOLD || watched->waits_told)
+		return;
+	watched->waits_told = true;
+	if (!watched->is_held_back)
+		chi_log_warn("watchdog: %u clients that ended wait for worker %u, which holds one of their lanes", n,
+			     worker->id);
+}
+
+void chi_watchdog_retire(struct chi_watchdog *watchdog)
+{
+	for (uint32_t i = 0; i < watchdog->n_workers; i++)
+		if (watchdog->watched[i].state != WATCHED_GOING)
+			(void)chi_worker_retire_for(chi_work_orch_worker(watchdog->runtime->orch, i));
+}
+
 /* Returns whether it may hang, now or soon: it is awake. */
 static bool look_at(struct chi_watchdog *watchdog, struct chi_worker *worker, struct watched *watched, uint64_t now_ns)
 {
@@ -218,6 +241,8 @@ uint64_t chi_watchdog_look(struct chi_watchdog *watchdog, uint64_t now_ns)
 
 		any_awake |= look_at(watchdog, worker, watched, now_ns);
 		soon |= watched->state == WATCHED_FOUND;
+		if (watched->state != WATCHED_GOING)
+			retire_for(worker, watched);
 		if (watchdog->moves_lanes && watched->state == WATCHED_TOLD)
 			soon |= move_lanes(worker, watched) == MOVES_AT_ONCE;
 	}

@@ -12,6 +12,11 @@
  * R2  In round two each worker empties its active queues, dropping retired lanes, and takes its own out of its lists.
  *     Nothing can put them back (R1), so after it no worker knows them. After round one no retired lane changes its
  *     worker.
+ * R3  A client's lanes are in no enqueue of a method: methods list containers' lanes, and wake parked ones. So a method
+ *     is outside of R1 for them, and who stands in for a worker that hangs in one (lane_take.c) does its part of both
+ *     rounds. The post stands in a list of its own, `retires`, which is emptied by the worker or by who stands in, so
+ *     each part is done once. Not done for it: lanes of which the worker or its inbox holds more than their places in
+ *     the lists, may_drop_for(). A pool's end waits: a method may be inside a submit that has the pool's address.
  */
 #include "runtime/work_orchestrator.h"
 
@@ -280,6 +285,14 @@ void chi_work_orch_expire_periodic(struct chi_work_orch *orch)
 
 /* ---- retirement ---- */
 
+static void post(struct chi_retirement *retirement, struct chi_worker *worker, struct chi_work *work)
+{
+	if (retirement->of_client)
+		chi_worker_post_retire(worker, work);
+	else
+		chi_worker_post(worker, work);
+}
+
 static void post_round(struct chi_retirement *retirement)
 {
 	struct chi_work_orch *orch = retirement->orch;
@@ -287,7 +300,7 @@ static void post_round(struct chi_retirement *retirement)
 	/* relaxed: the posts publish it */
 	hshm_store_relaxed(&retirement->n_left, orch->n_workers);
 	for (uint32_t i = 0; i < orch->n_workers; i++)
-		chi_worker_post(&orch->workers[i], &retirement->works[i].work);
+		post(retirement, &orch->workers[i], &retirement->works[i].work);
 }
 
 static bool drop_own_lanes(struct chi_worker *worker, struct chi_retirement *retirement)
@@ -307,7 +320,7 @@ static void retire_step(struct chi_worker *worker, struct chi_work *work)
 
 	if (retirement->phase == 2 && !drop_own_lanes(worker, retirement)) {
 		/* a lane is on its way out of its lot, or the request to move it on its way here */
-		chi_worker_post(worker, work);
+		post(retirement, worker, work);
 		return;
 	}
 	/* acq_rel: all that the workers did to the lanes happens before the next round, or `done` */
@@ -319,6 +332,24 @@ static void retire_step(struct chi_worker *worker, struct chi_work *work)
 	} else {
 		retirement->done(retirement->arg);
 	}
+}
+
+/* The lane is in the worker's lists and nowhere else of the worker's: it is not in its turn, its node for parking or
+ * moving is not under way, and it has no task to be answered, as the counters for that are the worker's alone. */
+static bool may_drop_for(const struct chi_worker *worker, const struct chi_lane *lane)
+{
+	/* acquire: as in chi_worker_drop_lane() */
+	return lane != worker->turn && !lane->parked && !lane->stalled && !hshm_load_acquire(&lane->move_to);
+}
+
+bool chi_work_orch_may_retire_for(const struct chi_worker *worker, const struct chi_work *work)
+{
+	const struct chi_retirement *retirement = ((const struct chi_retire_work *)work)->retirement;
+
+	for (uint32_t i = 0; retirement->phase == 2 && i < retirement->n_lanes; i++)
+		if (chi_lane_worker(retirement->lanes[i]) == worker->id && !may_drop_for(worker, retirement->lanes[i]))
+			return false;
+	return true;
 }
 
 int chi_work_orch_retire_prepare(struct chi_work_orch *orch, struct chi_retirement *retirement)

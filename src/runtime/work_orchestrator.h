@@ -63,7 +63,7 @@ void chi_work_orch_expire_periodic(struct chi_work_orch *orch);
 /**
  * chi_work_orch_retire_lanes - take lanes out of every worker's reach, for good
  * @lanes: borrowed until @done ran
- * @done:  called on a worker's thread, outside any fiber, once no worker knows the lanes
+ * @done:  called once no worker knows the lanes: on a worker's thread, outside any fiber, or by who stands in for one
  *
  * First all workers pass a point outside any enqueue, then each drops the lanes from its active queues, run and hot
  * lists. Never fails: @retirement is the caller's memory, lent until @done.
@@ -73,6 +73,7 @@ struct chi_retirement {
 	uint32_t n_lanes;
 	void (*done)(void *arg);
 	void *arg;
+	bool of_client; /* all of them are a client's: a worker that hangs in a method does not hold it up (R3) */
 	/* private */
 	struct chi_work_orch *orch;
 	struct chi_retire_work *works; /* one for each worker, allocated by chi_work_orch_retire_prepare() */
@@ -82,5 +83,7 @@ struct chi_retirement {
 int chi_work_orch_retire_prepare(struct chi_work_orch *orch, struct chi_retirement *retirement);
 void chi_work_orch_retire_lanes(struct chi_work_orch *orch, struct chi_retirement *retirement);
 void chi_work_orch_retire_fini(struct chi_retirement *retirement);
+/* May who stands in for the worker, which is in a method, do this part of a retirement? The caller is the one. */
+bool chi_work_orch_may_retire_for(const struct chi_worker *worker, const struct chi_work *work);
 
 #endif

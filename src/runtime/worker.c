@@ -8,7 +8,7 @@
  * queue's minimum or until somebody rings.
  *
  * S1  Only the worker writes doorbell.sleeping. Everyone who gives it work fences, then tests the word (doorbell.h).
- * S2  The last look covers all that a poster may have written: active queues, inbox, sweep, expire, stop.
+ * S2  The last look covers all that a poster may have written: active queues, inbox, retires, sweep, expire, stop.
  */
 #include "runtime/worker.h"
 
@@ -24,6 +24,7 @@
 
 #include "runtime/counter_page.h"
 #include "runtime/fault.h"
+#include "runtime/ipc_manager.h"
 #include "runtime/log.h"
 #include "runtime/thread_stack.h"
 
@@ -36,14 +37,19 @@ _Thread_local struct chi_worker *chi_cur_worker;
 
 /* ---- inbox ---- */
 
-void chi_worker_post(struct chi_worker *worker, struct chi_work *work)
+static void push(hshm_aptr *stack, struct chi_work *work)
 {
-	void *head = hshm_load_relaxed(&worker->inbox); /* relaxed: the CAS checks it */
+	void *head = hshm_load_relaxed(stack); /* relaxed: the CAS checks it */
 
 	do
 		work->next = head;
-	/* release: what the work is about; pairs with the acquire in drain_inbox() */
-	while (!hshm_cas_release(&worker->inbox, &head, work));
+	/* release: what the work is about; pairs with the acquires in drain_inbox() and chi_worker_take_retires() */
+	while (!hshm_cas_release(stack, &head, work));
+}
+
+void chi_worker_post(struct chi_worker *worker, struct chi_work *work)
+{
+	push(&worker->inbox, work);
 	if (CHI_CUR_WORKER != worker)
 		hshm_doorbell_ring(&worker->doorbell);
 }
@@ -70,6 +76,44 @@ static bool drain_inbox(struct chi_worker *worker)
 		work->fn(worker, work);
 	}
 	return true;
+}
+
+/* ---- retirements of ended clients' lanes ---- */
+
+void chi_worker_put_back_retire(struct chi_worker *worker, struct chi_work *work)
+{
+	push(&worker->retires, work);
+}
+
+void chi_worker_post_retire(struct chi_worker *worker, struct chi_work *work)
+{
+	push(&worker->retires, work);
+	if (CHI_CUR_WORKER != worker)
+		hshm_doorbell_ring(&worker->doorbell);
+	/* relaxed: missed, the watchdog's next look finds it */
+	if (hshm_load_relaxed(&worker->hangs))
+		chi_ipc_wake(worker->runtime->ipc);
+}
+
+struct chi_work *chi_worker_take_retires(struct chi_worker *worker)
+{
+	if (!hshm_load_relaxed(&worker->retires)) /* relaxed: a look; the exchange takes */
+		return NULL;
+	/* acquire: pairs with the release in push() */
+	return hshm_exchange_acquire(&worker->retires, NULL);
+}
+
+/* None of them runs a method, so they are never on our stack while somebody stands in for us. */
+static bool run_retires(struct chi_worker *worker)
+{
+	struct chi_work *work = chi_worker_take_retires(worker), *next;
+	bool worked = work != NULL;
+
+	for (; work; work = next) {
+		next = work->next; /* fn may post it again */
+		work->fn(worker, work);
+	}
+	return worked;
 }
 
 /* ---- ready tasks ---- */
@@ -208,8 +252,9 @@ static bool has_work(struct chi_worker *worker)
 {
 	/* relaxed: ordered by the fence in hshm_doorbell_prepare_sleep() */
 	return chi_worker_has_lanes(worker) || worker->ready.first || worker->yielded.first ||
-	       hshm_load_relaxed(&worker->inbox) || hshm_load_relaxed(&worker->sweep) ||
-	       hshm_load_relaxed(&worker->expire) || hshm_load_relaxed(&worker->stop);
+	       hshm_load_relaxed(&worker->inbox) || hshm_load_relaxed(&worker->retires) ||
+	       hshm_load_relaxed(&worker->sweep) || hshm_load_relaxed(&worker->expire) ||
+	       hshm_load_relaxed(&worker->stop);
 }
 
 static uint64_t time_until_minimum(struct chi_worker *worker)
@@ -306,6 +351,7 @@ static bool iterate(struct chi_worker *worker)
 	if (worked || worker->waiting.n_entries || ++worker->n_iterations % CLOCK_EVERY == 0)
 		read_clock(worker);
 	worked_late = drain_inbox(worker); /* before the heap's check: W2 in context_wait.c */
+	worked_late |= run_retires(worker);
 	worked_late |= chi_worker_check_waiting(worker);
 	if (worked_late) /* for long, perhaps: a task may have run in place */
 		worker->now_ns = hshm_clock_ns();

@@ -87,14 +87,16 @@ struct chi_worker {
 	hshm_au32 lanes_added; /* (any) publishes a lane before its events can come */
 
 	struct hshm_doorbell doorbell HSHM_ALIGNED(128);
-	hshm_aptr inbox;  /* (any) stack of struct chi_work */
+	hshm_aptr inbox; /* (any) stack of struct chi_work */
+	/* (any) the same, of ended clients' retirements: taken by the worker, or by who stands in for it */
+	hshm_aptr retires;
 	hshm_au32 sweep;  /* (any) an active queue was full: look at all lanes */
 	hshm_au32 expire; /* (any) periodic tasks end now: pool closing, client gone, or the runtime stops */
 	hshm_au32 stop;	  /* (any) end */
 
 	/* for who asks it to end and waits (given_up.c), and for the watchdog */
 	hshm_aptr running; /* `current`, as others may look at it */
-	hshm_au32 taking;  /* (any) somebody takes lanes away (lane_take.c): wait before going on from a method */
+	hshm_au32 taking;  /* (any) somebody stands in for it (lane_take.c): wait before going on from a method */
 	hshm_au32 hangs;   /* (watchdog) */
 	/* raised at each start of a method and each look for work: the same again, it is where it was */
 	hshm_au64 beats;
@@ -129,6 +131,13 @@ static inline bool chi_worker_took_long(const struct chi_worker *worker)
 {
 	return worker->now_ns - worker->iteration_ns >= CHI_WORKER_TURN_NS;
 }
+
+/* As chi_worker_post(), for chi_worker_run_retires(); if the worker hangs, who stands in for it is woken. */
+void chi_worker_post_retire(struct chi_worker *worker, struct chi_work *work);
+/* The same, without telling anybody. */
+void chi_worker_put_back_retire(struct chi_worker *worker, struct chi_work *work);
+/* Take all of them: a list. The owner, or who stands in for it (lane_take.c). */
+struct chi_work *chi_worker_take_retires(struct chi_worker *worker);
 
 /* worker_lanes.c: which lane next, and a turn of it */
 bool chi_worker_run_next_lane(struct chi_worker *worker);
@@ -168,7 +177,10 @@ int chi_lane_take_init(void);
  * nor parked ones, and @n_max at most. Returns how many went; 0 also when it is in no method. Threads: any but
  * workers. */
 uint32_t chi_worker_take_lanes(struct chi_worker *worker, uint32_t n_max);
-/* The worker, from a method: lanes are being taken. */
+/* Do the part of a worker that is in a method in the retirements of ended clients' lanes. Returns how many of those
+ * wait for the worker itself. Threads: any but workers. */
+uint32_t chi_worker_retire_for(struct chi_worker *worker);
+/* The worker, from a method: somebody stands in for it. */
 void chi_worker_await_taker(struct chi_worker *worker);
 
 /* admit.c: a client's reference becomes a run context */

@@ -13,8 +13,10 @@
 #include <chimaera/chimaera.h>
 #include <chimaera/counters.h>
 #include <chimaera/runtime.h>
+#include <dirent.h>
 #include <errno.h>
 #include <hshm/clock.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,8 @@
 #define N_CONTAINERS 4u
 #define N_OTHERS     2u
 #define N_OF_A_TURN  40u
+#define CLIENTS_MAX  12u
+#define N_BEFORE     8u
 
 static char log_path[256], log_text[65536];
 static struct chi_client *client;
@@ -108,8 +112,8 @@ static void start_daemon(const char *more)
 	unlink(log_path);
 	snprintf(config, sizeof(config),
 		 "log_level: warn\nlog_file: %s\nstop_timeout_ms: 100\nmemory: { private_mib: 256 }\n"
-		 "clients: { memory_mib: 4, lanes: 2 }\n%s",
-		 log_path, more);
+		 "clients: { memory_mib: 4, lanes: 2, max: %u }\n%s",
+		 log_path, CLIENTS_MAX, more);
 	daemon_pid = daemon_start(NAME, config);
 	assert_true(daemon_pid > 0);
 	assert_int_equal(chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &client), 0);
@@ -337,6 +341,146 @@ static void lanes_of_a_worker_that_hangs_move_when_told_to(void **state)
 	end_daemon();
 }
 
+/* ---- clients and pools that end meanwhile ---- */
+
+static uint64_t n_clients(void)
+{
+	struct chi_counters *counters;
+	uint64_t n;
+
+	assert_int_equal(chi_counters_read(NAME, &counters), 0);
+	n = chi_counters_number(counters, CHI_COUNTERS_RUNTIME, 0,
+				(uint32_t)chi_counters_column(CHI_COUNTERS_RUNTIME, "clients_attached")) -
+	    chi_counters_number(counters, CHI_COUNTERS_RUNTIME, 0,
+				(uint32_t)chi_counters_column(CHI_COUNTERS_RUNTIME, "clients_ended"));
+	chi_counters_free(counters);
+	return n;
+}
+
+static uint32_t n_descriptors(void)
+{
+	char path[64];
+	uint32_t n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon_pid);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* Until as many are attached, and the daemon has no more descriptors. */
+static void await_left(uint64_t n, uint32_t n_fds)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
+
+	while (n_clients() != n || n_descriptors() > n_fds) {
+		if (hshm_clock_ns() > deadline_ns || n_in_log("clients that ended wait"))
+			fail_msg("%ju clients, %u descriptors; not %ju, %u; log: %s", (uintmax_t)n_clients(),
+				 n_descriptors(), (uintmax_t)n, n_fds, log_text);
+		usleep(1000);
+	}
+}
+
+/* A client that is killed with its lanes open. */
+static void come_and_die(uint64_t container)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct chi_client *mine;
+		struct probe_task *task;
+
+		if (chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &mine) == 0 &&
+		    chi_task_alloc(mine, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(container), PROBE_ADD, &task) == 0 &&
+		    chi_call(mine, task) == 0)
+			raise(SIGKILL);
+		_exit(1);
+	}
+	assert_int_equal(daemon_end(pid, 0), SIGKILL);
+}
+
+static void clients_come_and_go_while_a_worker_hangs(void **state)
+{
+	struct chi_client *before[N_BEFORE];
+	struct probe_task *task;
+	uint64_t container;
+	uint32_t worker, n_fds;
+
+	(void)state;
+	start_daemon("workers: { count: 2 }\nwatchdog: { hang_ms: 50 }\n");
+	n_fds = n_descriptors();
+	for (uint32_t i = 0; i < N_BEFORE; i++) {
+		assert_int_equal(chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &before[i]), 0);
+		expect_served(before[i], i % N_CONTAINERS);
+	}
+	task = begin(PROBE_HOLD, 0, 0, &worker);
+	container = container_not_on(worker);
+	/* some before it is noticed */
+	for (uint32_t i = 0; i < N_BEFORE / 2; i++)
+		chi_client_disconnect(before[i]);
+	await_log("has not come back for ");
+	for (uint32_t i = N_BEFORE / 2; i < N_BEFORE; i++)
+		chi_client_disconnect(before[i]);
+	await_left(1, n_fds);
+	for (uint32_t i = 0; i < 2 * CLIENTS_MAX; i++) {
+		come_and_die(container);
+		await_left(1, n_fds);
+	}
+	assert_int_equal(n_in_log("came back"), 0);
+	let_go(task);
+	await_log("came back after ");
+	for (uint64_t i = 0; i < N_CONTAINERS; i++)
+		expect_served(client, i);
+	await_left(1, n_fds);
+	end_daemon();
+}
+
+static void *destroy_pool(void *arg)
+{
+	struct chi_client *mine;
+	int ret = chi_client_connect(&CHI_CLIENT_OPTS(.name = NAME), &mine);
+
+	if (ret == 0)
+		ret = chi_pool_destroy(mine, *(const uint32_t *)arg);
+	chi_client_disconnect(mine);
+	return (void *)(intptr_t)ret;
+}
+
+/* Its end waits for the worker, and holds nobody else up. */
+static void a_pool_that_ends_while_a_worker_hangs_waits_alone(void **state)
+{
+	struct chi_pool_spec spec = { .module = "probe", .name = "ends", .n_containers = 2 };
+	struct probe_task *task;
+	uint32_t worker, ends, other;
+	pthread_t thread;
+	void *ret;
+	int made;
+
+	(void)state;
+	start_daemon("workers: { count: 2 }\nwatchdog: { hang_ms: 50, move_lanes: true }\n");
+	assert_int_equal(chi_pool_create(client, &spec, &ends), 1);
+	task = begin(PROBE_HOLD, 0, 0, &worker);
+	await_log(" go to others");
+	assert_int_equal(pthread_create(&thread, NULL, destroy_pool, &ends), 0);
+	while ((made = chi_pool_create(client, &spec, &other)) == 0) /* its name is free again */
+		usleep(1000);
+	assert_int_equal(made, 1);
+	for (uint64_t i = 1; i < N_CONTAINERS; i++)
+		expect_served(client, i);
+	come_and_die(1);
+	assert_int_equal(n_in_log("came back"), 0);
+	let_go(task);
+	assert_int_equal(pthread_join(thread, &ret), 0);
+	assert_int_equal((intptr_t)ret, 0);
+	assert_int_equal(chi_pool_destroy(client, other), 0);
+	end_daemon();
+}
+
 /* Whichever worker has admin's lane. */
 static void a_stop_is_taken_while_a_worker_hangs(void **state)
 {
@@ -454,6 +598,8 @@ int main(void)
 		cmocka_unit_test(a_method_that_sleeps_in_a_library_is_told),
 		cmocka_unit_test(many_tasks_of_a_turn_are_no_hang),
 		cmocka_unit_test(lanes_of_a_worker_that_hangs_move_when_told_to),
+		cmocka_unit_test(clients_come_and_go_while_a_worker_hangs),
+		cmocka_unit_test(a_pool_that_ends_while_a_worker_hangs_waits_alone),
 		cmocka_unit_test(a_stop_is_taken_while_a_worker_hangs),
 		cmocka_unit_test(without_handlers_it_is_told_without_a_stack),
 		cmocka_unit_test(a_signal_that_is_not_ours_goes_to_the_applications_handler),

@@ -195,6 +195,7 @@ static void *taker_thread(void *arg)
 		struct chi_worker *from = chi_work_orch_worker(runtime->orch, (uint32_t)rand_r(&random) % N_WORKERS);
 
 		n_taken += chi_worker_take_lanes(from, (uint32_t)rand_r(&random) % 8 + 1);
+		(void)chi_worker_retire_for(chi_work_orch_worker(runtime->orch, (uint32_t)rand_r(&random) % N_WORKERS));
 		if (rand_r(&random) % 16 == 0)
 			HSHM_THREAD_MODEL->sleep_for_us(50);
 	}

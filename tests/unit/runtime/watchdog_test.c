@@ -23,6 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/ipc_manager.h"
 #include "runtime/thread_stack.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
@@ -318,6 +319,141 @@ static void lanes_go_to_no_worker_that_has_ended(void **state)
 	assert_int_equal(n_lanes_of(1), n_other + n_moved);
 }
 
+/* ---- clients that end while a worker hangs ---- */
+
+#define N_CLIENTS 8u
+#define N_KINDS	  4u /* of reasons why a lane stays */
+
+static struct chi_client *ended[N_CLIENTS];
+static char method; /* as good as one: where we hold the worker it touches no list of lanes */
+
+/* Half of the clients have their lane at the worker that is held. */
+static int start_with_clients(void **state)
+{
+	(void)state;
+	if (start_runtime(2, false) < 0)
+		return -1;
+	for (uint32_t i = 0; i < N_CLIENTS; i++)
+		if (chi_runtime_client(runtime, NULL, &ended[i]) < 0 || chi_flush(ended[i]) < 0)
+			return -1;
+	hold_worker(0, false);
+	look_first();
+	look_until_found(1);
+	return 0;
+}
+
+static void end_clients(void)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
+
+	for (uint32_t i = 0; i < N_CLIENTS; i++)
+		chi_client_disconnect(ended[i]);
+	/* relaxed: whoever looks at it takes it */
+	while (!hshm_load_relaxed(&worker_of(0)->retires)) {
+		assert_true(hshm_clock_ns() < deadline_ns);
+		usleep(200);
+	}
+}
+
+static void retire_until_left(uint32_t n_clients)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
+	uint32_t n;
+
+	while ((n = chi_ipc_n_sessions(runtime->ipc)) != n_clients) {
+		assert_true(n > n_clients && hshm_clock_ns() < deadline_ns);
+		chi_watchdog_retire(watchdog);
+		usleep(200);
+	}
+}
+
+/* One of each client. */
+static uint32_t client_lanes_of(uint32_t i, struct chi_lane **lanes, uint32_t n_max)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&worker_of(i)->lanes_lock);
+	for (uint32_t k = 0; k < worker_of(i)->n_lanes && n < n_max; k++)
+		if (worker_of(i)->lanes[k]->session && worker_of(i)->lanes[k]->own.priority == CHI_PRIO_LOW_LATENCY)
+			lanes[n++] = worker_of(i)->lanes[k];
+	pthread_mutex_unlock(&worker_of(i)->lanes_lock);
+	return n;
+}
+
+static void skip_without_membarrier(void)
+{
+	if (chi_lane_take_init() < 0)
+		skip_because("no membarrier()");
+}
+
+static void ended_clients_do_not_wait_for_a_worker_that_hangs_in_a_method(void **state)
+{
+	struct chi_lane *lanes[N_CLIENTS];
+
+	(void)state;
+	skip_without_membarrier();
+	assert_int_equal(client_lanes_of(0, lanes, N_CLIENTS), N_CLIENTS / 2);
+	hshm_store_release(&worker_of(0)->running, &method);
+	end_clients();
+	retire_until_left(1);
+	assert_int_equal(client_lanes_of(0, lanes, N_CLIENTS), 0);
+	assert_int_equal(chi_worker_retire_for(worker_of(0)), 0);
+	look_after(250);
+	assert_int_equal(n_in_log("clients that ended wait"), 0);
+	hshm_store_release(&worker_of(0)->running, NULL);
+}
+
+static void nobody_stands_in_for_a_worker_outside_its_methods(void **state)
+{
+	(void)state;
+	skip_without_membarrier();
+	end_clients();
+	for (int i = 0; i < 10; i++) {
+		look_after(250);
+		assert_non_null(hshm_load_relaxed(&worker_of(0)->retires));
+	}
+	let_go(0);
+	retire_until_left(1);
+}
+
+static void set_reason(struct chi_lane *lane, uint32_t kind, bool set)
+{
+	static struct chi_run_context stalled;
+
+	if (kind == 0)
+		worker_of(0)->turn = set ? lane : NULL;
+	else if (kind == 1)
+		lane->parked = set;
+	else if (kind == 2)
+		lane->stalled = set ? &stalled : NULL;
+	else
+		hshm_store_release(&lane->move_to, set);
+}
+
+/* In its turn; parked; with a task that waits for room; about to be moved. */
+static void clients_whose_lane_the_worker_holds_wait_and_no_others(void **state)
+{
+	struct chi_lane *lanes[N_KINDS];
+
+	(void)state;
+	skip_without_membarrier();
+	assert_int_equal(client_lanes_of(0, lanes, N_KINDS), N_KINDS);
+	for (uint32_t kind = 0; kind < N_KINDS; kind++)
+		set_reason(lanes[kind], kind, true);
+	hshm_store_release(&worker_of(0)->running, &method);
+	end_clients();
+	retire_until_left(1 + N_KINDS);
+	look_after(250);
+	look_after(250);
+	assert_int_equal(n_in_log("4 clients that ended wait for worker 0"), 1);
+	for (uint32_t kind = 0; kind < N_KINDS; kind++) {
+		assert_int_equal(chi_worker_retire_for(worker_of(0)), N_KINDS - kind);
+		set_reason(lanes[kind], kind, false);
+		retire_until_left(N_KINDS - kind);
+	}
+	hshm_store_release(&worker_of(0)->running, NULL);
+}
+
 /* ---- the stack of a thread ---- */
 
 static int start_two_one_deaf(void **state)
@@ -427,6 +563,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_worker_that_sleeps_does_not_hang_and_is_looked_at_less_often, start,
 						stop),
 		cmocka_unit_test_setup_teardown(of_many_hangs_at_once_some_are_told_and_all_counted, start_many, stop),
+		cmocka_unit_test_setup_teardown(ended_clients_do_not_wait_for_a_worker_that_hangs_in_a_method,
+						start_with_clients, stop),
+		cmocka_unit_test_setup_teardown(nobody_stands_in_for_a_worker_outside_its_methods, start_with_clients,
+						stop),
+		cmocka_unit_test_setup_teardown(clients_whose_lane_the_worker_holds_wait_and_no_others,
+						start_with_clients, stop),
 		cmocka_unit_test_setup_teardown(a_worker_that_has_ended_does_not_hang, start, stop),
 		cmocka_unit_test_setup_teardown(lanes_go_to_no_worker_that_has_ended, start_two_hold_one, stop),
 		cmocka_unit_test_setup_teardown(a_worker_that_comes_back_withdraws_no_other_question,
