@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <hshm/atomic.h>
@@ -35,6 +36,7 @@ struct place {
 	uint64_t pc; /* inside the call, not behind it */
 	uint64_t file_offset;
 	ino_t inode; /* 0: no file */
+	dev_t device;
 	char path[PATH_MAX_BYTES];
 };
 
@@ -68,10 +70,11 @@ static void find_places(struct frame *frames, uint32_t n)
 	while (maps && getline(&line, &size, maps) > 0) {
 		uint64_t start, end, offset;
 		unsigned long inode;
+		unsigned int device_major, device_minor;
 		int path_at = 0;
 
-		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*4c %" SCNx64 " %*s %lu %n", &start, &end, &offset, &inode,
-			   &path_at) < 4)
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*4c %" SCNx64 " %x:%x %lu %n", &start, &end, &offset,
+			   &device_major, &device_minor, &inode, &path_at) < 6)
 			continue;
 		for (uint32_t i = 0; i < n; i++) {
 			struct place *place = &frames[i].place;
@@ -80,6 +83,7 @@ static void find_places(struct frame *frames, uint32_t n)
 				continue;
 			place->file_offset = place->pc - start + offset;
 			place->inode = inode;
+			place->device = makedev(device_major, device_minor);
 			snprintf(place->path, sizeof(place->path), "%s", line + path_at);
 			place->path[strcspn(place->path, "\n")] = '\0';
 		}
@@ -150,6 +154,18 @@ static bool find_symbol(Elf *elf, uint64_t file_offset, struct symbol *ret_symbo
 	return false;
 }
 
+/* A file system without a block device may have a number of its own for each subvolume or layer (btrfs, overlay), and
+ * the maps show another: of two such only the inode tells. */
+static bool is_same_device(dev_t a, dev_t b)
+{
+	return a == b || (major(a) == 0 && major(b) == 0);
+}
+
+static bool is_mapped_file(const struct place *place, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && st->st_ino == place->inode && is_same_device(st->st_dev, place->device);
+}
+
 static bool find_in_file(const struct place *place, struct symbol *ret_symbol)
 {
 	bool found = false;
@@ -162,7 +178,7 @@ static bool find_in_file(const struct place *place, struct symbol *ret_symbol)
 	fd = open(place->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return false;
-	if (fstat(fd, &st) == 0 && st.st_ino == place->inode && S_ISREG(st.st_mode)) {
+	if (fstat(fd, &st) == 0 && is_mapped_file(place, &st)) {
 		elf_version(EV_CURRENT);
 		elf = elf_begin(fd, ELF_C_READ, NULL); /* read, not mapped: see module_note.c */
 		found = elf && find_symbol(elf, place->file_offset, ret_symbol);

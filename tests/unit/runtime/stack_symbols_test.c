@@ -3,6 +3,7 @@
  * stack_symbols_test.c - names from files, also from one that never answers
  *
  * The test has an open() of its own: while `hangs` is set, that of a file is that of a FIFO nobody writes to, as on a dead mount.
+ * And an fstat(): while `is_elsewhere` is set, each file is on another device than it was mapped from.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define SOON_NS	 (20 * HSHM_NSEC_PER_SEC)
@@ -32,7 +34,7 @@
 
 static struct chi_background *reader;
 static char fifo[256];
-static hshm_au32 hangs, n_hanging;
+static hshm_au32 hangs, n_hanging, is_elsewhere;
 
 int open(const char *path, int flags, ...)
 {
@@ -40,6 +42,15 @@ int open(const char *path, int flags, ...)
 		return openat(AT_FDCWD, path, flags, 0600);
 	hshm_fetch_add_relaxed(&n_hanging, 1);
 	return openat(AT_FDCWD, fifo, O_RDONLY | O_CLOEXEC);
+}
+
+int fstat(int fd, struct stat *st)
+{
+	int ret = fstatat(fd, "", st, AT_EMPTY_PATH);
+
+	if (hshm_load_acquire(&is_elsewhere))
+		st->st_dev = makedev(major(st->st_dev) + 1, minor(st->st_dev));
+	return ret;
 }
 
 static __attribute__((noinline)) void known_function(void)
@@ -80,6 +91,7 @@ static int start(void **state)
 	unlink(fifo);
 	hshm_store_relaxed(&hangs, 0);
 	hshm_store_relaxed(&n_hanging, 0);
+	hshm_store_relaxed(&is_elsewhere, 0);
 	return mkfifo(fifo, 0600) < 0 ? -1 : chi_stack_symbols_reader(&reader);
 }
 
@@ -94,6 +106,22 @@ static void a_stack_gets_names_offsets_and_files(void **state)
 	await_ready(symbols);
 	expect_begin(symbols, 0, "known_function+0x0 (runtime_stack_symbols+0x");
 	expect_begin(symbols, 1, "known_function+0x1 (runtime_stack_symbols+0x");
+	chi_stack_symbols_put(symbols);
+	chi_background_destroy(reader);
+}
+
+/* Another file system was mounted over it: the number of the inode may be that of any file. */
+static void a_file_of_another_device_gives_no_names(void **state)
+{
+	struct chi_stack stack = known_stack();
+	struct chi_stack_symbols *symbols;
+
+	(void)state;
+	hshm_store_release(&is_elsewhere, 1);
+	symbols = chi_stack_symbols_ask(reader, &stack);
+	assert_non_null(symbols);
+	await_ready(symbols);
+	expect_begin(symbols, 0, "runtime_stack_symbols+0x");
 	chi_stack_symbols_put(symbols);
 	chi_background_destroy(reader);
 }
@@ -136,6 +164,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(a_stack_gets_names_offsets_and_files, start),
+		cmocka_unit_test_setup(a_file_of_another_device_gives_no_names, start),
 		cmocka_unit_test_setup(a_file_that_never_answers_holds_nobody_up, start),
 	};
 
