@@ -559,7 +559,8 @@ unlock:
 void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	pthread_mutex_lock(&worker->lanes_lock);
-	for (uint32_t i = 0; i < worker->n_lanes; i++) {
+	/* from the end: those of clients come and go, behind those of containers, of which there may be 100,000 */
+	for (uint32_t i = worker->n_lanes; i-- > 0;) {
 		if (worker->lanes[i] != lane)
 			continue;
 		worker->lanes[i] = worker->lanes[--worker->n_lanes];
