@@ -57,8 +57,12 @@ struct chi_client_opts {
 CHI_API CHI_NODISCARD int chi_client_connect(const struct chi_client_opts *opts, struct chi_client **ret_client);
 
 /**
- * chi_client_disconnect - detach; tasks in flight go on in the runtime, their results are lost
+ * chi_client_disconnect - detach
  * @client: given; NULL is accepted
+ *
+ * What is in flight, and nobody will ask for, is asked to end early, as by chi_cancel(); so it is when the process
+ * dies. Fire-and-forget tasks go on, but for periodic ones, of which the run under way is the last. To have more done,
+ * wait for it first.
  *
  * Threads: the last user. May switch the fiber: no.
  */

@@ -26,12 +26,19 @@ struct chi_client;
 #define CHI_TASK_BUFFERS_MAX 16u
 
 enum chi_task_flag {
-	CHI_TASK_FIRE_AND_FORGET = 1u << 0, /* given to the runtime; nobody waits; freed when done */
+	CHI_TASK_FIRE_AND_FORGET = 1u << 0, /* given to the runtime; nobody waits; freed when done; see below */
 	CHI_TASK_PERIODIC = 1u << 1,	    /* runs again period_ns after each start, until cancelled or it fails */
 	CHI_TASK_HIGH_LATENCY = 1u << 2,    /* may wait behind others: goes to the high-latency lanes */
 	CHI_TASK_NOTIFY = 1u << 3,	    /* set by chi_submit_notify() alone: its end is announced */
 };
 #define CHI_TASK_FLAGS_KNOWN (CHI_TASK_FIRE_AND_FORGET | CHI_TASK_PERIODIC | CHI_TASK_HIGH_LATENCY | CHI_TASK_NOTIFY)
+
+/*
+ * Whose a task is. When its client goes, a task is asked to end early, as by chi_cancel(), with all its subtasks; one
+ * given away, and what that waits for, goes on. But a periodic one ends with its client in any case. A fire-and-forget
+ * task of a method is its client's, too: it may use the client's memory, and holds it. What create() and destroy() of a
+ * module submit is nobody's but the pool's (chi_container_client()).
+ */
 
 /* Which container of the pool a task is for. */
 enum chi_domain_kind {

@@ -487,6 +487,13 @@ void chi_pool_note_lane(struct chi_pool *pool, struct chi_lane *lane)
 	pool->retirement.lanes[pool->retirement.n_lanes++] = lane;
 }
 
+/* Around create() and destroy(), which run in the task of who asked: what they submit is not his (submit.c). */
+static void works_for_pool(bool does)
+{
+	if (CHI_CUR_WORKER && CHI_CUR_WORKER->current)
+		CHI_CUR_WORKER->current->works_for_pool = does;
+}
+
 /* @ret_created: the module's create() succeeded, so its destroy() is owed */
 static int make_container(struct chi_pool *pool, const struct chi_pool_spec *spec, uint32_t id, bool *ret_created)
 {
@@ -500,8 +507,10 @@ static int make_container(struct chi_pool *pool, const struct chi_pool_spec *spe
 	pool->by_global_id[id] = container;
 	pool->n_local = id + 1;
 	container->creating = true;
+	works_for_pool(true);
 	if (module->create)
 		error = module->create(container, spec->params, spec->params_size);
+	works_for_pool(false);
 	*ret_created = error >= 0;
 	if (error < 0)
 		chi_error_set(error, "create() of module '%s' failed for container %u: %s", pool->module->name, id,
@@ -528,8 +537,10 @@ static void take_apart(struct chi_pool_manager *manager, struct chi_pool *pool, 
 	pool->retirement.arg = &event;
 	chi_work_orch_retire_lanes(manager->runtime->orch, &pool->retirement);
 	chi_context_event_wait(&event);
+	works_for_pool(true);
 	for (uint32_t i = 0; module->destroy && i < n_created; i++)
 		module->destroy(pool->local_table[i]);
+	works_for_pool(false);
 }
 
 static void publish(struct chi_pool_manager *manager, struct chi_pool *pool)

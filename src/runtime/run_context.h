@@ -47,6 +47,7 @@ struct chi_run_context {
 	bool counts_as_load;	  /* in its container's n_outstanding */
 	bool had_children;	  /* n_children was ever raised */
 	bool lock_shared;	  /* waits for a chi_rwlock as a reader */
+	bool works_for_pool;	  /* in a module's create() or destroy() */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */

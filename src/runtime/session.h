@@ -10,6 +10,7 @@
 #define RUNTIME_SESSION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -29,6 +30,9 @@ struct chi_session {
 	uint32_t counters_offset;    /* of its counters, in each worker's set; 0: among the others */
 	pid_t pid;
 	int socket; /* open as long as the session is there: who finds the client at fault hangs up */
+	/* The client is gone: its lanes are dropped where they are found, its tasks asked to end. Beside the segment's
+	 * address, which each start of a task reads anyway: not a line more, nor one that is written. */
+	hshm_au32 ended;
 	struct hshm_segment segment;
 	uint64_t heap_offset;	     /* tasks lie behind it, never on the queue or the parking words */
 	struct chi_task_queue queue; /* the process queue */
@@ -37,11 +41,13 @@ struct chi_session {
 	uint64_t n_claims;
 	hshm_au64 uses; /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
 	hshm_au32 event_socket;		/* our end of its event channel, plus 1; 0: it has asked for none */
-	hshm_au32 ended;		/* its lanes are dropped where they are found */
 	uint32_t contexts_max;		/* at which its lanes are not popped */
 	struct chi_parking_lot parking; /* lanes that wait for run contexts to end */
 	struct chi_session *next_reclaim;
 };
+
+_Static_assert(offsetof(struct chi_session, ended) / 16 == offsetof(struct chi_session, segment.map.base) / 16,
+	       "in one line, as calloc() aligns to 16");
 
 /**
  * chi_session_init - a session with its segment, its process queue and one reference

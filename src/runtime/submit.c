@@ -81,12 +81,13 @@ static uint64_t declared_bytes(const struct chi_task *task, const struct chi_met
 	return bytes;
 }
 
-/* A detached task may outlive its parent's tree: it is the root of its own. */
+/* A detached task may outlive its parent's tree: it is the root of its own. That of a create() or destroy() is one, too
+ * (E3 in early_end.h). */
 static void give_id(struct chi_worker *worker, struct chi_run_context *parent, struct chi_run_context *context)
 {
 	struct chi_task_id *id = &context->task->id;
 
-	if (!context->parent) {
+	if (!context->parent || parent->works_for_pool) {
 		id->root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
 		id->number = 0;
 		return;
@@ -121,7 +122,8 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 	context->method = method;
 	context->worker = worker;
 	context->io_bytes = declared_bytes(task, method);
-	context->session = parent->session;
+	/* what works for a pool stays when the client goes that had it made: no session */
+	context->session = parent->works_for_pool ? NULL : parent->session;
 	if (context->session)
 		chi_session_get(context->session);
 	if (!(task->flags & CHI_TASK_FIRE_AND_FORGET)) {

@@ -145,6 +145,7 @@ static void prepare_given(struct victim *victim)
 	victim->tasks[0]->task.flags = CHI_TASK_FIRE_AND_FORGET;
 }
 
+/* Nobody opens the gate: its task ends because the client is dead. */
 static void prepare_waiter(struct victim *victim)
 {
 	prepare_warm(victim);
@@ -229,7 +230,7 @@ enum worker_state {
 struct variant {
 	const char *name;
 	enum worker_state worker;
-	bool gated; /* its task ends when the steady client opens the gate: after the kill */
+	bool has_task; /* under way, until it is killed: the worker does not sleep */
 	void (*prepare)(struct victim *victim);
 	int (*call)(struct victim *victim);
 };
@@ -436,12 +437,6 @@ static uint64_t check_progress(void)
 	return hshm_clock_ns() - begin_ns;
 }
 
-static void set_gate(const struct variant *variant, bool open)
-{
-	if (variant->gated)
-		call_steadily(PROBE_GATE_OPEN, open);
-}
-
 /* The runtime counts its bytes when a client comes or goes: with what was in flight just then. One comes and goes now. */
 static void have_bytes_counted(void)
 {
@@ -595,7 +590,7 @@ static pid_t start_victim(const struct variant *variant)
 	if (pid < 0)
 		give_up(strerror(errno));
 	check_stopped(pid, SIGSTOP);
-	if (variant->worker == WORKER_ASLEEP && !variant->gated)
+	if (variant->worker == WORKER_ASLEEP && !variant->has_task)
 		await_sleep();
 	while (phase_now() != PHASE_INSIDE)
 		step(pid);
@@ -641,9 +636,7 @@ static void count_instructions(const struct variant *variant, struct tally *tall
 		broken("the call fails when nobody is killed");
 	}
 	end_victim(pid);
-	set_gate(variant, true);
 	await_back();
-	set_gate(variant, false);
 }
 
 static int by_address(const void *a, const void *b)
@@ -703,9 +696,7 @@ static void kill_at(const struct variant *variant, unsigned k, struct tally *tal
 	tally->n_kills_library += in_library(next_instruction(pid));
 	end_victim(pid);
 	progress_ns = check_progress();
-	set_gate(variant, true);
 	back_ns = await_back();
-	set_gate(variant, false);
 	if (progress_ns > tally->progress_max_ns)
 		tally->progress_max_ns = progress_ns;
 	if (back_ns > tally->back_max_ns)

@@ -1300,8 +1300,9 @@ static int say_ready(void)
 #define VICTIM_BLOCKED 20
 #define VICTIM_QUEUED  100
 
-/* A client with tasks blocked at a gate, more of them in its lane than it may have, and rings full. */
-static int role_client(const char *pool_text)
+/* A client with tasks blocked at a gate, more of them in its lane than it may have, and rings full. @deaf: they do not ask
+ * whether they shall end. */
+static int role_client(const char *pool_text, bool deaf)
 {
 	struct chi_client_opts opts = CHI_CLIENT_OPTS(.name = RUNTIME_NAME);
 	uint32_t pool = (uint32_t)strtoul(pool_text, NULL, 10);
@@ -1312,8 +1313,10 @@ static int role_client(const char *pool_text)
 	for (int i = 0; i < VICTIM_BLOCKED + VICTIM_QUEUED; i++) {
 		struct probe_task *task;
 
-		if (chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(3), PROBE_GATE_WAIT, &task) < 0 ||
-		    chi_submit(client, task) < 0)
+		if (chi_task_alloc(client, sizeof(*task), pool, CHI_QUERY_LOCAL_ID(3), PROBE_GATE_WAIT, &task) < 0)
+			return 1;
+		task->count = deaf;
+		if (chi_submit(client, task) < 0)
 			return 1;
 		if (i == VICTIM_BLOCKED && say_ready())
 			return 1;
@@ -1332,7 +1335,7 @@ static void a_killed_client_is_reclaimed_when_its_last_task_ended(void **state)
 		struct process victim;
 
 		set_gate(3, false);
-		spawn_role(&victim, "client", pool);
+		spawn_role(&victim, "deaf", pool);
 		await_ready(&victim);
 		await(count_in_flight() > VICTIM_BLOCKED);
 		assert_int_equal(count_client_maps(), stage.n_maps_before + 1);
@@ -1344,6 +1347,24 @@ static void a_killed_client_is_reclaimed_when_its_last_task_ended(void **state)
 		set_gate(3, true);
 		await(count_client_maps() == stage.n_maps_before);
 	}
+	check_the_runtime_is_well();
+}
+
+/* Nobody else could end them: the words to cancel them by were in its segment. */
+static void a_killed_clients_tasks_end_though_the_gate_stays_shut(void **state)
+{
+	struct process victim;
+	char pool[16];
+
+	(void)state;
+	snprintf(pool, sizeof(pool), "%u", stage.pool);
+	set_gate(3, false);
+	spawn_role(&victim, "client", pool);
+	await_ready(&victim);
+	await(count_in_flight() > VICTIM_BLOCKED);
+	kill_process(&victim);
+	reap_process(&victim);
+	await(count_client_maps() == stage.n_maps_before);
 	check_the_runtime_is_well();
 }
 
@@ -1473,8 +1494,8 @@ static void the_runtimes_death_ends_every_wait(void **state)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && strcmp(argv[1], "client") == 0)
-		return role_client(argv[2]);
+	if (argc == 3 && (strcmp(argv[1], "client") == 0 || strcmp(argv[1], "deaf") == 0))
+		return role_client(argv[2], strcmp(argv[1], "deaf") == 0);
 	if (argc == 3 && strcmp(argv[1], "runtime") == 0)
 		return role_runtime(argv[2]);
 
@@ -1506,6 +1527,7 @@ int main(int argc, char **argv)
 		CASE(its_own_segment_cannot_be_resized),
 		CASE(random_rubbish_in_the_segment_harms_nobody),
 		CASE(a_killed_client_is_reclaimed_when_its_last_task_ended),
+		CASE(a_killed_clients_tasks_end_though_the_gate_stays_shut),
 		CASE(a_client_killed_at_any_moment_is_reclaimed),
 		CASE(the_runtimes_death_ends_every_wait),
 	};

@@ -39,10 +39,30 @@ bool sim_has_deadline(const struct sim_node *node)
 	return node->deadline_us != 0;
 }
 
+static bool is_given_away(const struct sim_node *node)
+{
+	return node->flags & CHI_TASK_FIRE_AND_FORGET;
+}
+
+bool sim_needs_client(const struct sim_node *node)
+{
+	return !sim_has_above(node, is_given_away);
+}
+
+bool sim_may_lose_client(const struct sim_node *node)
+{
+	return sim_needs_client(node) && sim_client_was_killed(node->client);
+}
+
+bool sim_lost_client(const struct sim_node *node)
+{
+	return sim_needs_client(node) && sim_session_has_ended(node->client);
+}
+
 bool sim_may_not_start(const struct sim_node *node)
 {
 	return sim_has_above(node, sim_is_cancelled) || sim_has_above(node, sim_has_deadline) || sim_is_passing(node) ||
-	       g->few_fibers;
+	       sim_may_lose_client(node) || g->few_fibers;
 }
 
 static bool may_end_with(const struct sim_node *node, int32_t result)
@@ -50,7 +70,7 @@ static bool may_end_with(const struct sim_node *node, int32_t result)
 	switch (result) {
 	case -ECANCELED:
 		/* a part of a broadcast that looks at its deadline says the same */
-		return sim_has_above(node, sim_is_cancelled) || sim_is_passing(node) ||
+		return sim_has_above(node, sim_is_cancelled) || sim_is_passing(node) || sim_may_lose_client(node) ||
 		       (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST && node->n_starts &&
 			sim_has_above(node, sim_has_deadline));
 	case -ETIMEDOUT:
@@ -198,7 +218,7 @@ void sim_graph_starts(const struct chi_run_context *context, const struct chi_la
 		  "task %u is not started from its lane", index);
 	/* not of a broadcast: the other parts would find it here */
 	node->must_end_early = node->query.kind != CHI_DOMAIN_GLOBAL_BCAST &&
-			       sim_has_above(node, sim_is_cancelled_for_sure);
+			       (sim_has_above(node, sim_is_cancelled_for_sure) || sim_lost_client(node));
 	if (!context->client_ref || node->in_lane_order)
 		return;
 	node->in_lane_order = true;

@@ -32,6 +32,7 @@ struct client {
 	uint64_t late_ns; /* how late it may come from a wait */
 	bool finishes;	  /* has submitted all */
 	bool leaves_lane; /* leaves while fire-and-forget tasks may still lie in its lanes */
+	bool may_be_killed;
 	struct chi_task_queue queue;
 	struct chi_lane_bell bells[LANES_MAX * CHI_PRIOS];
 	bool lane_open[LANES_MAX * CHI_PRIOS];
@@ -405,9 +406,24 @@ static void killed(void *arg)
 	sim_ipc_do(ipc_hang_up, client); /* behind its attach, if that is not over */
 }
 
+bool sim_client_was_killed(uint32_t client)
+{
+	return clients[client].killed;
+}
+
 bool sim_client_leaves_tasks(uint32_t client)
 {
 	return clients[client].killed || clients[client].leaves_lane;
+}
+
+bool sim_client_may_be_killed(uint32_t client)
+{
+	return clients[client].may_be_killed;
+}
+
+bool sim_session_has_ended(uint32_t client)
+{
+	return clients[client].session->base.ended.v;
 }
 
 /* ---- all of them ---- */
@@ -440,6 +456,7 @@ void sim_clients_start(uint64_t seed, bool strike)
 			continue;
 		n_preemptions = 1 + sim_below(&client->rng, sim_choose(&client->rng, 60, 60, 600, 2000));
 		stops = sim_one_in(&client->rng, 3);
+		client->may_be_killed = !stops;
 		if (stops) /* anywhere, so in a wait, too */
 			client->late_ns = HSHM_NSEC_PER_SEC;
 		sim_strike_after(client->actor, n_preemptions, stops ? NULL : killed, client);

@@ -180,6 +180,10 @@ bool sim_has_above(const struct sim_node *node, bool (*is)(const struct sim_node
 bool sim_is_cancelled(const struct sim_node *node);
 bool sim_is_cancelled_for_sure(const struct sim_node *node);
 bool sim_has_deadline(const struct sim_node *node);
+/* Neither it nor one above it was given away: it ends early when its client is gone. */
+bool sim_needs_client(const struct sim_node *node);
+bool sim_may_lose_client(const struct sim_node *node); /* that was killed */
+bool sim_lost_client(const struct sim_node *node);     /* and the runtime knows */
 /* Is there a cause for the runtime to end it before it starts? */
 bool sim_may_not_start(const struct sim_node *node);
 /* Its submitter sees it done: is its result what it may be, has all below it ended? */
@@ -202,6 +206,10 @@ void sim_node_cancel(uint32_t node);
 void sim_clients_start(uint64_t seed, bool strike);
 /* Until all have ended and their sessions are gone. */
 void sim_clients_finish(void);
+bool sim_client_was_killed(uint32_t client);
+bool sim_client_may_be_killed(uint32_t client);
+/* One of its tasks is under way. */
+bool sim_session_has_ended(uint32_t client);
 /* It was killed, or has gone before the runtime had taken all out of its lanes. */
 bool sim_client_leaves_tasks(uint32_t client);
 

@@ -122,11 +122,10 @@ static int gate_wait(struct chi_container *container, struct chi_task *task, str
 	struct state *state = chi_container_state(container);
 	int ret = 0;
 
-	(void)task;
 	hshm_fetch_add_relaxed(&state->n_at_gate, 1); /* relaxed: a count */
 	/* acquire: pairs with the release in gate_open() */
 	while (!ret && !hshm_load_acquire(&state->gate_open)) {
-		if (chi_cancelled(context))
+		if (!probe(task)->count && chi_cancelled(context))
 			ret = -ECANCELED;
 		else
 			chi_yield();

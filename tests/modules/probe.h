@@ -13,7 +13,7 @@ enum probe_method {
 	PROBE_FAN,	 /* count subtasks at once; wait for all, or for any and then the rest */
 	PROBE_ADD,	 /* in + 1, counted in the container */
 	PROBE_FAIL,	 /* ends with the result asked for */
-	PROBE_GATE_WAIT, /* yields until the gate is opened or it is cancelled */
+	PROBE_GATE_WAIT, /* yields until the gate is opened or, unless `count` is set, it is cancelled */
 	PROBE_GATE_OPEN,
 	PROBE_LOCKED, /* increments a counter under a chi_mutex, yielding inside */
 	PROBE_SPIN, /* computes for so many ns; sets a word in buffer 0, if there is one, to 1 + its worker when it begins */

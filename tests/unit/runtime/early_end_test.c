@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * early_end_test.c - cancel and deadlines: what reaches whom, and what does not (E1-E4 in early_end.h)
+ * early_end_test.c - cancel, deadlines, a client that goes: what reaches whom, and what does not (E1-E5 in early_end.h)
  *
  * The tasks are of a module of the test's own, so that a case sees who runs and says when they may end. Every case runs four
  * times: completion posting on and off, running in place on and off.
@@ -18,7 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <chimaera/admin.h>
+
 #include "runtime/early_end.h"
+#include "runtime/ipc_manager.h"
 #include "support/stage.h"
 
 #define N_CONTAINERS 3u
@@ -37,6 +40,7 @@ enum method {
 	DEADLINE,  /* says its deadline, in ns from now; with depth that of a subtask, whose own is `in` us */
 	WAIT,	   /* waits for a stubborn one with the timeout `in`, and then for ever */
 	PERIODIC,  /* submits a periodic NOTE of an hour and waits for it */
+	LATER,	   /* once it may end, calls a NOTE, whatever is asked of it itself */
 };
 
 struct early_task {
@@ -48,6 +52,7 @@ struct early_task {
 };
 
 static hshm_au32 n_running, n_asked, n_noted, may_end;
+static hshm_aptr its_session; /* of the task that ran last and has one */
 
 static struct early_task *early(struct chi_task *task)
 {
@@ -66,11 +71,21 @@ static bool released(void)
 	return hshm_load_relaxed(&may_end) != 0; /* relaxed: only when to go on */
 }
 
+static void note_session(void)
+{
+	struct chi_session *session = CHI_CUR_WORKER->current->session;
+
+	if (session)
+		hshm_store_relaxed(&its_session, session); /* relaxed: the count behind it is waited for */
+}
+
 static int leaf(struct chi_run_context *context)
 {
 	bool asked;
 
-	hshm_fetch_add_relaxed(&n_running, 1); /* relaxed: counts */
+	note_session();
+	hshm_fetch_add_release(&n_running,
+			       1); /* release: what was noted; pairs with the acquire in stage_wait_until() */
 	while (!(asked = chi_cancelled(context)) && !released())
 		chi_yield();
 	if (asked)
@@ -104,6 +119,7 @@ static int stubborn(struct chi_container *container, struct chi_task *task, stru
 	(void)container;
 	(void)task;
 	(void)context;
+	note_session();
 	hshm_fetch_add_relaxed(&n_running, 1);
 	while (!released())
 		chi_yield();
@@ -232,6 +248,15 @@ static int periodic(struct chi_container *container, struct chi_task *task, stru
 	return chi_call(chi_context_client(context), &sub);
 }
 
+static int later(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct early_task sub;
+	int ret = stubborn(container, task, context);
+
+	make_sub(container, &sub, CHI_QUERY_LOCAL_HASH(1), NOTE, 0);
+	return ret < 0 ? ret : chi_call(chi_context_client(context), &sub);
+}
+
 #define EARLY_METHOD(number, function)                                                                        \
 	{                                                                                                     \
 		.name = #function, .id = (number), .task_size = sizeof(struct early_task), .run = (function), \
@@ -242,7 +267,7 @@ static const struct chi_method methods[] = {
 	EARLY_METHOD(TREE, tree),	  EARLY_METHOD(STUBBORN, stubborn), EARLY_METHOD(CHOOSE, choose),
 	EARLY_METHOD(QUEUE, queue),	  EARLY_METHOD(NOTE, note),	    EARLY_METHOD(BROADCAST, broadcast),
 	EARLY_METHOD(DETACH, detach),	  EARLY_METHOD(DEADLINE, deadline), EARLY_METHOD(WAIT, wait_for_stubborn),
-	EARLY_METHOD(PERIODIC, periodic),
+	EARLY_METHOD(PERIODIC, periodic), EARLY_METHOD(LATER, later),
 };
 
 static const struct chi_module module = {
@@ -254,7 +279,72 @@ static const struct chi_module module = {
 	.methods = methods,
 };
 
+/* ---- a module whose create() and destroy() submit to the pool of the other ---- */
+
+enum life {
+	CALL_A_LEAF,	 /* and its result is theirs */
+	KEEP_A_LOOP,	 /* a detached task that runs until it may end */
+	KEEP_A_PERIODIC, /* a detached NOTE each millisecond */
+};
+
+static hshm_au32 n_lives_failed;
+
+static int keep(struct chi_client *its, enum life life)
+{
+	struct early_task *task;
+	int ret = chi_task_alloc(its, sizeof(*task), pool, CHI_QUERY_LOCAL_HASH(1),
+				 life == KEEP_A_LOOP ? STUBBORN : NOTE, &task);
+
+	if (ret < 0)
+		return ret;
+	task->task.flags = CHI_TASK_FIRE_AND_FORGET;
+	if (life == KEEP_A_PERIODIC) {
+		task->task.flags |= CHI_TASK_PERIODIC;
+		task->task.period_ns = HSHM_NSEC_PER_MSEC;
+	}
+	return chi_submit(its, task);
+}
+
+static int call_a_leaf(struct chi_client *its)
+{
+	struct early_task leaf;
+
+	chi_task_init(&leaf.task, sizeof(leaf), pool, CHI_QUERY_LOCAL_HASH(1), TREE);
+	leaf.depth = 0;
+	return chi_call(its, &leaf);
+}
+
+static int life_create(struct chi_container *container, const void *params, uint64_t params_size)
+{
+	enum life life = params_size == 1 ? (enum life) * (const unsigned char *)params : KEEP_A_LOOP;
+
+	note_session();
+	return life == CALL_A_LEAF ? call_a_leaf(chi_container_client(container))
+				   : keep(chi_container_client(container), life);
+}
+
+static void life_destroy(struct chi_container *container)
+{
+	note_session();
+	if (call_a_leaf(chi_container_client(container)) < 0)
+		hshm_fetch_add_relaxed(&n_lives_failed, 1);
+}
+
+static const struct chi_module life_module = {
+	.size = sizeof(struct chi_module),
+	.method_stride = sizeof(struct chi_method),
+	.name = "early_life",
+	.version = 1,
+	.n_methods = sizeof(methods) / sizeof(methods[0]),
+	.methods = methods,
+	.create = life_create,
+	.destroy = life_destroy,
+};
+
+/* ---- start ---- */
+
 static bool posting, in_place;
+static struct chi_client *guest; /* it goes */
 
 static int start(void **state)
 {
@@ -268,17 +358,33 @@ static int start(void **state)
 	snprintf(config, sizeof(config),
 		 "workers: { count: 3, completion_posting: %s, run_in_place: %s }\nmemory: { private_mib: 256 }\n",
 		 posting ? "true" : "false", in_place ? "true" : "false");
-	return stage_start(config, &module, N_CONTAINERS);
+	hshm_store_relaxed(&n_lives_failed, 0);
+	if (stage_start(config, &module, N_CONTAINERS) < 0 ||
+	    chi_module_register_builtin(runtime->modules, &life_module) < 0)
+		return -1;
+	return chi_runtime_client(runtime, &CHI_CLIENT_OPTS(.wait_policy = CHI_WAIT_HYBRID), &guest);
+}
+
+static int stop(void **state)
+{
+	chi_client_disconnect(guest);
+	return stage_stop(state);
+}
+
+static struct early_task *make_for(struct chi_client *who, enum method method, struct chi_domain_query query,
+				   uint64_t in, uint32_t depth)
+{
+	struct early_task *task;
+
+	assert_int_equal(chi_task_alloc(who, sizeof(*task), pool, query, method, &task), 0);
+	task->in = in;
+	task->depth = depth;
+	return task;
 }
 
 static struct early_task *make(enum method method, struct chi_domain_query query, uint64_t in, uint32_t depth)
 {
-	struct early_task *task;
-
-	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool, query, method, &task), 0);
-	task->in = in;
-	task->depth = depth;
-	return task;
+	return make_for(client, method, query, in, depth);
 }
 
 static struct early_task *submit(enum method method, uint64_t in, uint32_t depth, uint32_t deadline_us)
@@ -521,9 +627,184 @@ static void a_resting_subtask_ends_with_its_parents_request_or_deadline(void **s
 	assert_int_equal(hshm_load_relaxed(&n_noted), 2);
 }
 
+/* ---- a client that goes ---- */
+
+static void guest_submits(enum method method, uint32_t depth, uint16_t flags)
+{
+	struct early_task *task = make_for(guest, method, CHI_QUERY_LOCAL_ID(0), 0, depth);
+
+	task->task.flags = flags;
+	assert_int_equal(chi_submit(guest, task), 0);
+}
+
+static void guest_goes(void)
+{
+	chi_client_disconnect(guest);
+	guest = NULL;
+}
+
+/* Nothing of it is left in the runtime. */
+static void wait_until_guest_is_gone(void)
+{
+	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
+
+	while (chi_ipc_n_sessions(runtime->ipc) > 1) {
+		assert_true(hshm_clock_ns() < end_ns);
+		chi_yield();
+	}
+}
+
+/* A task of its is under way, so its session is there. */
+static void wait_until_guest_has_ended(void)
+{
+	struct chi_session *session = hshm_load_relaxed(&its_session);
+	uint64_t end_ns = hshm_clock_ns() + TIME_MAX_NS;
+
+	while (!hshm_load_acquire(&session->ended)) {
+		assert_true(hshm_clock_ns() < end_ns);
+		chi_yield();
+	}
+}
+
+static void who_lost_its_client_is_asked_but_for_what_was_given_away(void **state)
+{
+	struct chi_pool *its = aligned_alloc(_Alignof(struct chi_pool), sizeof(*its));
+	struct chi_session session = { 0 };
+	struct chi_task tasks[2] = { 0 };
+	struct chi_run_context chain[2];
+
+	(void)state;
+	assert_non_null(its);
+	its->runtime = runtime;
+	memset(chain, 0, sizeof(chain));
+	for (uint32_t i = 0; i < 2; i++)
+		chain[i] = (struct chi_run_context){ .task = &tasks[i],
+						     .pool = its,
+						     .root = &chain[0],
+						     .session = &session,
+						     .parent = i ? &chain[0] : NULL };
+	assert_false(chi_context_asked_to_end(&chain[1]));
+	hshm_store_relaxed(&session.ended, 1);
+	assert_true(chi_context_asked_to_end(&chain[0]));
+	assert_true(chi_context_asked_to_end(&chain[1]));
+	tasks[0].flags = CHI_TASK_FIRE_AND_FORGET;
+	assert_false(chi_context_asked_to_end(&chain[0]));
+	assert_false(chi_context_asked_to_end(&chain[1]));
+	free(its);
+}
+
+static void tasks_end_when_their_client_is_gone(void **state)
+{
+	(void)state;
+	guest_submits(TREE, 2, 0);
+	stage_wait_until(&n_running, FAN * FAN);
+	guest_goes();
+	wait_until_guest_is_gone();
+	assert_int_equal(hshm_load_relaxed(&n_asked), FAN * FAN);
+}
+
+static void what_was_given_away_goes_on_without_its_client(void **state)
+{
+	(void)state;
+	guest_submits(TREE, 0, CHI_TASK_FIRE_AND_FORGET);
+	guest_submits(LATER, 0, CHI_TASK_FIRE_AND_FORGET);
+	stage_wait_until(&n_running, 2);
+	guest_goes();
+	wait_until_guest_has_ended();
+	hshm_store_relaxed(&may_end, 1);
+	wait_until_guest_is_gone();
+	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
+	assert_int_equal(hshm_load_relaxed(&n_noted), 1);
+}
+
+/* ---- what create() and destroy() submit ---- */
+
+static uint32_t make_life(struct chi_client *who, enum life life)
+{
+	unsigned char param = (unsigned char)life;
+	struct chi_pool_spec spec = { .module = "early_life", .params = &param, .params_size = 1 };
+	uint32_t id;
+
+	assert_true(chi_pool_create(who, &spec, &id) >= 0);
+	return id;
+}
+
+static void a_pool_keeps_its_tasks_when_its_maker_is_gone(void **state)
+{
+	uint32_t id = make_life(guest, KEEP_A_PERIODIC), n;
+
+	(void)state;
+	guest_goes();
+	wait_until_guest_is_gone();
+	n = hshm_load_relaxed(&n_noted);
+	stage_wait_until(&n_noted, n + 3);
+	hshm_store_relaxed(&may_end, 1);
+	assert_int_equal(chi_pool_destroy(client, id), 0);
+}
+
+static void a_pools_task_without_end_does_not_hold_its_makers_memory(void **state)
+{
+	uint32_t id = make_life(guest, KEEP_A_LOOP);
+
+	(void)state;
+	stage_wait_until(&n_running, 1);
+	guest_goes();
+	wait_until_guest_is_gone();
+	hshm_store_relaxed(&may_end, 1);
+	assert_int_equal(chi_pool_destroy(client, id), 0);
+}
+
+/* Others may wait for that pool. */
+static void a_pool_is_made_though_who_asked_is_gone(void **state)
+{
+	struct chi_admin_create_pool_task *task;
+	unsigned char *param;
+	uint32_t id;
+
+	(void)state;
+	assert_int_equal(chi_alloc(guest, 1, &param), 0);
+	*param = CALL_A_LEAF;
+	assert_int_equal(chi_admin_create_pool_alloc(guest, CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0), param, 1,
+						     (struct chi_name){ "early_life" }, (struct chi_name){ "" }, 1, 1,
+						     0, &task),
+			 0);
+	task->task.deadline_us = START_US;
+	assert_int_equal(chi_submit(guest, task), 0);
+	stage_wait_until(&n_running, 1);
+	chi_cancel(task);
+	guest_goes();
+	wait_until_guest_has_ended();
+	hshm_store_relaxed(&may_end, 1);
+	wait_until_guest_is_gone();
+	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
+	id = make_life(client, CALL_A_LEAF);
+	assert_int_equal(hshm_load_relaxed(&n_running), 1); /* it was there */
+	assert_int_equal(chi_pool_destroy(client, id), 0);
+}
+
+static void a_destroy_comes_to_its_end_though_who_asked_is_gone(void **state)
+{
+	struct chi_admin_destroy_pool_task *task;
+	uint32_t id;
+
+	(void)state;
+	hshm_store_relaxed(&may_end, 1);
+	id = make_life(client, CALL_A_LEAF);
+	hshm_store_relaxed(&may_end, 0);
+	assert_int_equal(chi_admin_destroy_pool_alloc(guest, CHI_ADMIN_POOL_ID, CHI_QUERY_LOCAL_ID(0), id, &task), 0);
+	assert_int_equal(chi_submit(guest, task), 0);
+	stage_wait_until(&n_running, 2);
+	guest_goes();
+	wait_until_guest_has_ended();
+	hshm_store_relaxed(&may_end, 1);
+	wait_until_guest_is_gone();
+	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
+	assert_int_equal(hshm_load_relaxed(&n_lives_failed), 0);
+}
+
 int main(void)
 {
-#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stage_stop)
+#define CASE(function) cmocka_unit_test_setup_teardown(function, start, stop)
 	const struct CMUnitTest tests[] = {
 		CASE(a_request_reaches_all_subtasks_on_all_workers),
 		CASE(a_request_to_a_subtask_reaches_only_what_is_below_it),
@@ -538,6 +819,13 @@ int main(void)
 		CASE(a_wait_for_ever_goes_on),
 		CASE(a_resting_periodic_task_ends_soon_after_its_cancel),
 		CASE(a_resting_subtask_ends_with_its_parents_request_or_deadline),
+		CASE(who_lost_its_client_is_asked_but_for_what_was_given_away),
+		CASE(tasks_end_when_their_client_is_gone),
+		CASE(what_was_given_away_goes_on_without_its_client),
+		CASE(a_pool_keeps_its_tasks_when_its_maker_is_gone),
+		CASE(a_pools_task_without_end_does_not_hold_its_makers_memory),
+		CASE(a_pool_is_made_though_who_asked_is_gone),
+		CASE(a_destroy_comes_to_its_end_though_who_asked_is_gone),
 	};
 	int n_failed = 0;
 
