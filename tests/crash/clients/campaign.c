@@ -268,13 +268,16 @@ static int run(struct campaign *campaign)
 
 	if (start_steady(campaign) < 0)
 		return violated(campaign->result, "fork", strerror(errno));
+	if (measure(campaign, NULL, &result->first) < 0)
+		return -1;
 	if (let_live(campaign, 0, hshm_deadline_ns(opts->base_ns), "nobody dies yet") < 0)
 		return -1;
 	hshm_store_relaxed(&campaign->stage->gap_set, 1); /* relaxed: which statistics */
 	begin_ns = hshm_clock_ns();
 	/* more at once than later: what the runtime keeps for its busiest moment, it has then */
 	campaign->victims.n = opts->n_victims + MORE_VICTIMS;
-	if (let_live(campaign, opts->n_warm, 0, "warming up") < 0 || measure(campaign, NULL, &result->before) < 0)
+	if (let_live(campaign, opts->n_warm, 0, "warming up") < 0 ||
+	    measure(campaign, &result->first, &result->before) < 0)
 		return -1;
 	campaign->victims.n = opts->n_victims;
 	if (let_live(campaign, opts->n_kills, 0, "killing") < 0 ||

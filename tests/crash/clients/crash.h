@@ -198,8 +198,8 @@ struct campaign_opts {
 
 struct campaign_result {
 	uint64_t n_kills;      /* all, the warm-up's included */
-	uint64_t n_in_flight;  /* of them, with tasks in flight */
-	uint64_t in_flight[5]; /* 0, 1.., 8.., 64.., 512.. tasks */
+	uint64_t n_in_flight;  /* of them, with tasks that the victim had not seen end */
+	uint64_t in_flight[5]; /* 0, 1.., 8.., 64.., 512.. such tasks */
 	uint64_t threads[PHASES];
 	uint64_t n_stops;
 	uint64_t n_continued; /* went on with right answers after SIGCONT */
@@ -207,8 +207,9 @@ struct campaign_result {
 	uint64_t n_right, n_wrong, n_lost;
 	uint64_t victims_right, victims_wrong;
 	uint64_t gap_max_ns[2], gap_net_ns[2], gap_p999_ns[2];
-	uint64_t elapsed_ns; /* from the first kill to the last */
-	struct measure before, after;
+	uint64_t elapsed_ns;	      /* from the first kill to the last */
+	struct measure first;	      /* before the first victim: but for RSS, never more than that */
+	struct measure before, after; /* behind the warm-up, behind the last kill */
 	bool wedged;
 	char violation[256]; /* "" = none */
 };
