@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # The simulator: the code under test once more, unchanged, with a scheduling point before each atomic operation (points.h).
-# Without points: what is never shared in the middle, or stands under one lock (heaps, segments, the min heap).
+# Without points: what is never shared in the middle, or stands under one lock (segments, the min heap), and the heap, whose
+# atomics have tests of their own.
 
 file(GLOB model_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.c)
 file(GLOB model_runtime CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/runtime/*.c ${PROJECT_SOURCE_DIR}/src/task/*.c)
