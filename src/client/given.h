@@ -9,6 +9,12 @@
  *   first      a queue of those taken over, oldest first; only under `lock`. One that is not done when it is looked at
  *              goes to the end: a task that never ends (periodic) does not hide the others.
  *
+ * I1  Nodes leave `incoming` all at once, by one exchange: no pop, so no ABA.
+ * I2  Who pushes publishes node, link and task by the CAS (release); each CAS carries on the releases before it, so the
+ *     one exchange (acquire) has all nodes of the stack.
+ * I3  A node is in one place: with who adds it, in `incoming`, or in the queue; who took it off the queue frees it.
+ * I4  A task is freed only when its completion word says done, or nobody works on it any more (chi_given_drop_all()).
+ *
  * A node is private memory: a link inside the task would change while the runtime copies it.
  */
 #ifndef CLIENT_GIVEN_H

@@ -10,6 +10,13 @@
  *
  *   attached --hang-up, pidfd, fault--> ended: lanes retired --done (a worker)--> retired --ipc thread--> lanes freed
  *   ... --last put (any worker)--> reclaimed --ipc thread--> gone, its slot is free
+ *
+ * The stacks `retired` and `reclaimed`:
+ * L1  A session is pushed to each once at most: when its lanes' retirement is done, when its last reference is gone.
+ *     Lanes hold references until the ipc thread has taken it off `retired`: it is never on both.
+ * L2  Only the ipc thread takes, all at once, by one exchange: no pop, so no ABA. It reads a link before it frees the
+ *     node.
+ * L3  The push (release) comes before the wake, the exchange (acquire) after the wake was read: none stays.
  */
 #ifndef RUNTIME_IPC_INTERNAL_H
 #define RUNTIME_IPC_INTERNAL_H

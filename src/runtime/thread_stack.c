@@ -13,6 +13,12 @@
  * and one that comes late finds that it is not asked for. A thread that never comes out of unwinding keeps the place:
  * no more stacks.
  *
+ * S1  Who moved the word from FREE to a thread's id has the question; he ends it once, by taking or withdrawing.
+ * S2  The place is written by the handler that moved the word to UNWINDING, until it moves it on, and read by who asked
+ *     while it is ANSWERED. Nobody else can move it meanwhile but from UNWINDING to DROPPED, which gives nothing away.
+ * S3  Every change but the two stores of FREE (release, by who has the place) is a read-modify-write: so who acquires
+ *     the word has all before it that was done with the place.
+ *
  * backtrace() goes by unwind tables: modules are built without frame pointers, and a fiber's first frame says that it
  * is the last (fiber.c). It loads libgcc at its first call, so chi_stack_thread_init() makes one. Where a stack is
  * broken it may read what is not there: that fault is ours, not the method's (chi_stack_rescue()).
@@ -55,6 +61,7 @@ int chi_stack_ask(pid_t tid)
 {
 	siginfo_t info = { .si_code = SI_QUEUE };
 	uint32_t seen = FREE;
+	int error;
 
 	info.si_pid = getpid();
 	info.si_uid = getuid();
@@ -64,8 +71,9 @@ int chi_stack_ask(pid_t tid)
 		return -EBUSY;
 	if (syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, CHI_STACK_SIGNAL, &info) == 0)
 		return 0;
-	hshm_store_relaxed(&state, FREE); /* relaxed: nobody has written the place */
-	return -errno;
+	error = -errno;
+	chi_stack_withdraw(); /* no store of FREE: that would not carry on what was released before (S3) */
+	return error;
 }
 
 bool chi_stack_take(struct chi_stack *ret_stack)
