@@ -190,12 +190,19 @@ static uint32_t move_lanes(struct chi_worker *worker, const struct watched *watc
 static void retire_for(struct chi_worker *worker, struct watched *watched)
 {
 	uint32_t n = chi_worker_retire_for(worker);
+	/* relaxed: what is missed is seen at the next look */
+	bool all_wait = hshm_load_relaxed(&worker->retires) && (!watched->in_method || chi_lane_take_init() < 0);
 
-	if (n == 0 || watched->state != WATCHED_TOLD || watched->waits_told)
+	if ((n == 0 && !all_wait) || watched->state != WATCHED_TOLD || watched->waits_told)
 		return;
 	watched->waits_told = true;
-	if (!watched->is_held_back)
+	if (watched->is_held_back)
+		return;
+	if (n)
 		chi_log_warn("watchdog: %u clients that ended wait for worker %u, which holds one of their lanes", n,
+			     worker->id);
+	else
+		chi_log_warn("watchdog: all clients that end wait for worker %u, for which nobody can stand in",
 			     worker->id);
 }
 

@@ -412,6 +412,7 @@ static void nobody_stands_in_for_a_worker_outside_its_methods(void **state)
 		look_after(250);
 		assert_non_null(hshm_load_relaxed(&worker_of(0)->retires));
 	}
+	assert_int_equal(n_in_log("all clients that end wait for worker 0"), 1);
 	let_go(0);
 	retire_until_left(1);
 }
