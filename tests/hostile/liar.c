@@ -52,14 +52,16 @@
 #define GAP_MAX_TIMES 10
 #define PROCESSES_MAX (HONEST_MAX + 2 * LIARS_MAX)
 #define END_MS	      60000
-#define ALL_SECONDS   20 /* a run as long as this has a turn for each kind of lie */
+#define GIVEN_BACK_MS 20000
+#define BROKEN_MS     3000 /* when a violation is known */
+#define ALL_SECONDS   20   /* a run as long as this has a turn for each kind of lie */
 
 extern char **environ;
 
 static const char config_text[] = "log_level: error\n"
 				  "workers: { count: 2 }\n"
 				  "memory: { private_mib: 256 }\n"
-				  "clients: { max: 128, memory_mib: 8, lanes: 4, lane_depth: 8192, contexts: 64 }\n";
+				  "clients: { max: 128, memory_mib: 8, lanes: 4, lane_depth: 128, contexts: 64 }\n";
 
 struct options {
 	uint64_t seed;
@@ -96,6 +98,11 @@ static struct campaign {
 } campaign;
 
 /* ---- the daemon, from outside ---- */
+
+static bool is_violated(void)
+{
+	return hshm_load_relaxed(&campaign.board->violated) != 0;
+}
 
 static uint32_t count_fds(void)
 {
@@ -157,7 +164,7 @@ static int make_pools(void)
 /* Are all segments of clients and all descriptors but so many given back? */
 static bool await_given_back(uint32_t n_fds)
 {
-	uint64_t deadline_ns = hshm_deadline_ns(20 * HSHM_NSEC_PER_SEC);
+	uint64_t deadline_ns = hshm_deadline_ns((is_violated() ? BROKEN_MS : GIVEN_BACK_MS) * HSHM_NSEC_PER_MSEC);
 
 	while (count_maps() > 0 || count_fds() > n_fds) {
 		if (hshm_clock_ns() > deadline_ns)
@@ -213,7 +220,8 @@ static bool all_are_ready(void)
 
 static void end_all(void)
 {
-	uint64_t deadline_ns = hshm_deadline_ns(END_MS * HSHM_NSEC_PER_MSEC);
+	/* who waits for a daemon that is stuck waits for ever; one violation will do */
+	uint64_t deadline_ns = hshm_deadline_ns((is_violated() ? BROKEN_MS : END_MS) * HSHM_NSEC_PER_MSEC);
 
 	for (uint32_t i = 0; i < campaign.n_processes; i++) {
 		struct pollfd ended = { .fd = (int)syscall(SYS_pidfd_open, campaign.processes[i], 0),
@@ -235,11 +243,6 @@ static void end_all(void)
 }
 
 /* ---- turns ---- */
-
-static bool is_violated(void)
-{
-	return hshm_load_relaxed(&campaign.board->violated) != 0;
-}
 
 static void pass(uint64_t ns)
 {
