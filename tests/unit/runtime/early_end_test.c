@@ -68,7 +68,8 @@ static void make_sub(struct chi_container *container, struct early_task *sub, st
 
 static bool released(void)
 {
-	return hshm_load_relaxed(&may_end) != 0; /* relaxed: only when to go on */
+	/* acquire: pairs with the release behind a look at the session, which goes with the task */
+	return hshm_load_acquire(&may_end) != 0;
 }
 
 static void note_session(void)
@@ -711,7 +712,7 @@ static void what_was_given_away_goes_on_without_its_client(void **state)
 	stage_wait_until(&n_running, 2);
 	guest_goes();
 	wait_until_guest_has_ended();
-	hshm_store_relaxed(&may_end, 1);
+	hshm_store_release(&may_end, 1); /* release: see released() */
 	wait_until_guest_is_gone();
 	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
 	assert_int_equal(hshm_load_relaxed(&n_noted), 1);
@@ -774,7 +775,7 @@ static void a_pool_is_made_though_who_asked_is_gone(void **state)
 	chi_cancel(task);
 	guest_goes();
 	wait_until_guest_has_ended();
-	hshm_store_relaxed(&may_end, 1);
+	hshm_store_release(&may_end, 1); /* release: see released() */
 	wait_until_guest_is_gone();
 	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
 	id = make_life(client, CALL_A_LEAF);
@@ -796,7 +797,7 @@ static void a_destroy_comes_to_its_end_though_who_asked_is_gone(void **state)
 	stage_wait_until(&n_running, 2);
 	guest_goes();
 	wait_until_guest_has_ended();
-	hshm_store_relaxed(&may_end, 1);
+	hshm_store_release(&may_end, 1); /* release: see released() */
 	wait_until_guest_is_gone();
 	assert_int_equal(hshm_load_relaxed(&n_asked), 0);
 	assert_int_equal(hshm_load_relaxed(&n_lives_failed), 0);
