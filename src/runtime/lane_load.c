@@ -41,7 +41,8 @@ static uint64_t lane_load_ns(const struct chi_lane *lane)
 {
 	uint64_t depth = UINT64_C(1) << lane->ring.depth_shift;
 	/* relaxed, both: figures; the tail is a hint, and in a client's ring whatever the client likes */
-	uint64_t n_queued = hshm_load_relaxed(lane->ring.tail) - hshm_load_relaxed(&lane->header->n_taken);
+	uint64_t tail = hshm_load_relaxed(lane->ring.tail); /* before the other, so that no compiler chooses */
+	uint64_t n_queued = tail - hshm_load_relaxed(&lane->header->n_taken);
 
 	return (n_queued <= depth ? n_queued : 0) * chi_lane_task_ns(lane);
 }

@@ -132,7 +132,7 @@ static inline bool chi_worker_took_long(const struct chi_worker *worker)
 	return worker->now_ns - worker->iteration_ns >= CHI_WORKER_TURN_NS;
 }
 
-/* As chi_worker_post(), for chi_worker_run_retires(); if the worker hangs, who stands in for it is woken. */
+/* As chi_worker_post(), into the list of retirements; if the worker hangs, who stands in for it is woken. */
 void chi_worker_post_retire(struct chi_worker *worker, struct chi_work *work);
 /* The same, without telling anybody. */
 void chi_worker_put_back_retire(struct chi_worker *worker, struct chi_work *work);
