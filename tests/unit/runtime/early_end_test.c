@@ -758,7 +758,7 @@ static void a_pools_task_without_end_does_not_hold_its_makers_memory(void **stat
 /* Others may wait for that pool. */
 static void a_pool_is_made_though_who_asked_is_gone(void **state)
 {
-	struct chi_admin_create_pool_task *task;
+	struct chi_admin_create_pool_task *task = NULL;
 	unsigned char *param;
 	uint32_t id;
 
@@ -785,7 +785,7 @@ static void a_pool_is_made_though_who_asked_is_gone(void **state)
 
 static void a_destroy_comes_to_its_end_though_who_asked_is_gone(void **state)
 {
-	struct chi_admin_destroy_pool_task *task;
+	struct chi_admin_destroy_pool_task *task = NULL;
 	uint32_t id;
 
 	(void)state;
