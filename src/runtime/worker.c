@@ -149,6 +149,7 @@ static bool resume_all(struct chi_worker *worker, struct chi_context_list *list)
 		return false;
 	/* those that come into it meanwhile have their turn in the next iteration */
 	list->first = list->last = NULL;
+	chi_worker_begin_turn(worker);
 	do {
 		struct chi_run_context *context = pass.first;
 
@@ -339,7 +340,6 @@ static bool iterate(struct chi_worker *worker)
 	bool worked, worked_late;
 
 	hshm_count_add(&worker->beats, 1);
-	worker->iteration_ns = worker->now_ns;
 	worked = chi_worker_run_next_lane(worker);
 
 	worked |= chi_worker_poll_hot(worker);

@@ -68,8 +68,9 @@ struct chi_worker {
 	uint32_t n_noted; /* tasks started from lanes, for the lanes' estimates */
 
 	/* time */
-	uint64_t now_ns;       /* as of this iteration, or a little older */
-	uint64_t iteration_ns; /* when this iteration began */
+	uint64_t now_ns;  /* as of this iteration, or a little older */
+	uint64_t turn_ns; /* when this turn began, as far as it is known */
+	bool turn_is_timed;
 	uint64_t polled_ns;
 	uint64_t idle_since_ns; /* 0 = has work */
 	hshm_au64 busy_ns;	/* as the counters file has it, but not for others to write: the balancer goes by it */
@@ -124,12 +125,25 @@ void chi_worker_make_yielded(struct chi_worker *worker, struct chi_run_context *
 
 #define CHI_WORKER_TURN_NS HSHM_NSEC_PER_MSEC
 
-/* Has this iteration taken long, and is it for others to go on? As the clock said last: at each yield, and at the end
- * of each task that declares much I/O and of one in some others. So a turn, of a lane or of those that are ready, that
- * looks after each task ends with the first one that makes it long. */
-static inline bool chi_worker_took_long(const struct chi_worker *worker)
+/* A turn of a lane, of the hot lanes, of those that are ready or of those that yielded begins. */
+static inline void chi_worker_begin_turn(struct chi_worker *worker)
 {
-	return worker->now_ns - worker->iteration_ns >= CHI_WORKER_TURN_NS;
+	worker->turn_ns = worker->now_ns;
+	worker->turn_is_timed = false;
+}
+
+/* Asked in a turn after each task: has it taken long, and is it for others to go on? As the clock said last: at each
+ * yield, and at the end of each task that declares much I/O and of one in some others. The first look at a clock may
+ * tell of what was before the turn, so the turn's time counts from there. */
+static inline bool chi_worker_took_long(struct chi_worker *worker)
+{
+	if (__builtin_expect(worker->now_ns - worker->turn_ns < CHI_WORKER_TURN_NS, 1))
+		return false;
+	if (worker->turn_is_timed)
+		return true;
+	chi_worker_begin_turn(worker);
+	worker->turn_is_timed = true;
+	return false;
 }
 
 /* As chi_worker_post(), into the list of retirements; if the worker hangs, who stands in for it is woken. */

@@ -355,6 +355,7 @@ static bool is_ended(const struct chi_lane *lane)
 static void run_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	hshm_count_add(&worker->counters->turns, 1);
+	chi_worker_begin_turn(worker);
 	worker->turn = lane;
 	if (is_ended(lane)) {
 		lane->in_run_list = false;
@@ -462,6 +463,7 @@ static bool poll_hot_of(struct chi_worker *worker, uint32_t prio)
 	uint32_t n_taken = 0, n_looks = worker->n_hot;
 	bool worked = false;
 
+	chi_worker_begin_turn(worker);
 	while (n_looks-- && n_taken < worker->runtime->config.lane_batch && !(worked && chi_worker_took_long(worker))) {
 		uint32_t index = worker->hot_next < worker->n_hot ? worker->hot_next : 0;
 		struct chi_lane *lane;

@@ -398,8 +398,7 @@ static int pieces(struct chi_container *container, struct chi_task *task, struct
 	struct state *state = chi_container_state(container);
 	struct probe_task *self = probe(task);
 
-	(void)context;
-	for (uint64_t i = 0; i < self->count; i++) {
+	for (uint64_t i = 0; i < self->count && !chi_cancelled(context); i++) {
 		uint64_t until_ns = hshm_deadline_ns(self->in);
 
 		while (hshm_clock_ns() < until_ns)

@@ -431,38 +431,91 @@ static int start_two_lanes(void **state)
 	return start("workers: { count: 1, run_in_place: false }\nmemory: { private_mib: 256 }\n", 2);
 }
 
+static uint64_t hash_of_lane(uint32_t lane)
+{
+	const struct chi_container *container = container_of_pool();
+	uint64_t hash = 0;
+
+	while (chi_container_lane_by_hash(container, 0, hash) != lane)
+		hash++;
+	return hash;
+}
+
 /* Tasks that compute for long and yield, in one lane: a task of the other is started, and its parent goes on, after a
  * few of their pieces, not after one of each. */
 static void long_tasks_that_yield_delay_others_by_a_few_pieces(void **state)
 {
-	enum { N_LONG = 32, N_PIECES = 8, FEW = 12 };
+	enum { N_LONG = 32, FEW = 12 };
 	struct probe_task *tasks[N_LONG], *among;
 
 	(void)state;
 	for (int i = 0; i < N_LONG; i++) {
 		assert_int_equal(chi_task_alloc(fixture.client, sizeof(*tasks[i]), fixture.pool,
-						CHI_QUERY_LOCAL_HASH(0), PROBE_PIECES, &tasks[i]),
+						CHI_QUERY_LOCAL_HASH(hash_of_lane(0)), PROBE_PIECES, &tasks[i]),
 				 0);
 		tasks[i]->in = 2 * CHI_WORKER_TURN_NS;
-		tasks[i]->count = N_PIECES;
+		tasks[i]->count = UINT64_MAX; /* until it is cancelled */
 		assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
 	}
-	assert_int_equal(chi_task_alloc(fixture.client, sizeof(*among), fixture.pool, CHI_QUERY_LOCAL_HASH(1),
-					PROBE_AMONG_PIECES, &among),
+	assert_int_equal(chi_task_alloc(fixture.client, sizeof(*among), fixture.pool,
+					CHI_QUERY_LOCAL_HASH(hash_of_lane(1)), PROBE_AMONG_PIECES, &among),
 			 0);
-	among->in = 1;
+	among->in = hash_of_lane(1);
 	while (call(PROBE_PIECES, 0, 0) < N_LONG)
 		;
 	assert_int_equal(chi_call(fixture.client, among), 0);
 	print_message("%llu pieces until it started, %llu until its parent went on\n", (unsigned long long)among->out,
 		      (unsigned long long)among->out2);
-	assert_int_equal(chi_task_done(tasks[N_LONG - 1]), 0);
 	assert_true(among->out <= FEW);
 	assert_true(among->out2 <= FEW);
+	for (int i = 0; i < N_LONG; i++)
+		chi_cancel(tasks[i]);
 	assert_int_equal(chi_wait_all((void **)tasks, N_LONG, HSHM_FOREVER), 0);
 	for (int i = 0; i < N_LONG; i++)
 		chi_task_free(fixture.client, tasks[i]);
 	chi_task_free(fixture.client, among);
+}
+
+/* A lane whose turns are long: each parent that waits beside it goes on in the turn after its subtask, all of them, and
+ * not one in each. */
+static void long_turns_of_a_lane_do_not_slow_those_that_are_ready(void **state)
+{
+	enum { N_LONG = 600, N_PARENTS = 32, N_BYTES = 8192 };
+	struct probe_task *longs[N_LONG], *parents[N_PARENTS];
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	unsigned char *bytes; /* so many that each task is timed */
+	uint64_t turns;
+
+	(void)state;
+	assert_int_equal(chi_alloc(fixture.client, N_BYTES, &bytes), 0);
+	for (int i = 0; i < N_LONG; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(*longs[i]), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(hash_of_lane(0)), PROBE_SPIN, &longs[i]),
+				 0);
+		longs[i]->in = HSHM_NSEC_PER_MSEC / 2;
+		assert_int_equal(chi_buffer_set(fixture.client, &longs[i]->buffers[0], bytes, N_BYTES, CHI_BUFFER_OUT),
+				 0);
+	}
+	for (int i = 0; i < N_PARENTS; i++) {
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(*parents[i]), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(hash_of_lane(1)), PROBE_NEST, &parents[i]),
+				 0);
+		parents[i]->in = hash_of_lane(1);
+		parents[i]->count = 4;
+	}
+	assert_int_equal(chi_submit_many(fixture.client, (void **)longs, N_LONG), N_LONG);
+	turns = count_of(&worker->counters->turns);
+	assert_int_equal(chi_submit_many(fixture.client, (void **)parents, N_PARENTS), N_PARENTS);
+	assert_int_equal(chi_wait_all((void **)parents, N_PARENTS, HSHM_FOREVER), 0);
+	turns = count_of(&worker->counters->turns) - turns;
+	print_message("%llu turns\n", (unsigned long long)turns);
+	assert_int_equal(chi_wait_all((void **)longs, N_LONG, HSHM_FOREVER), 0);
+	assert_true(turns < 2 * N_PARENTS);
+	for (int i = 0; i < N_LONG; i++)
+		chi_task_free(fixture.client, longs[i]);
+	for (int i = 0; i < N_PARENTS; i++)
+		chi_task_free(fixture.client, parents[i]);
+	chi_free(fixture.client, bytes);
 }
 
 static int start_tiny_active_queue(void **state)
@@ -619,6 +672,8 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_two_lanes,
+						stop),
+		cmocka_unit_test_setup_teardown(long_turns_of_a_lane_do_not_slow_those_that_are_ready, start_two_lanes,
 						stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
