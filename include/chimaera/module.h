@@ -150,8 +150,8 @@ CHI_API uint32_t chi_container_count(const struct chi_container *container);
  *
  * What they submit belongs to the pool, not to the client that had it made or destroyed: it goes on when that is gone,
  * and neither cancel nor deadline of the task which makes or destroys the pool reaches it. So a fire-and-forget task
- * from create(), periodic or a loop, serves as long as it likes; it has to end by itself, or by what destroy() tells
- * it.
+ * from create(), periodic or a loop, serves as long as the pool: a loop has to end when destroy() tells it to, and when
+ * chi_cancelled() says that the runtime stops, as a stop waits for it before it ends the pools.
  */
 CHI_API struct chi_client *chi_container_client(const struct chi_container *container);
 
@@ -180,7 +180,8 @@ CHI_API CHI_NODISCARD int chi_task_arena_alloc(struct chi_run_context *context, 
  * chi_cancelled - shall this task end early?
  *
  * Its submitter asked for it, or that of a task which waits for it; or its deadline has passed; or its client, or that
- * of a task which waits for it, has gone, and it was not given away (fire-and-forget). What to do about it is the
+ * of a task which waits for it, has gone, and it was not given away (fire-and-forget); or it was, by a module's
+ * create(), and the runtime stops. What to do about it is the
  * method's: usually stop and return -ECANCELED. One that waits or works on for long without asking keeps a dead
  * client's memory. Costs a look at each task up to the root, and with a deadline the clock.
  * Threads: the task's own. May switch the fiber: no.

@@ -41,6 +41,7 @@ enum method {
 	WAIT,	   /* waits for a stubborn one with the timeout `in`, and then for ever */
 	PERIODIC,  /* submits a periodic NOTE of an hour and waits for it */
 	LATER,	   /* once it may end, calls a NOTE, whatever is asked of it itself */
+	SERVE,	   /* until it is asked to end */
 };
 
 struct early_task {
@@ -123,6 +124,16 @@ static int stubborn(struct chi_container *container, struct chi_task *task, stru
 	note_session();
 	hshm_fetch_add_relaxed(&n_running, 1);
 	while (!released())
+		chi_yield();
+	return 0;
+}
+
+static int serve(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container;
+	(void)task;
+	hshm_fetch_add_relaxed(&n_running, 1);
+	while (!chi_cancelled(context))
 		chi_yield();
 	return 0;
 }
@@ -268,7 +279,7 @@ static const struct chi_method methods[] = {
 	EARLY_METHOD(TREE, tree),	  EARLY_METHOD(STUBBORN, stubborn), EARLY_METHOD(CHOOSE, choose),
 	EARLY_METHOD(QUEUE, queue),	  EARLY_METHOD(NOTE, note),	    EARLY_METHOD(BROADCAST, broadcast),
 	EARLY_METHOD(DETACH, detach),	  EARLY_METHOD(DEADLINE, deadline), EARLY_METHOD(WAIT, wait_for_stubborn),
-	EARLY_METHOD(PERIODIC, periodic), EARLY_METHOD(LATER, later),
+	EARLY_METHOD(PERIODIC, periodic), EARLY_METHOD(LATER, later),	    EARLY_METHOD(SERVE, serve),
 };
 
 static const struct chi_module module = {
@@ -285,6 +296,7 @@ static const struct chi_module module = {
 enum life {
 	CALL_A_LEAF,	 /* and its result is theirs */
 	KEEP_A_LOOP,	 /* a detached task that runs until it may end */
+	KEEP_A_SERVICE,	 /* one that runs until it is asked to end */
 	KEEP_A_PERIODIC, /* a detached NOTE each millisecond */
 };
 
@@ -294,7 +306,10 @@ static int keep(struct chi_client *its, enum life life)
 {
 	struct early_task *task;
 	int ret = chi_task_alloc(its, sizeof(*task), pool, CHI_QUERY_LOCAL_HASH(1),
-				 life == KEEP_A_LOOP ? STUBBORN : NOTE, &task);
+				 life == KEEP_A_LOOP	  ? STUBBORN
+				 : life == KEEP_A_SERVICE ? SERVE
+							  : NOTE,
+				 &task);
 
 	if (ret < 0)
 		return ret;
@@ -755,6 +770,15 @@ static void a_pools_task_without_end_does_not_hold_its_makers_memory(void **stat
 	assert_int_equal(chi_pool_destroy(client, id), 0);
 }
 
+/* The stop waits for it: 0 says that nothing was given up. */
+static void a_pools_service_ends_when_the_runtime_stops(void **state)
+{
+	(void)state;
+	hshm_store_relaxed(&may_end, 1); /* what destroy() calls */
+	make_life(client, KEEP_A_SERVICE);
+	stage_wait_until(&n_running, 1);
+}
+
 /* Others may wait for that pool. */
 static void a_pool_is_made_though_who_asked_is_gone(void **state)
 {
@@ -825,6 +849,7 @@ int main(void)
 		CASE(what_was_given_away_goes_on_without_its_client),
 		CASE(a_pool_keeps_its_tasks_when_its_maker_is_gone),
 		CASE(a_pools_task_without_end_does_not_hold_its_makers_memory),
+		CASE(a_pools_service_ends_when_the_runtime_stops),
 		CASE(a_pool_is_made_though_who_asked_is_gone),
 		CASE(a_destroy_comes_to_its_end_though_who_asked_is_gone),
 	};
