@@ -109,7 +109,8 @@ const struct chi_config_key chi_config_keys[] = {
 	    "cap of what one task may take by chi_task_arena_alloc()"),
 
 	BIG("watchdog.hang_ms", "ms", HSHM_NSEC_PER_MSEC, hang_ns, 1000, 0, 3600000,
-	    "a method that neither returns nor waits for so long is told in the log, with its stack; 0: never"),
+	    "a method that neither returns nor waits for so long is told in the log, with its stack; 0: never, and "
+	    "ended clients wait for it"),
 	BOOL("watchdog.move_lanes", move_lanes, 0,
 	     "give the lanes of a worker that hangs in a method to others, all but the one whose turn it is; its "
 	     "fibers stay"),

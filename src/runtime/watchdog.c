@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * watchdog.c - tells of a worker that does not come back from a method
+ * watchdog.c - tells of a worker that does not come back from a method, and has the ipc thread stand in for it
  *
  * A worker raises `beats` at each start of a method and each look for work. The same number at several looks, hang_ms
  * in all, while it does not sleep: it hangs. A look counts for two periods at most, whatever the clock says: when the
@@ -45,6 +45,7 @@ struct watched {
 	bool is_asked; /* for its stack */
 	bool is_held_back;
 	bool waits_told;		 /* that ended clients wait for it */
+	const void *stays;		 /* what was left of its retirements, to know it by */
 	struct chi_stack_symbols *stack; /* NULL: it has not answered */
 	struct chi_running running;
 };
@@ -186,10 +187,18 @@ static uint32_t move_lanes(struct chi_worker *worker, const struct watched *watc
 	return n;
 }
 
+static uint32_t stand_in(struct chi_worker *worker, struct watched *watched)
+{
+	uint32_t n = chi_worker_retire_for(worker);
+
+	watched->stays = hshm_load_relaxed(&worker->retires); /* relaxed: only compared */
+	return n;
+}
+
 /* At each look, as a lane may be free by now, and whoever would have woken us may have been early. */
 static void retire_for(struct chi_worker *worker, struct watched *watched)
 {
-	uint32_t n = chi_worker_retire_for(worker);
+	uint32_t n = stand_in(worker, watched);
 	/* relaxed: what is missed is seen at the next look */
 	bool all_wait = hshm_load_relaxed(&worker->retires) && (!watched->in_method || chi_lane_take_init() < 0);
 
@@ -208,9 +217,15 @@ static void retire_for(struct chi_worker *worker, struct watched *watched)
 
 void chi_watchdog_retire(struct chi_watchdog *watchdog)
 {
-	for (uint32_t i = 0; i < watchdog->n_workers; i++)
-		if (watchdog->watched[i].state != WATCHED_GOING)
-			(void)chi_worker_retire_for(chi_work_orch_worker(watchdog->runtime->orch, i));
+	for (uint32_t i = 0; i < watchdog->n_workers; i++) {
+		struct watched *watched = &watchdog->watched[i];
+		struct chi_worker *worker = chi_work_orch_worker(watchdog->runtime->orch, i);
+
+		/* relaxed: only compared. What had to stay is tried again at the next look: not at each message of any
+		 * client, as it costs a barrier in all threads. */
+		if (watched->state != WATCHED_GOING && hshm_load_relaxed(&worker->retires) != watched->stays)
+			(void)stand_in(worker, watched);
+	}
 }
 
 /* Returns whether it may hang, now or soon: it is awake. */

@@ -5,10 +5,10 @@
  * Workers [0, n - n_high) serve low-latency lanes, the last n_high only high-latency ones; with n_high 0 all serve
  * both.
  *
- * Retirement, in two rounds of posts to all workers' inboxes:
+ * Retirement, in two rounds of posts to all workers' inboxes, or for a client's lanes to their lists `retires`:
  *
  * R1  `retired` is set first. After round one no worker is inside an enqueue that had not seen it: an enqueue never
- *     spans two looks at the inbox.
+ *     spans two looks at the inbox, or at `retires`.
  * R2  In round two each worker empties its active queues, dropping retired lanes, and takes its own out of its lists.
  *     Nothing can put them back (R1), so after it no worker knows them. After round one no retired lane changes its
  *     worker.

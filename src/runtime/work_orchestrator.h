@@ -83,7 +83,7 @@ struct chi_retirement {
 int chi_work_orch_retire_prepare(struct chi_work_orch *orch, struct chi_retirement *retirement);
 void chi_work_orch_retire_lanes(struct chi_work_orch *orch, struct chi_retirement *retirement);
 void chi_work_orch_retire_fini(struct chi_retirement *retirement);
-/* May who stands in for the worker, which is in a method, do this part of a retirement? The caller is the one. */
+/* May who stands in for the worker, which is in a method, do this part of a retirement? Only while standing in. */
 bool chi_work_orch_may_retire_for(const struct chi_worker *worker, const struct chi_work *work);
 
 #endif

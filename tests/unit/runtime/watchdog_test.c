@@ -450,6 +450,7 @@ static void clients_whose_lane_the_worker_holds_wait_and_no_others(void **state)
 	for (uint32_t kind = 0; kind < N_KINDS; kind++) {
 		assert_int_equal(chi_worker_retire_for(worker_of(0)), N_KINDS - kind);
 		set_reason(lanes[kind], kind, false);
+		look_after(250); /* what had to stay is tried again at a look */
 		retire_until_left(N_KINDS - kind);
 	}
 	hshm_store_release(&worker_of(0)->running, NULL);
