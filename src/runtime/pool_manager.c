@@ -455,7 +455,7 @@ static void release_slot(struct chi_pool_manager *manager, const struct chi_pool
 
 	pthread_mutex_lock(&manager->lock);
 	slot->pool = NULL;
-	if (pool->state != CHI_POOL_MAKING) /* else nobody was told its id */
+	if (pool->n_local) /* a create() was called, and knows the id */
 		slot->reuse++;
 	manager->n_started_in_ended += hshm_load_relaxed(&pool->n_started); /* relaxed: nobody starts any more */
 	pthread_mutex_unlock(&manager->lock);
