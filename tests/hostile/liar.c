@@ -17,8 +17,8 @@
  *   what the liars had is given back: the daemon's descriptors and mappings are as before;
  *   there were lies, of each kind in a run of 20 s or more.
  *
- * A kind beside which a client looks slow gets AGAIN_TURNS more turns of its own, and only these count: what a busy machine does
- * to one turn it does not do to all.
+ * A kind beside which a client looks slow gets AGAIN_TURNS more turns of its own, and if it still does as many again, and only
+ * the last ones count: what a busy machine does to some turns it does not do each time.
  *
  * Exit code: 0; 1 on a violation, which is printed with the seed.
  */
@@ -48,6 +48,7 @@
 #define LOAD_NS	      (100 * HSHM_NSEC_PER_MSEC)
 #define SETTLE_NS     (40 * HSHM_NSEC_PER_MSEC) /* until the other phase's processes are silent: not measured */
 #define AGAIN_TURNS   10
+#define AGAIN_TIMES   2
 #define GAP_MAX_NS    (250 * HSHM_NSEC_PER_MSEC)
 #define GAP_MAX_TIMES 10
 #define PROCESSES_MAX (HONEST_MAX + 2 * LIARS_MAX)
@@ -446,12 +447,12 @@ static void tell_again(uint32_t kind)
 		run_turns(kinds, kinds);
 }
 
+/* A gap of one moment is the machine's: it would have to be there each time. */
 static void judge_kind(uint32_t kind)
 {
-	if (!is_slow(kind) || is_violated())
-		return;
-	tell_again(kind);
-	if (is_slow(kind))
+	for (int i = 0; i < AGAIN_TIMES && is_slow(kind) && !is_violated(); i++)
+		tell_again(kind);
+	if (is_slow(kind) && !is_violated())
 		board_violation(
 			campaign.board,
 			"beside %s an honest client is %.2f times slower than beside honest ones, its longest gap "

@@ -6,7 +6,7 @@
  * SIGKILL; the next is started at once under the same name. Some rounds kill while a client connects, while a pool is made, or
  * the successor, once or more, while it starts. Counted: from when the kernel has done with a dead one (its pidfd says
  * so) until each thread that worked with it was told, who was told before that counts as 0, less the thread's own waits for a
- * processor meanwhile: no machine is so busy that one may be later than 100 ms; how soon the successor is ready; what is left
+ * processor meanwhile: hardly any may be later than 100 ms, however busy the machine is; how soon the successor is ready; what is left
  * of the dead ones. A thread may have come to a successor that is then killed, too, before another thread
  * is told of the first death: each of its news is of the death of the runtime that it was with.
  *
@@ -47,9 +47,11 @@
 #define SEGMENTS_SPARE 2u
 #define TOLD_NS	       (100 * HSHM_NSEC_PER_MSEC) /* the promise: the waits for a processor are taken off */
 #define TOLD_MAX_NS    (2 * HSHM_NSEC_PER_SEC)	  /* and with them */
-#define HANG_NS	       (10 * HSHM_NSEC_PER_SEC)	  /* not told by then: it hangs */
-#define WORK_NS	       (30 * HSHM_NSEC_PER_SEC)	  /* to attach and work again */
-#define END_NS	       (30 * HSHM_NSEC_PER_SEC)	  /* for a client process, when all is over: less than ctest gives us */
+#define LATE_SPARE     2u			  /* so many are the machine's, and one in LATE_SHARE */
+#define LATE_SHARE     1000u
+#define HANG_NS	       (10 * HSHM_NSEC_PER_SEC) /* not told by then: it hangs */
+#define WORK_NS	       (30 * HSHM_NSEC_PER_SEC) /* to attach and work again */
+#define END_NS	       (30 * HSHM_NSEC_PER_SEC) /* for a client process, when all is over: less than ctest gives us */
 #define FLOW_US_MAX    4000u
 #define START_US_MAX   30000u
 #define STARTS_MAX     3u
@@ -366,11 +368,26 @@ static void count_told(unsigned row, const struct flow_news *news)
 	told->n_late_net += net_ns > TOLD_NS;
 	higher_ns(&told->max_ns, told_ns);
 	higher_ns(&told->net_max_ns, net_ns);
-	if (net_ns > TOLD_NS || told_ns > TOLD_MAX_NS)
-		broken("a thread ('%s') was told %.1f ms after the end of runtime %d of %u, %.1f ms of them without a "
-		       "processor",
-		       flow_kind_names[kind], (double)told_ns / HSHM_NSEC_PER_MSEC, (int)(death - driver.deaths) + 1,
-		       driver.n_deaths, (double)waited_ns / HSHM_NSEC_PER_MSEC);
+	if (net_ns > TOLD_NS)
+		fprintf(stderr,
+			"round %u: a thread ('%s') was told %.1f ms after the end of runtime %d of %u, %.1f ms of them "
+			"without a processor\n",
+			driver.round, flow_kind_names[kind], (double)told_ns / HSHM_NSEC_PER_MSEC,
+			(int)(death - driver.deaths) + 1, driver.n_deaths, (double)waited_ns / HSHM_NSEC_PER_MSEC);
+	if (told_ns > TOLD_MAX_NS)
+		broken("a thread ('%s') was told after %.1f s", flow_kind_names[kind],
+		       (double)told_ns / HSHM_NSEC_PER_SEC);
+}
+
+/* What a hypervisor takes from a thread is told by nobody, and stands in the net time, too. */
+static void judge_told(void)
+{
+	unsigned n_late = 0;
+
+	for (unsigned i = 0; i < FLOW_KINDS; i++)
+		n_late += driver.by_kind[i].n_late_net;
+	if (n_late > LATE_SPARE + driver.told.n / LATE_SHARE)
+		broken("threads were told later than 100 ms %u times, less their waits for a processor", n_late);
 }
 
 /* All work with a daemon that lives: no more news of those before it will come. */
@@ -476,6 +493,8 @@ static void watch_processors(void)
 		const struct flow_row *row = &driver.flows->rows[i];
 
 		driver.processors[i] = processor_open(row->pid, row->tid);
+		if (driver.processors[i] < 0)
+			give_up("the kernel does not say how long a thread waits for a processor (/proc/PID/task/TID/schedstat)");
 	}
 }
 
@@ -678,5 +697,6 @@ int main(int argc, char **argv)
 	for (driver.round = 0; driver.round < driver.n_rounds; driver.round++)
 		run_round();
 	end_clients(shm_before);
+	judge_told();
 	return show(json) ? 1 : 0;
 }
