@@ -60,9 +60,9 @@ CHI_API CHI_NODISCARD int chi_client_connect(const struct chi_client_opts *opts,
  * chi_client_disconnect - detach
  * @client: given; NULL is accepted
  *
- * What is in flight, and nobody will ask for, is asked to end early, as by chi_cancel(); so it is when the process
- * dies. Fire-and-forget tasks go on, but for periodic ones, of which the run under way is the last. To have more done,
- * wait for it first.
+ * Tasks in flight, but for fire-and-forget ones, are asked to end early, as by chi_cancel(); so they are when the
+ * process dies. Fire-and-forget tasks go on, but for periodic ones, of which the run under way is the last. To have
+ * more done, wait for it first.
  *
  * Threads: the last user. May switch the fiber: no.
  */
