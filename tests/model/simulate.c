@@ -55,6 +55,7 @@ static struct options {
 } options = { .from = 1, .n_seeds = 1000, .n_jobs = 1 };
 
 static uint64_t seed; /* that runs */
+static bool is_late;
 
 /* ---- what happened ---- */
 
@@ -129,12 +130,22 @@ static void on_signal(int number)
 	end_with_failure();
 }
 
+/* Late once: this process may have been stopped, and go on. */
+static void on_alarm(int number)
+{
+	if (is_late)
+		on_signal(number);
+	is_late = true;
+	alarm(SEED_SECONDS);
+}
+
 static void catch_signals(void)
 {
 	static char stack[64 << 10];
 	stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK | (int)SA_RESETHAND };
-	const int numbers[] = { SIGALRM, SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
+	struct sigaction late = { .sa_handler = on_alarm, .sa_flags = SA_ONSTACK };
+	const int numbers[] = { SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
 
 	sigaltstack(&alternate, NULL);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -142,6 +153,7 @@ static void catch_signals(void)
 		if (numbers[i] != SIGSEGV && numbers[i] != SIGBUS) /* it tells more */
 #endif
 			sigaction(numbers[i], &action, NULL);
+	sigaction(SIGALRM, &late, NULL);
 }
 
 /* ---- a runtime for the seed ---- */
@@ -252,6 +264,7 @@ static void run_job(struct job *job, uint32_t index)
 	catch_signals();
 	for (uint64_t i = index; i < options.n_seeds; i += options.n_jobs) {
 		seed = options.from + i;
+		is_late = false;
 		alarm(SEED_SECONDS);
 		run_seed();
 		job->n_done++;
