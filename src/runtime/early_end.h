@@ -15,6 +15,8 @@
  * E5  Who would read the answer is gone: the session of the root has ended, by its client's death or by a disconnect.
  *     Fire-and-forget tasks were given away, and go on. That ends what nobody could cancel any more, as the word to do
  *     it by was in the dead one's segment.
+ * E6  What a module's create() gave away serves the pool, and is told by nobody else that the runtime stops, which
+ *     waits for it. It learns when it asks, so a loop ends; what has not started yet is started all the same.
  */
 #ifndef RUNTIME_EARLY_END_H
 #define RUNTIME_EARLY_END_H
@@ -57,6 +59,14 @@ static inline bool chi_context_lost_client(const struct chi_run_context *root)
 	/* relaxed: a flag without data */
 	return root->session && hshm_load_relaxed(&root->session->ended) &&
 	       !(root->task->flags & CHI_TASK_FIRE_AND_FORGET);
+}
+
+/* E6 */
+static inline bool chi_context_serves_what_stops(const struct chi_run_context *context)
+{
+	/* relaxed: a flag without data */
+	return !context->root->session && (context->root->task->flags & CHI_TASK_FIRE_AND_FORGET) &&
+	       hshm_load_relaxed(&context->pool->runtime->draining);
 }
 
 static inline bool chi_context_asked_to_end(struct chi_run_context *context)

@@ -400,18 +400,11 @@ void *chi_context_buffer(struct chi_run_context *context, const struct chi_buffe
 	return (void *)(uintptr_t)hipc_ptr_offset(buffer->ptr);
 }
 
-/* A loop that a module's create() started: nobody else tells it, and a stop waits for it. */
-static bool serves_what_stops(const struct chi_run_context *context)
-{
-	/* relaxed: a flag without data */
-	return !context->root->session && (context->root->task->flags & CHI_TASK_FIRE_AND_FORGET) &&
-	       hshm_load_relaxed(&context->pool->runtime->draining);
-}
-
 bool chi_cancelled(const struct chi_run_context *context)
 {
 	/* what it notes is its own (E4) */
-	return chi_context_early_end((struct chi_run_context *)(uintptr_t)context) < 0 || serves_what_stops(context);
+	return chi_context_early_end((struct chi_run_context *)(uintptr_t)context) < 0 ||
+	       chi_context_serves_what_stops(context);
 }
 
 uint64_t chi_context_deadline_ns(const struct chi_run_context *context)

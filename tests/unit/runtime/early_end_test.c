@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * early_end_test.c - cancel, deadlines, a client that goes: what reaches whom, and what does not (E1-E5 in early_end.h)
+ * early_end_test.c - cancel, deadlines, a client that goes: what reaches whom, and what does not (E1-E6 in early_end.h)
  *
  * The tasks are of a module of the test's own, so that a case sees who runs and says when they may end. Every case runs four
  * times: completion posting on and off, running in place on and off.
