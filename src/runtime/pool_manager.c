@@ -976,6 +976,10 @@ static bool describe_slot(struct chi_pool_manager *manager, uint32_t index, stru
 	const struct chi_pool *pool;
 	bool ready;
 
+	/* relaxed: most slots are empty, and the lock decides. Who asks for a pool that is there knows of it by what
+	 * happened before. */
+	if (!hshm_load_relaxed(&manager->slots[index].ready))
+		return false;
 	pthread_mutex_lock(&manager->lock);
 	pool = manager->slots[index].pool;
 	ready = pool && pool->state == CHI_POOL_READY;
