@@ -54,9 +54,10 @@ struct bench_case {
 	int (*run)(struct bench *bench, struct bench_result *ret_result);
 };
 
-/* tables of cases, each ends with a NULL name */
-extern const struct bench_case bench_pingpong_cases[];
-extern const struct bench_case bench_task_cases[];
+/* Tables of cases; each ends with a NULL name. */
+#define CASES(name) extern const struct bench_case bench_##name##_cases[];
+#include "cases.def"
+#undef CASES
 
 /* ---- measure.c ---- */
 

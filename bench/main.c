@@ -28,7 +28,11 @@ struct arguments {
 	unsigned n_names;
 };
 
-static const struct bench_case *const tables[] = { bench_pingpong_cases, bench_task_cases };
+static const struct bench_case *const tables[] = {
+#define CASES(name) bench_##name##_cases,
+#include "cases.def"
+#undef CASES
+};
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 
