@@ -13,37 +13,48 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "output.h"
 
-#define CASES_MAX 64u
+#define CASES_MAX 256u
 
 const char *argp_program_version = "chimaera-bench " CHIMAERA_VERSION;
+
+/* The whole default list is to be over in three minutes; the rest of them is for starts and stops. */
+#define QUICK_TOTAL_S 150.0
+#define QUICK_CASE_S  2.0
+#define FULL_CASE_S   6.0
+#define CASE_MIN_S    0.25
 
 struct arguments {
 	bool json;
 	bool list;
 	bool cpus_given;
+	bool seconds_given;
 	struct bench bench;
 	const char *names[CASES_MAX];
 	unsigned n_names;
 };
 
-static const struct bench_case *const tables[] = {
-#define CASES(name) bench_##name##_cases,
+static const struct bench_group {
+	const char *name;
+	const struct bench_case *cases;
+} groups[] = {
+#define CASES(name) { #name, bench_##name##_cases },
 #include "cases.def"
 #undef CASES
 };
 
-#define N_TABLES (sizeof(tables) / sizeof(tables[0]))
+#define N_GROUPS (sizeof(groups) / sizeof(groups[0]))
 
 /* ---- options ---- */
 
 static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "One JSON object a line, one line a case", 0 },
-	{ "seconds", 's', "N", 0, "Measure each case for so long (2)", 0 },
+	{ "full", 'f', NULL, 0, "All cases, six seconds each", 0 },
+	{ "seconds", 's', "N", 0, "Measure each case for so long (2 or less: the whole list in three minutes)", 0 },
 	{ "idle-seconds", 'i', "N", 0, "Watch the idle runtime for so long (10)", 0 },
 	{ "cpus", 'c', "A,B", 0, "Our CPU and the runtime's (the first two we may use)", 0 },
-	{ "list", 'l', NULL, 0, "List the cases", 0 },
+	{ "list", 'l', NULL, 0, "List the groups and their cases", 0 },
 	{ 0 },
 };
 
@@ -58,12 +69,15 @@ static bool parse_seconds(const char *text, double *ret_seconds)
 	return true;
 }
 
-static bool is_case(const char *name)
+static bool is_name(const char *name)
 {
-	for (size_t t = 0; t < N_TABLES; t++)
-		for (const struct bench_case *at = tables[t]; at->name; at++)
+	for (size_t g = 0; g < N_GROUPS; g++) {
+		if (!strcmp(groups[g].name, name))
+			return true;
+		for (const struct bench_case *at = groups[g].cases; at->name; at++)
 			if (!strcmp(at->name, name))
 				return true;
+	}
 	return false;
 }
 
@@ -80,7 +94,11 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'l':
 		arguments->list = true;
 		return 0;
+	case 'f':
+		bench->full = true;
+		return 0;
 	case 's':
+		arguments->seconds_given = true;
 		if (!parse_seconds(text, &bench->seconds))
 			argp_error(state, "--seconds %s: 0.05 to 3600", text);
 		return 0;
@@ -95,8 +113,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		arguments->cpus_given = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (!is_case(text))
-			argp_error(state, "no case is called '%s' (--list shows them)", text);
+		if (!is_name(text))
+			argp_error(state, "no case or group is called '%s' (--list shows them)", text);
 		if (arguments->n_names == CASES_MAX)
 			argp_error(state, "too many cases");
 		arguments->names[arguments->n_names++] = text;
@@ -106,12 +124,22 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	}
 }
 
-static bool is_asked_for(const struct arguments *arguments, const char *name)
+static bool is_named(const struct arguments *arguments, const char *name)
 {
 	for (unsigned i = 0; i < arguments->n_names; i++)
 		if (!strcmp(arguments->names[i], name))
 			return true;
-	return !arguments->n_names;
+	return false;
+}
+
+static bool is_asked_for(const struct arguments *arguments, const struct bench_group *group,
+			 const struct bench_case *one)
+{
+	if (is_named(arguments, one->name))
+		return true;
+	if (one->only_full && !arguments->bench.full)
+		return false;
+	return !arguments->n_names || is_named(arguments, group->name);
 }
 
 /* ---- the machine ---- */
@@ -164,94 +192,68 @@ static void find_module(void)
 	setenv("CHI_REPO_PATH", path, 1);
 }
 
-/* ---- output ---- */
-
-/* 1234567.8 -> "1.235 M": four digits are more than such figures are worth */
-static const char *human(double value, char text[16])
-{
-	if (value >= 1e6)
-		snprintf(text, 16, "%.3f M", value / 1e6);
-	else if (value >= 1e5)
-		snprintf(text, 16, "%.1f k", value / 1e3);
-	else
-		snprintf(text, 16, "%.1f", value);
-	return text;
-}
-
-static void print_header(void)
-{
-	printf("%-20s %11s %11s %11s %11s %-8s %6s %7s %5s %s\n", "case", "p50", "p99", "min", "max", "unit", "x ping",
-	       "spread", "runs", "aim");
-}
-
-static void print_row(const char *name, const struct bench_result *result)
-{
-	char p50[16], p99[16], min[16], max[16], ratio[16] = "", runs[16];
-
-	if (result->ratio > 0)
-		snprintf(ratio, sizeof(ratio), "%.2f", result->ratio);
-	snprintf(runs, sizeof(runs), result->n_discarded ? "%u-%u" : "%u", result->n_kept + result->n_discarded,
-		 result->n_discarded);
-	printf("%-20s %11s %11s %11s %11s %-8s %6s %6.1f%% %5s %s%s\n", name, human(result->run.p50, p50),
-	       human(result->run.p99, p99), human(result->run.min, min), human(result->run.max, max), result->unit,
-	       ratio, result->spread * 100, runs, result->aim ? result->aim : "",
-	       !result->aim	 ? ""
-	       : result->aim_met ? ": met"
-				 : ": NOT met");
-	fflush(stdout);
-}
-
-static void print_json(const char *name, const struct bench_result *result, const struct bench *bench, const char *cpu)
-{
-	const char *commit = getenv("CHIMAERA_COMMIT");
-
-	printf("{\"bench\":\"%s\",\"params\":{%s},\"unit\":\"%s\",\"n\":%llu,\"min\":%.1f,\"p50\":%.1f,\"p99\":%.1f,"
-	       "\"max\":%.1f,\"spread\":%.4f,",
-	       name, result->params ? result->params : "", result->unit, (unsigned long long)result->run.n,
-	       result->run.min, result->run.p50, result->run.p99, result->run.max, result->spread);
-	if (result->ratio > 0)
-		printf("\"ratio\":%.3f,", result->ratio);
-	if (result->aim)
-		printf("\"aim\":\"%s\",\"aim_met\":%s,", result->aim, result->aim_met ? "true" : "false");
-	printf("\"runs\":%u,\"discarded\":%u,\"commit\":\"%s\",\"cpu\":\"%s\",\"pinned\":[%u,%u]}\n", result->n_kept,
-	       result->n_discarded, commit ? commit : "", cpu, bench->cpus[0], bench->cpus[1]);
-	fflush(stdout);
-}
-
 /* ---- all of it ---- */
 
 static int list_cases(void)
 {
-	for (size_t t = 0; t < N_TABLES; t++)
-		for (const struct bench_case *at = tables[t]; at->name; at++)
-			printf("%-20s %s\n", at->name, at->help);
+	for (size_t g = 0; g < N_GROUPS; g++) {
+		printf("%s:\n", groups[g].name);
+		for (const struct bench_case *at = groups[g].cases; at->name; at++)
+			printf("  %-20s %s%s\n", at->name, at->help, at->only_full ? " (--full)" : "");
+	}
 	return EXIT_SUCCESS;
+}
+
+/* A case that takes longer than it was given leaves less to those after it. */
+static double seconds_for_next(double seconds_left, unsigned n_left)
+{
+	double seconds = seconds_left / n_left;
+
+	return seconds > QUICK_CASE_S ? QUICK_CASE_S : seconds < CASE_MIN_S ? CASE_MIN_S : seconds;
+}
+
+static int run_case(struct arguments *arguments, const struct bench_case *one, const char *cpu)
+{
+	struct bench_result result = { 0 };
+	int rc;
+
+	arguments->bench.current = one;
+	rc = one->run(&arguments->bench, &result);
+	if (rc == -ENOTSUP) {
+		fprintf(stderr, "chimaera-bench: %s: left out\n", one->name);
+		return 0;
+	}
+	if (rc)
+		fprintf(stderr, "chimaera-bench: %s failed\n", one->name);
+	else if (arguments->json)
+		bench_print_json(one->name, &result, &arguments->bench, cpu);
+	else
+		bench_print_row(one->name, &result);
+	return rc;
 }
 
 static int run_cases(struct arguments *arguments, const char *cpu)
 {
-	unsigned n_failed = 0;
+	const struct bench_case *chosen[CASES_MAX];
+	struct bench *bench = &arguments->bench;
+	unsigned n = 0, n_failed = 0;
+	uint64_t begin_ns = bench_now_ns();
 
+	for (size_t g = 0; g < N_GROUPS; g++)
+		for (const struct bench_case *at = groups[g].cases; at->name && n < CASES_MAX; at++)
+			if (is_asked_for(arguments, &groups[g], at))
+				chosen[n++] = at;
 	if (!arguments->json) {
-		printf("%s; CPUs %u and %u; ping-pong %.0f ns\n", cpu, arguments->bench.cpus[0],
-		       arguments->bench.cpus[1], bench_placement_ns(&arguments->bench));
-		print_header();
+		printf("%s; CPUs %u and %u; ping-pong %.0f ns\n", cpu, bench->cpus[0], bench->cpus[1],
+		       bench_placement_ns(bench));
+		bench_print_header();
 	}
-	for (size_t t = 0; t < N_TABLES; t++) {
-		for (const struct bench_case *at = tables[t]; at->name; at++) {
-			struct bench_result result = { 0 };
+	for (unsigned i = 0; i < n; i++) {
+		double taken = (double)(bench_now_ns() - begin_ns) / 1e9;
 
-			if (!is_asked_for(arguments, at->name))
-				continue;
-			if (at->run(&arguments->bench, &result)) {
-				fprintf(stderr, "chimaera-bench: %s failed\n", at->name);
-				n_failed++;
-			} else if (arguments->json) {
-				print_json(at->name, &result, &arguments->bench, cpu);
-			} else {
-				print_row(at->name, &result);
-			}
-		}
+		if (!arguments->seconds_given)
+			bench->seconds = bench->full ? FULL_CASE_S : seconds_for_next(QUICK_TOTAL_S - taken, n - i);
+		n_failed += run_case(arguments, chosen[i], cpu) != 0;
 	}
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
@@ -261,14 +263,16 @@ int main(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse_option,
-		.args_doc = "[CASE...]",
+		.args_doc = "[GROUP|CASE...]",
 		.doc = "Measure the runtime between two processes, and the machine under it.\v"
-		       "A latency is also told as a multiple of a bare ping-pong between the same CPUs at the same time. "
-		       "Of several runs those are thrown away between whose beginning and end the ping-pong has changed; "
-		       "\"6-1\" under `runs' says that one of six was. p99 of a rate is its low end. "
+		       "Each case takes turns with a reference, some milliseconds each, and `ratio' is the median of how they compare: "
+		       "for a latency less is better, for a rate (tasks/s) more is. A rate against a ping-pong is how many are done "
+		       "in the time of one. Rounds between whose beginning and end a ping-pong between the two CPUs has changed are "
+		       "thrown away, and those with another placement (near: a ping-pong below 300 ns) than most; \"46-1\" under `runs' "
+		       "says that one of 46 was. p99 of a rate is its low end. "
 		       "Exit status: 0, 1 a case failed, 64 bad usage, 77 there are no two CPUs.",
 	};
-	struct arguments arguments = { .bench = { .seconds = 2, .idle_seconds = 10 } };
+	struct arguments arguments = { .bench = { .idle_seconds = 10 } };
 	char cpu[128];
 	int rc;
 

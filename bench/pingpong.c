@@ -19,9 +19,11 @@
 #include <hshm/cdefs.h>
 #include <hshm/clock.h>
 
-#include "bench.h"
+#include "references.h"
+#include "samples.h"
 
-#define PLACEMENT_RUN_NS (10 * HSHM_NSEC_PER_MSEC)
+#define PLACEMENT_NS	 (5 * HSHM_NSEC_PER_MSEC)
+#define PLACEMENT_VALUES 8192u
 
 /* The two words lie so far apart that the prefetcher does not pull one with the other. */
 struct table {
@@ -34,6 +36,7 @@ struct table {
 struct echo {
 	struct table *table;
 	pid_t pid;
+	struct bench_samples samples; /* of bench_placement_ns() */
 };
 
 /* Not static inline with a relax: bare. Ends when the table is closed. */
@@ -87,6 +90,8 @@ int bench_echo_start(unsigned cpu, struct echo **ret_echo)
 
 	if (!echo || fd < 0 || ftruncate(fd, sizeof(struct table)))
 		return -errno;
+	if (bench_samples_init(&echo->samples, PLACEMENT_VALUES))
+		return -ENOMEM;
 	echo->table = mmap(NULL, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	if (echo->table == MAP_FAILED)
@@ -115,36 +120,41 @@ void bench_echo_stop(struct echo *echo)
 	set_playing(echo->table, 0);
 	waitpid(echo->pid, NULL, 0);
 	munmap(echo->table, sizeof(*echo->table));
+	bench_samples_fini(&echo->samples);
 	free(echo);
 }
 
-static int process_run(void *arg, uint64_t run_ns, struct bench_run *ret_run)
+static int process_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
 {
 	struct echo *echo = arg;
 	int rc;
 
 	set_playing(echo->table, 1);
 	ping(echo->table); /* it is awake */
-	rc = bench_latency_run(ping, echo->table, run_ns, ret_run);
+	rc = bench_latency_slice(ping, echo->table, slice_ns, samples);
 	set_playing(echo->table, 0);
 	return rc;
 }
 
 double bench_placement_ns(struct bench *bench)
 {
-	struct bench_run run = { .p50 = 1 };
-
-	/* it cannot fail for anything but memory, and then what it stands around does too */
-	(void)process_run(bench->echo, PLACEMENT_RUN_NS, &run);
-	return run.p50;
+	bench_samples_clear(&bench->echo->samples);
+	(void)process_slice(bench->echo, PLACEMENT_NS, &bench->echo->samples); /* it cannot fail */
+	return bench_samples_median(&bench->echo->samples);
 }
 
-static int pingpong_processes(struct bench *bench, struct bench_result *ret_result)
+static int process_start(struct bench *bench, void **ret_arg)
 {
-	ret_result->unit = "ns";
-	ret_result->params = "\"between\":\"processes\"";
-	return bench_measure(bench, process_run, bench->echo, true, ret_result);
+	*ret_arg = bench->echo;
+	return 0;
 }
+
+static void process_stop(void *arg)
+{
+	(void)arg; /* main's */
+}
+
+const struct bench_reference bench_ref_pingpong = { "pingpong", "ns", process_start, process_slice, process_stop };
 
 /* ---- another thread ---- */
 
@@ -162,7 +172,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static int thread_run(void *arg, uint64_t run_ns, struct bench_run *ret_run)
+static int thread_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
 {
 	struct thread_echo *echo = arg;
 	pthread_t thread;
@@ -173,24 +183,25 @@ static int thread_run(void *arg, uint64_t run_ns, struct bench_run *ret_run)
 	if (rc)
 		return -rc;
 	ping(&echo->table); /* it is there */
-	rc = bench_latency_run(ping, &echo->table, run_ns, ret_run);
+	rc = bench_latency_slice(ping, &echo->table, slice_ns, samples);
 	hshm_store_release(&echo->table.playing, 0);
 	pthread_join(thread, NULL);
 	return rc;
 }
 
-static int pingpong_threads(struct bench *bench, struct bench_result *ret_result)
+static int thread_start(struct bench *bench, void **ret_arg)
 {
 	static struct thread_echo echo;
 
 	echo.cpu = bench->cpus[1];
-	ret_result->unit = "ns";
-	ret_result->params = "\"between\":\"threads\"";
-	return bench_measure(bench, thread_run, &echo, true, ret_result);
+	*ret_arg = &echo;
+	return 0;
 }
 
-const struct bench_case bench_pingpong_cases[] = {
-	{ "pingpong-threads", "bare round trip through two cache lines between two threads", pingpong_threads },
-	{ "pingpong-processes", "the same between two processes over a memfd: the reference", pingpong_processes },
-	{ NULL, NULL, NULL },
-};
+static void thread_stop(void *arg)
+{
+	(void)arg; /* static */
+}
+
+const struct bench_reference bench_ref_pingpong_threads = { "pingpong-threads", "ns", thread_start, thread_slice,
+							    thread_stop };
