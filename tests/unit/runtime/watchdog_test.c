@@ -147,15 +147,21 @@ static void hold_worker(uint32_t i, bool is_deaf)
 	}
 }
 
-static void let_go(uint32_t i)
+/* The looks come faster than a worker goes on: one that is awake would hang. */
+static void await_sleep(uint32_t i)
 {
 	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
 
-	hshm_store_release(&held[i].gate, 1);
 	while (is_awake(i)) {
 		assert_true(hshm_clock_ns() < deadline_ns);
 		usleep(200);
 	}
+}
+
+static void let_go(uint32_t i)
+{
+	hshm_store_release(&held[i].gate, 1);
+	await_sleep(i);
 }
 
 static void look_first(void)
@@ -292,6 +298,7 @@ static int start_two_hold_one(void **state)
 	if (start_runtime(2, false) < 0)
 		return -1;
 	hold_worker(0, false);
+	await_sleep(1);
 	look_first();
 	return 0;
 }
@@ -337,6 +344,7 @@ static int start_with_clients(void **state)
 		if (chi_runtime_client(runtime, NULL, &ended[i]) < 0 || chi_flush(ended[i]) < 0)
 			return -1;
 	hold_worker(0, false);
+	await_sleep(1);
 	look_first();
 	look_until_found(1);
 	return 0;
@@ -431,6 +439,17 @@ static void set_reason(struct chi_lane *lane, uint32_t kind, bool set)
 		hshm_store_release(&lane->move_to, set);
 }
 
+/* The others may have gone before the last of them was heard. */
+static void await_staying(uint32_t n_clients)
+{
+	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
+
+	while (chi_worker_retire_for(worker_of(0)) != n_clients) {
+		assert_true(hshm_clock_ns() < deadline_ns);
+		usleep(200);
+	}
+}
+
 /* In its turn; parked; with a task that waits for room; about to be moved. */
 static void clients_whose_lane_the_worker_holds_wait_and_no_others(void **state)
 {
@@ -444,6 +463,7 @@ static void clients_whose_lane_the_worker_holds_wait_and_no_others(void **state)
 	hshm_store_release(&worker_of(0)->running, &method);
 	end_clients();
 	retire_until_left(1 + N_KINDS);
+	await_staying(N_KINDS);
 	look_after(250);
 	look_after(250);
 	assert_int_equal(n_in_log("4 clients that ended wait for worker 0"), 1);
