@@ -324,18 +324,20 @@ static uint64_t asleep_or_looked_within(uint64_t ns)
 
 static void a_worker_that_hangs_in_a_task_is_told_from_an_idle_one(void **state)
 {
-	struct probe_task *task = make_task(pool, PROBE_SPIN, 400 * HSHM_NSEC_PER_MSEC);
-	bool seen = false;
+	struct probe_task *task = make_task(pool, PROBE_HOLD, 0);
+	hshm_au32 *held;
 
 	(void)state;
+	assert_int_equal(chi_alloc(client, sizeof(*held), &held), 0);
+	hshm_store_relaxed(held, 0);
+	assert_int_equal(chi_buffer_set(client, &task->buffers[0], held, sizeof(*held), CHI_BUFFER_OUT), 0);
 	assert_int_equal(chi_submit(client, &task->task), 0);
-	while (!seen && !chi_task_done(&task->task)) {
-		seen = asleep_or_looked_within(100 * HSHM_NSEC_PER_MSEC) == 1;
+	while (!hshm_load_acquire(held) || asleep_or_looked_within(100 * HSHM_NSEC_PER_MSEC) != 1)
 		HSHM_THREAD_MODEL->sleep_for_us(1000);
-	}
-	assert_true(seen);
+	hshm_store_release(held, 0);
 	assert_int_equal(chi_wait(&task->task, HSHM_FOREVER), 0);
 	assert_int_equal(chi_task_free(client, &task->task), 0);
+	chi_free(client, held);
 	while (asleep_or_looked_within(100 * HSHM_NSEC_PER_MSEC) != 2)
 		HSHM_THREAD_MODEL->sleep_for_us(1000);
 }
