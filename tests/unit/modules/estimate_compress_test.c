@@ -13,13 +13,15 @@
 #include "runtime/work_orchestrator.h"
 
 #include "modules_test.h"
+#include "support/skip.h"
 
-#define KIB	UINT64_C(1024)
-#define MIB	(1024 * KIB)
-#define LARGEST (4 * MIB)
-#define N_LEARN 60
-#define N_RUNS	10 /* of each size that is measured, N_LEARN / N_RUNS others in between */
-#define N_TRIES 5
+#define KIB	   UINT64_C(1024)
+#define MIB	   (1024 * KIB)
+#define LARGEST	   (4 * MIB)
+#define N_LEARN	   60
+#define N_RUNS	   10 /* of each size that is measured, N_LEARN / N_RUNS others in between */
+#define N_TRIES	   5
+#define BUSY_SHARE 20 /* of a try, if the workers wait longer than that for a processor: its times say little */
 
 /* none of them is learned */
 static const uint64_t held_out[] = { 100 * KIB, 300 * KIB, 900 * KIB, 1700 * KIB, 3300 * KIB };
@@ -135,20 +137,46 @@ static bool estimates_are_within_factor_two(const uint64_t mean_ns[N_HELD_OUT])
 	return all;
 }
 
+/* All workers: what they waited for a processor. */
+static uint64_t waited_ns(void)
+{
+	uint64_t ns = 0;
+
+	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++) {
+		unsigned long long of_one = 0;
+		char path[64];
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat",
+			 (int)chi_work_orch_worker(runtime->orch, i)->tid);
+		file = fopen(path, "re");
+		if (file && fscanf(file, "%*u %llu", &of_one) == 1)
+			ns += of_one;
+		if (file)
+			fclose(file);
+	}
+	return ns;
+}
+
 static void the_learned_estimate_comes_within_a_factor_of_two(void **state)
 {
 	uint64_t mean_ns[N_HELD_OUT];
 	uint64_t seed = 20240229;
-	bool good = false;
+	bool good = false, judged = false;
 
 	(void)state;
 	assert_int_equal(estimate_ns(MIB),
 			 CHI_ESTIMATE_UNKNOWN_NS); /* nobody has said anything, and nothing is learned */
 	/* a busy machine may still hit the one and not the other: the whole measurement again */
 	for (int t = 0; t < N_TRIES && !good; t++) {
+		uint64_t begin_ns = hshm_clock_ns(), before_ns = waited_ns();
+
 		learn_and_measure(&seed, mean_ns);
 		good = estimates_are_within_factor_two(mean_ns);
+		judged |= (waited_ns() - before_ns) * BUSY_SHARE < hshm_clock_ns() - begin_ns;
 	}
+	if (!good && !judged)
+		skip_because("the machine is too busy to measure: the workers waited for a processor in each try");
 	assert_true(good);
 }
 
