@@ -275,14 +275,21 @@ static void cancel_and_deadline_reach_a_subtask(void **state)
 static void a_task_past_its_deadline_is_not_started(void **state)
 {
 	struct fixture *f = *state;
-	struct probe_task *first = new_task(f, PROBE_SPIN, CHI_QUERY_LOCAL_ID(1));
+	struct probe_task *first = new_task(f, PROBE_HOLD, CHI_QUERY_LOCAL_ID(1));
 	struct probe_task *task = new_task(f, PROBE_ADD, CHI_QUERY_LOCAL_ID(1));
+	hshm_au32 *held;
 
 	/* one lane, one worker */
-	first->in = 10 * HSHM_NSEC_PER_MSEC;
+	assert_int_equal(chi_alloc(f->client, sizeof(*held), &held), 0);
+	hshm_store_relaxed(held, 0);
+	assert_int_equal(chi_buffer_set(f->client, &first->buffers[0], held, sizeof(*held), CHI_BUFFER_OUT), 0);
 	assert_int_equal(chi_submit(f->client, first), 0);
+	while (!hshm_load_acquire(held)) /* acquire: pairs with the release in the method */
+		chi_yield();
 	task->task.deadline_us = 1;
 	assert_int_equal(chi_submit(f->client, task), 0);
+	assert_int_equal(chi_wait(task, HSHM_NSEC_PER_MSEC), -ETIMEDOUT);
+	hshm_store_release(held, 0); /* release: pairs with the acquire in the method */
 	assert_int_equal(chi_wait(task, HSHM_FOREVER), 0);
 	assert_int_equal(task->task.result, -ETIMEDOUT);
 	assert_int_equal(chi_wait(first, HSHM_FOREVER), 0);
@@ -291,6 +298,7 @@ static void a_task_past_its_deadline_is_not_started(void **state)
 	assert_int_equal(chi_call(f->client, task), 0);
 	chi_task_free(f->client, task);
 	chi_task_free(f->client, first);
+	chi_free(f->client, held);
 }
 
 static void wait_any_of_a_client_finds_the_one_that_is_done(void **state)
