@@ -531,7 +531,8 @@ static void a_ring_that_is_refilled_all_the_time_starves_nobody(void **state)
 
 	(void)state;
 	attach(&raw);
-	while (hshm_clock_ns() < end_ns) {
+	/* ctest ends it */
+	while (hshm_clock_ns() < end_ns || hshm_load_relaxed(&stage.n_right) == honest) {
 		uint32_t n = raw.welcome.lane_depth;
 		hshm_au64 *slot = &raw.ring.slots[pos % n];
 
@@ -544,7 +545,6 @@ static void a_ring_that_is_refilled_all_the_time_starves_nobody(void **state)
 		if (pos % n == 0)
 			usleep(50);
 	}
-	assert_true(hshm_load_relaxed(&stage.n_right) > honest);
 	detach(&raw);
 	check_the_runtime_is_well();
 }
