@@ -279,7 +279,8 @@ static void a_method_that_stays_is_told_with_its_stack_and_once(void **state)
 	while (!n_told_of(worker, "came back after ", "hold")) /* ctest ends it */
 		usleep(1000);
 	assert_true(of_worker(worker, "hang_max_ns") >= held_ns);
-	assert_int_equal(of_worker(worker, "hangs"), n_told_of(worker, "has not come back for ", NULL));
+	/* of those that the machine makes some may not be told, or not yet */
+	assert_true(of_worker(worker, "hangs") >= n_told_of(worker, "has not come back for ", NULL));
 	end_daemon();
 	assert_int_equal(n_told_of(worker, "has not come back for ", "hold"), 1);
 	assert_int_equal(n_told_of(worker, "came back after ", "hold"), 1);
