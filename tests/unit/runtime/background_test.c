@@ -74,7 +74,8 @@ static void a_call_that_hangs_holds_up_no_other(void **state)
 	for (uint32_t i = 0; i < N_CALLS; i++)
 		assert_int_equal(chi_background_run(background, make, NULL), 0);
 	await(&n_made, N_CALLS);
-	assert_int_equal(chi_background_n_left(background), 1);
+	while (chi_background_n_left(background) != 1) /* the last is left a moment after it was made; ctest ends it */
+		usleep(1000);
 	hshm_store_release(&gate, 1);
 	chi_background_destroy(background);
 	assert_int_equal(hshm_load_acquire(&n_made), N_CALLS + 1);
