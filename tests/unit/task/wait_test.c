@@ -286,15 +286,22 @@ static void a_task_that_a_dead_runtime_completed_is_done(void **state)
 
 /* ---- hybrid: sleeping until woken ---- */
 
+#define PROMPT_NS (10 * MSEC)
+#define ROUNDS	  200 /* as many rounds as it takes: the machine may be busy */
+
+/* Of those who are not woken some few find out soon all the same, so one does not say enough. */
+static bool enough_were_prompt(uint32_t n_prompt, uint32_t n_rounds)
+{
+	return n_rounds >= 10 && 10 * n_prompt >= 3 * n_rounds;
+}
+
 /* Without the wake-up it would be found at the next look at the runtime's life, after 20 ms. */
 static void a_sleeper_is_woken_through_its_park_word(void **state)
 {
-	uint64_t best_ns = UINT64_MAX;
-	uint32_t n_woken = 0;
+	uint32_t n_woken = 0, n_prompt = 0;
 
 	(void)state;
-	/* a busy machine: as many rounds as it takes */
-	for (int i = 0; i < 20 || (i < 500 && (n_woken < 5 || best_ns >= 10 * MSEC)); i++) {
+	for (uint32_t i = 0; i < ROUNDS && !enough_were_prompt(n_prompt, n_woken); i++) {
 		struct completer completer_;
 		uint64_t awake_ns;
 
@@ -306,10 +313,9 @@ static void a_sleeper_is_woken_through_its_park_word(void **state)
 		if (hshm_load_relaxed(&fixture.fake.park) == 0)
 			continue; /* it was up for a look just then: nobody to wake */
 		n_woken++;
-		best_ns = awake_ns - completer_.completed_ns < best_ns ? awake_ns - completer_.completed_ns : best_ns;
+		n_prompt += awake_ns - completer_.completed_ns < PROMPT_NS;
 	}
-	assert_true(n_woken >= 5);
-	assert_true(best_ns < 10 * MSEC);
+	assert_true(enough_were_prompt(n_prompt, n_woken));
 }
 
 static void a_sleeper_for_all_is_woken_by_each(void **state)
@@ -393,17 +399,15 @@ static void several_who_wait_for_one_task_all_find_it_done(void **state)
 	(void)state;
 	ops.park = park_at_my_word;
 	for (int shares = 0; shares < 2; shares++) {
-		uint64_t best_ns = UINT64_MAX;
+		uint32_t n_prompt = 0, n_rounds = 0;
 
-		for (int i = 0; i < 10 || (i < 300 && best_ns >= 10 * MSEC); i++) {
-			uint64_t latest_ns;
-
+		while (n_rounds < ROUNDS && !enough_were_prompt(n_prompt, n_rounds)) {
 			start_over(CHI_WAIT_HYBRID);
 			fixture.fake.client.ops = &ops;
-			latest_ns = complete_for_several(shares);
-			best_ns = latest_ns < best_ns ? latest_ns : best_ns;
+			n_prompt += complete_for_several(shares) < PROMPT_NS;
+			n_rounds++;
 		}
-		assert_true(best_ns < 10 * MSEC);
+		assert_true(enough_were_prompt(n_prompt, n_rounds));
 	}
 }
 
@@ -422,7 +426,7 @@ static void what_completes_before_the_mark_keeps_the_waiter_awake(void **state)
 
 	(void)state;
 	ops.park = park_and_complete;
-	for (int i = 0; i < 5 || (i < 300 && best_ns >= 10 * MSEC); i++) {
+	for (int i = 0; i < 5 || (i < ROUNDS && best_ns >= PROMPT_NS); i++) {
 		uint64_t begin_ns;
 
 		start_over(CHI_WAIT_HYBRID);
@@ -433,7 +437,7 @@ static void what_completes_before_the_mark_keeps_the_waiter_awake(void **state)
 		for (int t = 1; t < N_TASKS; t++)
 			assert_int_equal(hshm_load_relaxed(&fixture.tasks[t].completion), CHI_COMPLETION_PENDING);
 	}
-	assert_true(best_ns < 10 * MSEC);
+	assert_true(best_ns < PROMPT_NS);
 }
 
 /* The inner client of a runtime has no park word: hybrid sleeps a little and looks again. */
