@@ -3,22 +3,15 @@
  * pingpong.c - what the machine itself can do: one word there, one word back, in two cache lines, nothing else
  */
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <hshm/atomic.h>
 #include <hshm/cdefs.h>
 #include <hshm/clock.h>
+#include <hshm/thread_model.h>
 
+#include "other.h"
 #include "references.h"
 #include "samples.h"
 
@@ -30,7 +23,6 @@ struct table {
 	hshm_au64 ping HSHM_ALIGNED(HSHM_FALSE_SHARING);
 	hshm_au64 pong HSHM_ALIGNED(HSHM_FALSE_SHARING);
 	hshm_au32 playing HSHM_ALIGNED(HSHM_FALSE_SHARING); /* 0: the other side sleeps on it */
-	hshm_au32 quit;
 };
 
 struct echo {
@@ -70,70 +62,75 @@ static int ping(void *arg)
 
 /* ---- another process ---- */
 
-static void echo_main(struct table *table, unsigned cpu)
+static void serve(void *arg)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (bench_pin(cpu))
-		_exit(1);
-	/* relaxed: looked at again and again */
-	while (!hshm_load_relaxed(&table->quit)) {
-		syscall(SYS_futex, &table->playing.v, FUTEX_WAIT, 0, NULL, NULL, 0);
+	struct table *table = arg;
+
+	for (;;) {
+		bench_gate_wait(&table->playing);
 		answer(table);
 	}
-	_exit(0);
 }
 
 int bench_echo_start(unsigned cpu, struct echo **ret_echo)
 {
 	struct echo *echo = calloc(1, sizeof(*echo));
-	int fd = memfd_create("chimaera-bench", MFD_CLOEXEC);
+	int rc = -ENOMEM;
 
-	if (!echo || fd < 0 || ftruncate(fd, sizeof(struct table)))
-		return -errno;
-	if (bench_samples_init(&echo->samples, PLACEMENT_VALUES))
-		return -ENOMEM;
-	echo->table = mmap(NULL, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (echo->table == MAP_FAILED)
-		return -errno;
-	echo->pid = fork();
-	if (echo->pid < 0)
-		return -errno;
-	if (!echo->pid)
-		echo_main(echo->table, cpu);
-	*ret_echo = echo;
-	return 0;
-}
-
-static void set_playing(struct table *table, uint32_t playing)
-{
-	hshm_store_release(&table->playing, playing); /* release: `quit` is seen with it */
-	if (playing)
-		syscall(SYS_futex, &table->playing.v, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	if (!echo)
+		return rc;
+	echo->table = bench_shared_map(sizeof(*echo->table));
+	if (echo->table)
+		rc = bench_samples_init(&echo->samples, PLACEMENT_VALUES);
+	if (!rc)
+		rc = bench_other_start(cpu, serve, echo->table, &echo->pid);
+	if (rc)
+		bench_echo_stop(echo);
+	else
+		*ret_echo = echo;
+	return rc;
 }
 
 void bench_echo_stop(struct echo *echo)
 {
-	/* relaxed: ordered by set_playing() */
-	hshm_store_relaxed(&echo->table->quit, 1);
-	set_playing(echo->table, 1);
-	set_playing(echo->table, 0);
-	waitpid(echo->pid, NULL, 0);
-	munmap(echo->table, sizeof(*echo->table));
+	bench_other_stop(echo->pid);
+	bench_shared_unmap(echo->table, sizeof(*echo->table));
 	bench_samples_fini(&echo->samples);
 	free(echo);
 }
 
-static int process_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
+static int slice_of(int (*op)(void *arg), struct echo *echo, uint64_t slice_ns, struct bench_samples *samples)
 {
-	struct echo *echo = arg;
 	int rc;
 
-	set_playing(echo->table, 1);
+	bench_gate_set(&echo->table->playing, 1);
 	ping(echo->table); /* it is awake */
-	rc = bench_latency_slice(ping, echo->table, slice_ns, samples);
-	set_playing(echo->table, 0);
+	rc = bench_latency_slice(op, echo->table, slice_ns, samples);
+	bench_gate_set(&echo->table->playing, 0);
 	return rc;
+}
+
+static int process_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
+{
+	return slice_of(ping, arg, slice_ns, samples);
+}
+
+/* The seed's way to wait, bare. */
+static int ping_and_sleep(void *arg)
+{
+	struct table *table = arg;
+	uint64_t next = hshm_load_relaxed(&table->ping) + 1; /* relaxed: our own word */
+
+	/* release, acquire: as in answer() */
+	hshm_store_release(&table->ping, next);
+	while (hshm_load_acquire(&table->pong) != next)
+		HSHM_THREAD_MODEL->sleep_for_us(10);
+	return 0;
+}
+
+static int poll_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
+{
+	return slice_of(ping_and_sleep, arg, slice_ns, samples);
 }
 
 double bench_placement_ns(struct bench *bench)
@@ -155,6 +152,7 @@ static void process_stop(void *arg)
 }
 
 const struct bench_reference bench_ref_pingpong = { "pingpong", "ns", process_start, process_slice, process_stop };
+const struct bench_reference bench_ref_poll = { "poll-10us", "ns", process_start, poll_slice, process_stop };
 
 /* ---- another thread ---- */
 
@@ -178,7 +176,7 @@ static int thread_slice(void *arg, uint64_t slice_ns, struct bench_samples *samp
 	pthread_t thread;
 	int rc;
 
-	hshm_store_release(&echo->table.playing, 1); /* release: as in set_playing() */
+	hshm_store_release(&echo->table.playing, 1); /* release: as in bench_gate_set() */
 	rc = pthread_create(&thread, NULL, thread_main, echo);
 	if (rc)
 		return -rc;

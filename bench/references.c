@@ -9,8 +9,9 @@
 #include "references.h"
 
 static const struct bench_reference *const references[] = {
-	&bench_ref_pingpong,
-	&bench_ref_pingpong_threads,
+	&bench_ref_pingpong,  &bench_ref_pingpong_threads, &bench_ref_poll,  &bench_ref_ring,
+	&bench_ref_ring_done, &bench_ref_eventfd,	   &bench_ref_epoll, &bench_ref_futex,
+	&bench_ref_fcontext,
 };
 
 #define N_REFERENCES (sizeof(references) / sizeof(references[0]))
@@ -73,5 +74,13 @@ static int reference_case(struct bench *bench, struct bench_result *ret_result)
 const struct bench_case bench_references_cases[] = {
 	{ "pingpong", "bare round trip through two cache lines between two processes", reference_case },
 	{ "pingpong-threads", "the same between two threads", reference_case },
+	{ "poll-10us", "the same, we sleep for 10 us between looks: the default way to wait, bare", reference_case },
+	{ "ring", "references through a hipc_mpsc_queue of 64 slots between two processes, nothing else",
+	  reference_case },
+	{ "ring-done", "the same with a word back for each, 64 outstanding", reference_case },
+	{ "eventfd", "round trip of two processes asleep in read() of an eventfd", reference_case },
+	{ "epoll-eventfd", "the same, asleep in epoll_wait()", reference_case },
+	{ "futex", "the same, asleep on a futex", reference_case },
+	{ "fcontext", "a switch between two contexts of boost.context", reference_case },
 	{ NULL, NULL, NULL },
 };

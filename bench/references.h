@@ -18,5 +18,12 @@ struct bench_reference {
 
 extern const struct bench_reference bench_ref_pingpong;		/* pingpong.c */
 extern const struct bench_reference bench_ref_pingpong_threads; /* pingpong.c */
+extern const struct bench_reference bench_ref_poll;		/* pingpong.c */
+extern const struct bench_reference bench_ref_ring;		/* ref_ring.c */
+extern const struct bench_reference bench_ref_ring_done;	/* ref_ring.c */
+extern const struct bench_reference bench_ref_eventfd;		/* ref_wake.c */
+extern const struct bench_reference bench_ref_epoll;		/* ref_wake.c */
+extern const struct bench_reference bench_ref_futex;		/* ref_wake.c */
+extern const struct bench_reference bench_ref_fcontext;		/* ref_fcontext.c */
 
 #endif
