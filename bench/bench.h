@@ -42,6 +42,7 @@ struct bench_case;
 
 struct bench {
 	const struct bench_case *current; /* being run */
+	const char *group;		  /* its */
 	double seconds;			  /* per case, all its runs together */
 	double idle_seconds;
 	bool full;	   /* the long form was asked for */
@@ -62,7 +63,7 @@ struct bench_result {
 	struct bench_run
 		run;   /* n: of all kept runs; min, max: over all; the others: of all together, or the median run's */
 	double ratio;  /* p50 in p50s of the reference, the median round's; 0: has none */
-	double spread; /* of the rounds' ratios (without one: of p50): from the lowest tenth to the highest, / median */
+	double spread; /* of the rounds' ratios: what lies between their quartiles, / median */
 	const char *reference;
 	struct bench_run reference_run; /* n = 0: the ping-pong alone */
 	double pingpong_ns;		/* median of the kept rounds; 0: was not looked at */
@@ -111,6 +112,9 @@ int bench_rate_run(int (*ops)(void *arg, uint32_t n), void *arg, uint32_t window
 uint64_t bench_now_ns(void);
 int bench_pin(unsigned cpu);
 int bench_allow(const unsigned cpus[2]);
+
+/* Is more better? */
+bool bench_is_rate(const char *unit);
 
 /* One of the two that take turns. */
 struct bench_side {

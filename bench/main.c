@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "output.h"
+#include "ratios.h"
 
 #define CASES_MAX 256u
 
@@ -30,6 +31,10 @@ struct arguments {
 	bool list;
 	bool cpus_given;
 	bool seconds_given;
+	bool check;
+	bool record;
+	const char *ratios_path;
+	struct bench_ratios *ratios;
 	struct bench bench;
 	const char *names[CASES_MAX];
 	unsigned n_names;
@@ -54,6 +59,9 @@ static const struct argp_option options[] = {
 	{ "seconds", 's', "N", 0, "Measure each case for so long (2 or less: the whole list in three minutes)", 0 },
 	{ "idle-seconds", 'i', "N", 0, "Watch the idle runtime for so long (10)", 0 },
 	{ "cpus", 'c', "A,B", 0, "Our CPU and the runtime's (the first two we may use)", 0 },
+	{ "check", 'C', NULL, 0, "Fail when a ratio is worse than the recorded one by more than its spread", 0 },
+	{ "record", 'R', NULL, 0, "Measure three times, and record the ratios", 0 },
+	{ "ratios", 'r', "FILE", 0, "Where they are recorded (bench/ratios.txt)", 0 },
 	{ "list", 'l', NULL, 0, "List the groups and their cases", 0 },
 	{ 0 },
 };
@@ -94,6 +102,15 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'l':
 		arguments->list = true;
 		return 0;
+	case 'C':
+		arguments->check = true;
+		return 0;
+	case 'R':
+		arguments->record = true;
+		return 0;
+	case 'r':
+		arguments->ratios_path = text;
+		return 0;
 	case 'f':
 		bench->full = true;
 		return 0;
@@ -118,6 +135,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		if (arguments->n_names == CASES_MAX)
 			argp_error(state, "too many cases");
 		arguments->names[arguments->n_names++] = text;
+		return 0;
+	case ARGP_KEY_END:
+		if (arguments->check && arguments->record)
+			argp_error(state, "--check and --record: one of them");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -199,7 +220,7 @@ static int list_cases(void)
 	for (size_t g = 0; g < N_GROUPS; g++) {
 		printf("%s:\n", groups[g].name);
 		for (const struct bench_case *at = groups[g].cases; at->name; at++)
-			printf("  %-20s %s%s\n", at->name, at->help, at->only_full ? " (--full)" : "");
+			printf("  %-28s %s%s\n", at->name, at->help, at->only_full ? " (--full)" : "");
 	}
 	return EXIT_SUCCESS;
 }
@@ -212,37 +233,86 @@ static double seconds_for_next(double seconds_left, unsigned n_left)
 	return seconds > QUICK_CASE_S ? QUICK_CASE_S : seconds < CASE_MIN_S ? CASE_MIN_S : seconds;
 }
 
-static int run_case(struct arguments *arguments, const struct bench_case *one, const char *cpu)
+static const char *group_of(const struct bench_case *one)
 {
-	struct bench_result result = { 0 };
+	for (size_t g = 0; g < N_GROUPS; g++)
+		for (const struct bench_case *at = groups[g].cases; at->name; at++)
+			if (at == one)
+				return groups[g].name;
+	return NULL;
+}
+
+static int run_case(struct arguments *arguments, const struct bench_case *one, const char *cpu,
+		    struct bench_result *ret_result)
+{
 	int rc;
 
+	*ret_result = (struct bench_result){ 0 };
 	arguments->bench.current = one;
-	rc = one->run(&arguments->bench, &result);
-	if (rc == -ENOTSUP) {
+	arguments->bench.group = group_of(one);
+	rc = one->run(&arguments->bench, ret_result);
+	if (rc == -ENOTSUP)
 		fprintf(stderr, "chimaera-bench: %s: left out\n", one->name);
-		return 0;
-	}
-	if (rc)
+	else if (rc)
 		fprintf(stderr, "chimaera-bench: %s failed\n", one->name);
 	else if (arguments->json)
-		bench_print_json(one->name, &result, &arguments->bench, cpu);
+		bench_print_json(one->name, ret_result, &arguments->bench, cpu);
 	else
-		bench_print_row(one->name, &result);
+		bench_print_row(one->name, ret_result);
 	return rc;
 }
 
-static int run_cases(struct arguments *arguments, const char *cpu)
+/* What is worse is measured once more: the machine may have had a bad moment. */
+static int check_case(struct arguments *arguments, const struct bench_case *one, const char *cpu,
+		      struct bench_result *result)
 {
-	const struct bench_case *chosen[CASES_MAX];
-	struct bench *bench = &arguments->bench;
-	unsigned n = 0, n_failed = 0;
-	uint64_t begin_ns = bench_now_ns();
+	enum bench_verdict verdict;
+	char text[256];
+	int rc = 0;
+
+	verdict = bench_ratios_check(arguments->ratios, one->name, result, text, sizeof(text));
+	if (verdict == BENCH_WORSE) {
+		rc = run_case(arguments, one, cpu, result);
+		verdict = bench_ratios_check(arguments->ratios, one->name, result, text, sizeof(text));
+	}
+	if (!rc && verdict != BENCH_HOLDS)
+		fprintf(stderr, "%s\n", text);
+	return rc ? rc : verdict == BENCH_WORSE;
+}
+
+static int run_and_compare(struct arguments *arguments, const struct bench_case *one, const char *cpu)
+{
+	struct bench_result result;
+	int rc = run_case(arguments, one, cpu, &result);
+
+	if (rc)
+		return rc == -ENOTSUP ? 0 : rc;
+	if (arguments->check)
+		rc = check_case(arguments, one, cpu, &result);
+	if (!rc && arguments->record)
+		rc = bench_ratios_put(arguments->ratios, one->name, &result);
+	return rc;
+}
+
+static unsigned choose_cases(const struct arguments *arguments, const struct bench_case *ret_chosen[CASES_MAX])
+{
+	unsigned n = 0;
 
 	for (size_t g = 0; g < N_GROUPS; g++)
 		for (const struct bench_case *at = groups[g].cases; at->name && n < CASES_MAX; at++)
 			if (is_asked_for(arguments, &groups[g], at))
-				chosen[n++] = at;
+				ret_chosen[n++] = at;
+	return n;
+}
+
+/* Returns how many failed. */
+static unsigned run_cases(struct arguments *arguments, const char *cpu)
+{
+	const struct bench_case *chosen[CASES_MAX];
+	struct bench *bench = &arguments->bench;
+	unsigned n = choose_cases(arguments, chosen), n_failed = 0;
+	uint64_t begin_ns = bench_now_ns();
+
 	if (!arguments->json) {
 		printf("%s; CPUs %u and %u; ping-pong %.0f ns\n", cpu, bench->cpus[0], bench->cpus[1],
 		       bench_placement_ns(bench));
@@ -253,8 +323,19 @@ static int run_cases(struct arguments *arguments, const char *cpu)
 
 		if (!arguments->seconds_given)
 			bench->seconds = bench->full ? FULL_CASE_S : seconds_for_next(QUICK_TOTAL_S - taken, n - i);
-		n_failed += run_case(arguments, chosen[i], cpu) != 0;
+		n_failed += run_and_compare(arguments, chosen[i], cpu) != 0;
 	}
+	return n_failed;
+}
+
+static int run_passes(struct arguments *arguments, const char *cpu)
+{
+	unsigned n_passes = arguments->record ? BENCH_RECORD_PASSES : 1, n_failed = 0;
+
+	for (unsigned i = 0; i < n_passes; i++)
+		n_failed += run_cases(arguments, cpu);
+	if (arguments->record)
+		n_failed += bench_ratios_save(arguments->ratios, arguments->ratios_path) != 0;
 	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -270,15 +351,20 @@ int main(int argc, char **argv)
 		       "in the time of one. Rounds between whose beginning and end a ping-pong between the two CPUs has changed are "
 		       "thrown away, and those with another placement (near: a ping-pong below 300 ns) than most; \"46-1\" under `runs' "
 		       "says that one of 46 was. p99 of a rate is its low end. "
-		       "Exit status: 0, 1 a case failed, 64 bad usage, 77 there are no two CPUs.",
+		       "--check tells on stderr which ratios are worse and which have no record with this placement; what is worse is "
+		       "measured once more. "
+		       "Exit status: 0, 1 a case failed or is worse, 64 bad usage, 77 there are no two CPUs.",
 	};
-	struct arguments arguments = { .bench = { .idle_seconds = 10 } };
+	struct arguments arguments = { .bench = { .idle_seconds = 10 }, .ratios_path = "bench/ratios.txt" };
 	char cpu[128];
 	int rc;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	if (arguments.list)
 		return list_cases();
+	if ((arguments.check || arguments.record) &&
+	    bench_ratios_load(arguments.ratios_path, arguments.record, &arguments.ratios))
+		return EXIT_FAILURE;
 	if (!arguments.cpus_given && !choose_cpus(&arguments.bench)) {
 		fprintf(stderr, "chimaera-bench: needs two CPUs to measure between\n");
 		return 77;
@@ -296,7 +382,8 @@ int main(int argc, char **argv)
 			arguments.bench.cpus[1], strerror(-rc));
 		return EXIT_FAILURE;
 	}
-	rc = run_cases(&arguments, cpu);
+	rc = run_passes(&arguments, cpu);
 	bench_echo_stop(arguments.bench.echo);
+	bench_ratios_free(arguments.ratios);
 	return rc;
 }

@@ -36,7 +36,7 @@ int bench_allow(const unsigned cpus[2])
 	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
 }
 
-static bool is_rate(const char *unit)
+bool bench_is_rate(const char *unit)
 {
 	size_t n = strlen(unit);
 
@@ -67,7 +67,7 @@ static int gave_up(unsigned n_tried)
 	return -EAGAIN;
 }
 
-/* Median and spread of the figures that @result->n_kept rounds gave. */
+/* Median and spread (between the quartiles) of the figures that @result->n_kept rounds gave. */
 static double fold_figures(double *figures, struct bench_result *result)
 {
 	unsigned n = result->n_kept;
@@ -75,7 +75,8 @@ static double fold_figures(double *figures, struct bench_result *result)
 
 	bench_sort(figures, n);
 	median = bench_quantile(figures, n, 0.5);
-	result->spread = median > 0 ? (bench_quantile(figures, n, 0.9) - bench_quantile(figures, n, 0.1)) / median : 0;
+	result->spread = median > 0 ? (bench_quantile(figures, n, 0.75) - bench_quantile(figures, n, 0.25)) / median
+				    : 0;
 	return median;
 }
 
@@ -207,8 +208,8 @@ int bench_measure_pair(struct bench *bench, const struct bench_side *side, const
 	pair->bench = bench;
 	pair->sides[0] = side;
 	pair->sides[1] = reference;
-	pair->is_rate[0] = is_rate(ret_result->unit);
-	pair->is_rate[1] = is_rate(reference->unit ? reference->unit : ret_result->unit);
+	pair->is_rate[0] = bench_is_rate(ret_result->unit);
+	pair->is_rate[1] = bench_is_rate(reference->unit ? reference->unit : ret_result->unit);
 	for (unsigned i = 0; i < 2 && !rc; i++)
 		rc = bench_samples_init(&pair->slices[i], SLICE_VALUES_MAX);
 	if (!rc)

@@ -28,7 +28,7 @@ static const char *human(double value, char text[16])
 
 void bench_print_header(void)
 {
-	printf("%-20s %11s %11s %11s %11s %-8s %7s %-16s %7s %-4s %6s %s\n", "case", "p50", "p99", "min", "max", "unit",
+	printf("%-28s %11s %11s %11s %11s %-8s %7s %-16s %7s %-4s %6s %s\n", "case", "p50", "p99", "min", "max", "unit",
 	       "ratio", "to", "spread", "", "runs", "aim");
 }
 
@@ -40,7 +40,7 @@ void bench_print_row(const char *name, const struct bench_result *result)
 		snprintf(ratio, sizeof(ratio), result->ratio < 10 ? "%.3f" : "%.1f", result->ratio);
 	snprintf(runs, sizeof(runs), result->n_discarded ? "%u-%u" : "%u", result->n_kept + result->n_discarded,
 		 result->n_discarded);
-	printf("%-20s %11s %11s %11s %11s %-8s %7s %-16s %6.1f%% %-4s %6s %s%s\n", name, human(result->run.p50, p50),
+	printf("%-28s %11s %11s %11s %11s %-8s %7s %-16s %6.1f%% %-4s %6s %s%s\n", name, human(result->run.p50, p50),
 	       human(result->run.p99, p99), human(result->run.min, min), human(result->run.max, max), result->unit,
 	       ratio, result->reference ? result->reference : "", result->spread * 100,
 	       bench_placement_name(result->pingpong_ns), runs, result->aim ? result->aim : "",
@@ -74,8 +74,10 @@ void bench_print_json(const char *name, const struct bench_result *result, const
 	const struct bench_run *run = &result->run, *reference = &result->reference_run;
 	const char *commit = getenv("CHIMAERA_COMMIT");
 
-	printf("{\"bench\":\"%s\",\"params\":{%s},\"unit\":\"%s\",\"n\":%llu,", name,
-	       result->params ? result->params : "", result->unit, (unsigned long long)run->n);
+	printf("{\"bench\":\"%s\",", name);
+	print_text("group", bench->group);
+	printf("\"params\":{%s},\"unit\":\"%s\",\"n\":%llu,", result->params ? result->params : "", result->unit,
+	       (unsigned long long)run->n);
 	print_number("min", run->min, 1, true);
 	print_number("p50", run->p50, 1, true);
 	print_number("p99", run->p99, 1, true);
