@@ -27,8 +27,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include <chimaera/client.h>
-
 #define BENCH_RUNS_MIN	       5u   /* kept, runs or rounds */
 #define BENCH_RUNS_MAX	       30u  /* tried, by bench_measure() */
 #define BENCH_ROUNDS_MAX       512u /* tried, by bench_measure_pair() */
@@ -158,22 +156,5 @@ int bench_echo_start(unsigned cpu, struct echo **ret_echo);
 void bench_echo_stop(struct echo *echo);
 /* ns of a bare round trip to the other CPU: how the two are placed just now */
 double bench_placement_ns(struct bench *bench);
-
-/* ---- runtime.c ---- */
-
-/* A runtime in a process of its own, from configuration text, and a pool of our module in it. */
-struct bench_runtime {
-	pid_t pid;
-	int control; /* closed: stop */
-	uint32_t pool_id;
-	char name[64];
-	struct chi_client *client;
-};
-int bench_runtime_start(const unsigned cpus[2], const char *config_text, enum chi_wait_policy policy,
-			struct bench_runtime *ret_runtime);
-/* Accepts a runtime that did not start. */
-void bench_runtime_stop(struct bench_runtime *runtime);
-/* CPU time that its process has used */
-uint64_t bench_runtime_cpu_ns(const struct bench_runtime *runtime);
 
 #endif

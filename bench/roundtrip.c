@@ -4,48 +4,78 @@
  */
 #include "setup.h"
 
-static int roundtrip(struct bench *bench, enum chi_wait_policy policy, struct bench_result *ret_result)
+struct roundtrip {
+	struct bench_runtime_spec runtime;
+	const char *reference;
+	const char *params;
+	const char *aim;
+	double ratio_max;
+};
+
+static int roundtrip(struct bench *bench, struct bench_result *ret_result)
 {
+	const struct roundtrip *how = bench->current->arg;
 	struct setup setup;
-	int rc = setup_start(bench, policy, &setup);
+	struct bench_side side = { .slice = setup_call_slice, .arg = &setup };
+	int rc = setup_start(bench, &how->runtime, &setup);
 
 	if (rc < 0)
 		return rc;
 	ret_result->unit = "ns";
-	rc = setup_add_task(&setup, sizeof(struct chi_task), BENCH_NOOP);
+	ret_result->params = how->params;
+	rc = setup_add_noops(&setup, 1);
 	if (!rc)
-		rc = bench_measure(bench, setup_call_run, &setup, true, ret_result);
+		rc = bench_measure_against(bench, &side, how->reference, ret_result);
 	if (!rc)
 		rc = setup_check(&setup, ret_result->run.n);
+	ret_result->aim = how->aim;
+	ret_result->aim_met = ret_result->ratio <= how->ratio_max;
 	setup_stop(&setup);
 	return rc;
 }
 
-static int roundtrip_busy(struct bench *bench, struct bench_result *ret_result)
-{
-	int rc = roundtrip(bench, CHI_WAIT_BUSY, ret_result);
-
-	ret_result->params = "\"wait\":\"busy\"";
-	ret_result->aim = "<= 2 ping-pongs";
-	ret_result->aim_met = ret_result->ratio <= 2.0;
-	return rc;
-}
-
-static int roundtrip_sleep(struct bench *bench, struct bench_result *ret_result)
-{
-	ret_result->params = "\"wait\":\"sleep\"";
-	return roundtrip(bench, CHI_WAIT_SLEEP, ret_result);
-}
-
-static int roundtrip_hybrid(struct bench *bench, struct bench_result *ret_result)
-{
-	ret_result->params = "\"wait\":\"hybrid\"";
-	return roundtrip(bench, CHI_WAIT_HYBRID, ret_result);
-}
+static const struct roundtrip busy = {
+	.runtime = { .policy = CHI_WAIT_BUSY },
+	.reference = "pingpong",
+	.params = "\"wait\":\"busy\"",
+	.aim = "<= 1.5 ping-pongs",
+	.ratio_max = 1.5,
+};
+static const struct roundtrip hybrid = {
+	.runtime = { .policy = CHI_WAIT_HYBRID },
+	.reference = "pingpong",
+	.params = "\"wait\":\"hybrid\"",
+};
+static const struct roundtrip asleep = {
+	.runtime = { .policy = CHI_WAIT_SLEEP },
+	.reference = "poll-10us",
+	.params = "\"wait\":\"sleep\"",
+	.aim = "<= 1.03 of it",
+	.ratio_max = 1.03,
+};
+static const struct roundtrip embedded_busy = {
+	.runtime = { .kind = BENCH_EMBEDDED, .policy = CHI_WAIT_BUSY },
+	.reference = "pingpong",
+	.params = "\"wait\":\"busy\",\"embedded\":true",
+};
+static const struct roundtrip embedded_hybrid = {
+	.runtime = { .kind = BENCH_EMBEDDED, .policy = CHI_WAIT_HYBRID },
+	.reference = "pingpong",
+	.params = "\"wait\":\"hybrid\",\"embedded\":true",
+};
+static const struct roundtrip embedded_asleep = {
+	.runtime = { .kind = BENCH_EMBEDDED, .policy = CHI_WAIT_SLEEP },
+	.reference = "poll-10us",
+	.params = "\"wait\":\"sleep\",\"embedded\":true",
+};
 
 const struct bench_case bench_roundtrip_cases[] = {
-	{ "roundtrip-busy", "one task to a method that does nothing and back, waiting by spinning", roundtrip_busy },
-	{ "roundtrip-hybrid", "waiting by spinning a little, then sleeping until woken", roundtrip_hybrid },
-	{ "roundtrip-sleep", "waiting by looking every 10 us: the default", roundtrip_sleep },
+	{ "roundtrip-busy", "a task to a method that does nothing and back, waiting by spinning", roundtrip,
+	  .arg = &busy },
+	{ "roundtrip-hybrid", "waiting by spinning a little, then sleeping until woken", roundtrip, .arg = &hybrid },
+	{ "roundtrip-sleep", "waiting by looking every 10 us: the default", roundtrip, .arg = &asleep },
+	{ "embedded-busy", "as roundtrip-busy, the runtime in the same process", roundtrip, .arg = &embedded_busy },
+	{ "embedded-hybrid", "as roundtrip-hybrid, embedded", roundtrip, true, &embedded_hybrid },
+	{ "embedded-sleep", "as roundtrip-sleep, embedded", roundtrip, true, &embedded_asleep },
 	{ NULL, NULL, NULL },
 };

@@ -16,13 +16,20 @@ int tell(const char *what, int rc)
 	return rc;
 }
 
-int setup_start(struct bench *bench, enum chi_wait_policy policy, struct setup *ret_setup)
+void sleep_seconds(double seconds)
 {
-	char config[128];
+	struct timespec left = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
 
-	*ret_setup = (struct setup){ 0 };
-	snprintf(config, sizeof(config), "log_level: warn\nworkers:\n  count: 1\n  cpus: [%u]\n", bench->cpus[1]);
-	return bench_runtime_start(bench->cpus, config, policy, &ret_setup->runtime);
+	while (nanosleep(&left, &left) && errno == EINTR)
+		;
+}
+
+/* ---- clients and tasks ---- */
+
+int setup_start(struct bench *bench, const struct bench_runtime_spec *spec, struct setup *ret_setup)
+{
+	*ret_setup = (struct setup){ .bench = bench };
+	return bench_runtime_start(bench->cpus, spec, &ret_setup->runtime);
 }
 
 struct chi_client *setup_client_of(const struct setup *setup, uint32_t task)
@@ -41,15 +48,24 @@ int setup_add_client(struct setup *setup)
 	return 0;
 }
 
-int setup_add_task(struct setup *setup, uint32_t size_bytes, enum bench_method method)
+int setup_add_task(struct setup *setup, uint32_t size_bytes, struct chi_domain_query query, enum bench_method method)
 {
-	int rc = chi_task_alloc(setup_client_of(setup, setup->n_tasks), size_bytes, setup->runtime.pool_id,
-				CHI_QUERY_LOCAL_ID(0), method, &setup->tasks[setup->n_tasks]);
+	int rc = chi_task_alloc(setup_client_of(setup, setup->n_tasks), size_bytes, setup->runtime.pool_id, query,
+				method, &setup->tasks[setup->n_tasks]);
 
 	if (rc < 0)
 		return tell("a task", rc);
 	setup->n_tasks++;
 	return 0;
+}
+
+int setup_add_noops(struct setup *setup, uint32_t n)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < n && !rc; i++)
+		rc = setup_add_task(setup, sizeof(struct chi_task), CHI_QUERY_LOCAL_ID(0), BENCH_NOOP);
+	return rc;
 }
 
 void setup_stop(struct setup *setup)
@@ -61,7 +77,6 @@ void setup_stop(struct setup *setup)
 	bench_runtime_stop(&setup->runtime);
 }
 
-/* All that a run submitted has run: by the worker's own count. */
 int setup_check(struct setup *setup, uint64_t n_expected)
 {
 	static struct chi_runtime_info info;
@@ -81,14 +96,6 @@ int setup_check(struct setup *setup, uint64_t n_expected)
 	return -EBADMSG;
 }
 
-void sleep_seconds(double seconds)
-{
-	struct timespec left = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
-
-	while (nanosleep(&left, &left) && errno == EINTR)
-		;
-}
-
 int setup_submit(struct setup *setup, uint32_t task)
 {
 	int rc;
@@ -98,6 +105,21 @@ int setup_submit(struct setup *setup, uint32_t task)
 	return rc;
 }
 
+int setup_wait(struct setup *setup, uint32_t task)
+{
+	int rc = chi_wait(setup->tasks[task], HSHM_FOREVER);
+
+	return rc ? rc : setup->tasks[task]->result;
+}
+
+/* ---- slices ---- */
+
+void setup_settle(void)
+{
+	/* three times workers.spin_us */
+	sleep_seconds(150e-6);
+}
+
 static int call(void *arg)
 {
 	struct setup *setup = arg;
@@ -105,9 +127,10 @@ static int call(void *arg)
 	return chi_call(setup->runtime.client, setup->tasks[0]);
 }
 
-int setup_call_run(void *arg, uint64_t run_ns, struct bench_run *ret_run)
+int setup_call_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
 {
-	int rc = bench_latency_run(call, arg, run_ns, ret_run);
+	int rc = bench_latency_slice(call, arg, slice_ns, samples);
 
+	setup_settle();
 	return rc < 0 ? tell("a call", rc) : 0;
 }

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench_module.c - methods that do nothing, so that what is left to measure is the runtime
+ * bench_module.c - methods that do little or nothing, so that what is left to measure is the runtime
  */
-#include "bench_module.h"
-
-#include <chimaera/module.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define HOUR_NS (3600 * HSHM_NSEC_PER_SEC)
+#include "methods.h"
 
-static void noop_subtask(struct chi_container *container, struct chi_task *sub)
-{
-	chi_task_init(sub, sizeof(*sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_ID(0), BENCH_NOOP);
-}
-
-static int noop(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+static METHOD(noop)
 {
 	(void)container;
 	(void)task;
@@ -24,91 +17,36 @@ static int noop(struct chi_container *container, struct chi_task *task, struct c
 	return 0;
 }
 
-static int nest(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+static METHOD(spin)
 {
-	struct bench_task *self = (struct bench_task *)task;
-	struct chi_task sub;
+	uint64_t end_ns = hshm_clock_ns() + ((struct bench_task *)task)->count;
 
-	noop_subtask(container, &sub);
-	for (self->n_done = 0; self->n_done < self->count; self->n_done++) {
-		int ret = chi_call(chi_context_client(context), &sub);
-
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
-}
-
-/* Waits for a task that runs once an hour, and so completes only when somebody cancels it. */
-static int hold(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
-{
-	struct chi_task sub;
-
-	(void)task;
-	noop_subtask(container, &sub);
-	sub.flags = CHI_TASK_PERIODIC;
-	sub.period_ns = HOUR_NS;
-	return chi_call(chi_context_client(context), &sub);
-}
-
-/* ---- periodic tasks ---- */
-
-struct ticks {
-	hshm_au64 n;
-	uint64_t late_ns[BENCH_TICKS_MAX];
-};
-
-static int tick(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
-{
-	struct ticks *ticks = chi_container_state(container);
-	uint64_t due_ns = chi_context_due_ns(context), i;
-
-	(void)task;
-	if (due_ns == 0)
-		return 0; /* the first: it starts when it is taken */
-	/* relaxed: a place of its own; who reads it waits for the tasks first */
-	i = hshm_fetch_add_relaxed(&ticks->n, 1);
-	if (i < BENCH_TICKS_MAX)
-		ticks->late_ns[i] = hshm_clock_ns() - due_ns;
-	return 0;
-}
-
-static int compare_ns(const void *a, const void *b)
-{
-	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-static int lateness(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
-{
-	struct bench_lateness *self = (struct bench_lateness *)task;
-	struct ticks *ticks = chi_container_state(container);
-	uint64_t n = hshm_load_relaxed(&ticks->n);
-
+	(void)container;
 	(void)context;
-	if (n == 0 || n > BENCH_TICKS_MAX)
-		return -ERANGE;
-	qsort(ticks->late_ns, n, sizeof(ticks->late_ns[0]), compare_ns);
-	self->n = n;
-	self->min = ticks->late_ns[0];
-	self->p50 = ticks->late_ns[n / 2];
-	self->p99 = ticks->late_ns[n - 1 - n / 100];
-	self->max = ticks->late_ns[n - 1];
-	hshm_store_relaxed(&ticks->n, 0);
+	while (hshm_clock_ns() < end_ns)
+		;
 	return 0;
+}
+
+void bench_subtask(struct chi_container *container, struct chi_task *task, uint32_t size_bytes,
+		   enum bench_method method)
+{
+	chi_task_init(task, size_bytes, chi_container_pool_id(container),
+		      CHI_QUERY_LOCAL_ID(chi_container_id(container)), method);
 }
 
 static int create(struct chi_container *container, const void *params, uint64_t params_size)
 {
-	struct ticks *ticks = calloc(1, sizeof(*ticks));
+	struct bench_container *self = calloc(1, sizeof(*self));
+	uint32_t n_lanes;
 
-	(void)params;
-	(void)params_size;
-	if (!ticks)
+	if (!self)
 		return -ENOMEM;
-	chi_container_set_state(container, ticks);
-	return 0;
+	chi_container_set_state(container, self);
+	if (params_size != sizeof(n_lanes))
+		return params_size ? -EINVAL : 0;
+	memcpy(&n_lanes, params, sizeof(n_lanes));
+	return chi_container_create_local_queue(container, 0, n_lanes, 0);
 }
 
 static void destroy(struct chi_container *container)
@@ -116,26 +54,31 @@ static void destroy(struct chi_container *container)
 	free(chi_container_state(container));
 }
 
+#define ENTRY(method_id, method_name, function, type, ...)                                                          \
+	{                                                                                                           \
+		.name = (method_name), .id = (method_id), .run = (function), .task_size = sizeof(type), __VA_ARGS__ \
+	}
+/* the answer is what stands behind the member before it */
+#define ANSWERS(type, before) .out_offset = offsetof(type, before), .out_size = sizeof(type) - offsetof(type, before)
+#define PAYLOAD \
+	.buffers_offset = offsetof(struct bench_payload, data), .n_buffers = 1, ANSWERS(struct bench_payload, sum)
+
 static const struct chi_method methods[] = {
-	{ .name = "noop", .id = BENCH_NOOP, .task_size = sizeof(struct chi_task), .run = noop },
-	{
-		.name = "nest",
-		.id = BENCH_NEST,
-		.task_size = sizeof(struct bench_task),
-		.run = nest,
-		.out_offset = offsetof(struct bench_task, n_done),
-		.out_size = sizeof(uint64_t),
-	},
-	{ .name = "hold", .id = BENCH_HOLD, .task_size = sizeof(struct chi_task), .run = hold },
-	{ .name = "tick", .id = BENCH_TICK, .task_size = sizeof(struct chi_task), .run = tick },
-	{
-		.name = "lateness",
-		.id = BENCH_LATENESS,
-		.task_size = sizeof(struct bench_lateness),
-		.run = lateness,
-		.out_offset = offsetof(struct bench_lateness, n),
-		.out_size = 5 * sizeof(uint64_t),
-	},
+	ENTRY(BENCH_NOOP, "noop", noop, struct chi_task),
+	ENTRY(BENCH_SPIN, "spin", spin, struct bench_task),
+	ENTRY(BENCH_NEST, "nest", bench_nest, struct bench_task, ANSWERS(struct bench_task, n_done)),
+	ENTRY(BENCH_PARALLEL, "parallel", bench_parallel, struct bench_task, ANSWERS(struct bench_task, n_done)),
+	ENTRY(BENCH_DEEP, "deep", bench_deep, struct bench_task, ANSWERS(struct bench_task, n_done)),
+	ENTRY(BENCH_LOCK, "lock", bench_lock, struct bench_lock, ANSWERS(struct bench_lock, begin_ns)),
+	ENTRY(BENCH_TICK, "tick", bench_tick, struct chi_task),
+	ENTRY(BENCH_LATENESS, "lateness", bench_lateness, struct bench_lateness, ANSWERS(struct bench_lateness, n)),
+	ENTRY(BENCH_HOLD, "hold", bench_hold, struct chi_task),
+	ENTRY(BENCH_STALL, "stall", bench_stall, struct chi_task),
+	ENTRY(BENCH_STALLED, "stalled", bench_stalled, struct chi_task),
+	ENTRY(BENCH_RELEASE, "release", bench_release, struct chi_task),
+	ENTRY(BENCH_WAIT_HIGH, "wait_high", bench_wait_high, struct chi_task),
+	ENTRY(BENCH_READ, "read", bench_read, struct bench_payload, PAYLOAD),
+	ENTRY(BENCH_WRITE, "write", bench_write, struct bench_payload, PAYLOAD),
 };
 
 static const struct chi_module bench_module = {

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wait.c - tasks that wait for subtasks
+ */
+#include <errno.h>
+
+#include "methods.h"
+
+METHOD(bench_nest)
+{
+	struct bench_task *self = (struct bench_task *)task;
+	uint64_t begin_ns = hshm_clock_ns();
+	struct chi_task sub;
+
+	bench_subtask(container, &sub, sizeof(sub), BENCH_NOOP);
+	for (self->n_done = 0; self->n_done < self->count; self->n_done++) {
+		int ret = chi_call(chi_context_client(context), &sub);
+
+		if (ret < 0)
+			return ret;
+	}
+	self->took_ns = hshm_clock_ns() - begin_ns;
+	return 0;
+}
+
+static int submit_all(struct chi_client *client, struct chi_task *const *tasks, uint32_t n_tasks)
+{
+	for (uint32_t n = 0; n < n_tasks;) {
+		int ret = chi_submit_many(client, (void *const *)tasks + n, n_tasks - n);
+
+		if (ret < 0)
+			return ret;
+		n += (uint32_t)ret;
+	}
+	return 0;
+}
+
+METHOD(bench_parallel)
+{
+	struct bench_task *self = (struct bench_task *)task;
+	struct chi_client *client = chi_context_client(context);
+	uint32_t window = (uint32_t)self->window;
+	struct chi_task *memory, **subs;
+	uint64_t begin_ns;
+	int ret = chi_task_arena_alloc(context, window * sizeof(*memory), &memory);
+
+	if (!ret)
+		ret = chi_task_arena_alloc(context, window * sizeof(struct chi_task *), &subs);
+	if (ret)
+		return ret;
+	for (uint32_t i = 0; i < window; i++) {
+		subs[i] = &memory[i];
+		bench_subtask(container, subs[i], sizeof(*memory), BENCH_NOOP);
+	}
+	begin_ns = hshm_clock_ns();
+	for (self->n_done = 0; self->n_done < self->count && !ret; self->n_done += window) {
+		ret = submit_all(client, subs, window);
+		if (!ret)
+			ret = chi_wait_all((void *const *)subs, window, HSHM_FOREVER);
+	}
+	self->took_ns = hshm_clock_ns() - begin_ns;
+	for (uint32_t i = 0; i < window && !ret; i++)
+		ret = subs[i]->result;
+	return ret;
+}
+
+/* The first one repeats and takes the time: the clock would cost those below more than the wait. */
+METHOD(bench_deep)
+{
+	struct bench_task *self = (struct bench_task *)task;
+	uint64_t n_times = self->window ? self->window : 1, begin_ns = self->window ? hshm_clock_ns() : 0;
+	struct bench_task sub;
+	int ret = 0;
+
+	self->n_done = 0;
+	if (!self->count)
+		return 0;
+	bench_subtask(container, &sub.task, sizeof(sub), BENCH_DEEP);
+	sub.count = self->count - 1;
+	for (uint64_t i = 0; i < n_times && !ret; i++) {
+		ret = chi_call(chi_context_client(context), &sub);
+		self->n_done += sub.n_done + 1;
+	}
+	if (self->window)
+		self->took_ns = hshm_clock_ns() - begin_ns;
+	return ret;
+}
