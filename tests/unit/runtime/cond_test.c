@@ -18,6 +18,7 @@
 
 #define N_WAITERS 8u
 #define SHORT_NS  (2 * HSHM_NSEC_PER_MSEC)
+#define LATE_NS	  (700 * HSHM_NSEC_PER_MSEC) /* the test has to take the mutex before, on a busy machine, too */
 
 enum { WAIT, SIGNAL, BROADCAST, HOLD, SIGNAL_ALONE };
 
@@ -250,7 +251,7 @@ static void a_signal_passes_who_is_out_of_time_and_waits_for_the_mutex(void **st
 	struct cond_task *late, *next, *holder;
 
 	(void)state;
-	late = wait_as(0, 50 * HSHM_NSEC_PER_MSEC);
+	late = wait_as(0, LATE_NS);
 	next = wait_as(1, TIME_MAX_NS);
 	holder = submit(HOLD, 2, 0, 0);
 	stage_wait_until(&n_holding, 1);
@@ -272,10 +273,10 @@ static void who_was_signalled_in_time_does_not_time_out(void **state)
 	struct cond_task *waiter, *first, *second;
 
 	(void)state;
-	waiter = wait_as(0, 300 * HSHM_NSEC_PER_MSEC);
+	waiter = wait_as(0, LATE_NS);
 	first = submit(HOLD, 1, 0, 0);
 	stage_wait_until(&n_holding, 1);
-	second = submit(HOLD, 2, 400 * HSHM_NSEC_PER_MSEC, 0); /* behind the first in the mutex's line */
+	second = submit(HOLD, 2, LATE_NS, 0); /* behind the first in the mutex's line */
 	while (hshm_load_relaxed(&mutex.lock.word) >> 32 == 0)
 		chi_yield();
 	hshm_store_relaxed(&may_leave, 1);
