@@ -161,7 +161,7 @@ await_end 137
 
 # ---- who asks a second time waits for the same end
 CHI_REPO_PATH=$bad_modules start_daemon --set workers.count=2 --set watchdog.hang_ms=50 --set watchdog.move_lanes=true
-run 0 timeout 60 "$CHI_TEST_BUILD_DIR/tests/bin/spin_worker" 3
+run 0 timeout 60 "$CHI_TEST_BUILD_DIR/tests/bin/spin_worker" 6
 for ((i = 0; i < 1000; i++)); do
 	! grep -q "method 'spin'" daemon.log || break
 	sleep 0.01

@@ -230,11 +230,13 @@ static void full_socket_says_eagain_and_huge_message_emsgsize(void **state)
 }
 
 static volatile sig_atomic_t n_alarms;
+static int ticked[2];
 
 static void on_alarm(int number)
 {
 	(void)number;
-	n_alarms++;
+	if (++n_alarms == 5)
+		(void)!write(ticked[1], "t", 1);
 }
 
 /* The socket blocks here, and a timer without SA_RESTART interrupts the wait; a child sends after five ticks. */
@@ -249,19 +251,23 @@ static void signal_does_not_end_a_receive(void **state)
 
 	(void)state;
 	assert_int_equal(fcntl(pair.there, F_SETFL, 0), 0);
+	assert_int_equal(pipe(ticked), 0);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		usleep(50000);
+		if (read(ticked[0], &byte, 1) != 1)
+			_exit(2);
 		_exit(hshm_fds_send(pair.here, "x", 1, NULL, 0) == 1 ? 0 : 1);
 	}
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &ticks, NULL);
 	assert_int_equal(hshm_fds_receive(pair.there, &byte, 1, NULL, 0, NULL), 1);
 	setitimer(ITIMER_REAL, &none, NULL);
-	assert_true(n_alarms > 0);
+	assert_true(n_alarms >= 5);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
+	close(ticked[0]);
+	close(ticked[1]);
 	close_pair(pair);
 }
 
