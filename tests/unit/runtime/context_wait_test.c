@@ -257,14 +257,17 @@ static void the_heap_is_ordered_by_when_the_task_may_be_done(void **state)
 {
 	static const uint32_t order[] = { IN_20_MS, IN_10_MS, IN_30_MS };
 	uint64_t before = hshm_clock_ns();
+	uint32_t first = 0;
 
 	(void)state;
 	for (uint32_t i = 0; i < 3; i++) {
 		waiters[i].tasks[0] = &children[i];
 		children[i].method_id = order[i];
 		is_blocked(wait_for(i, 1, CHI_WAIT_FOR_ALL, HSHM_FOREVER));
+		if (key_of(&waiters[i]) < key_of(&waiters[first]))
+			first = i; /* the second, if it came within 10 ms */
 	}
-	assert_ptr_equal(hshm_min_heap_min(&worker.waiting)->node, &waiters[1].context.heap_node);
+	assert_ptr_equal(hshm_min_heap_min(&worker.waiting)->node, &waiters[first].context.heap_node);
 	for (uint32_t i = 0; i < 3; i++)
 		assert_in_range(key_of(&waiters[i]), before + (order[i] + 1) * 10 * MS,
 				hshm_clock_ns() + (order[i] + 1) * 10 * MS);
