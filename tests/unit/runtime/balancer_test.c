@@ -25,6 +25,7 @@
 #include "runtime/session.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
+#include "support/rest.h"
 
 #define N_LANES	  8u
 #define N_WORKERS 3u
@@ -38,13 +39,6 @@ static struct chi_balancer *balancer;
 static struct chi_lane *lanes[N_LANES];
 static struct chi_lane *client_lanes[2];
 
-static void wait_until_asleep(void)
-{
-	for (uint32_t i = 0; i < N_WORKERS; i++)
-		while (!hshm_load_relaxed(&chi_work_orch_worker(runtime->orch, i)->doorbell.sleeping))
-			HSHM_THREAD_MODEL->sleep_for_us(100);
-}
-
 /* Until what was asked for has been done. */
 static void wait_for_moves(void)
 {
@@ -54,7 +48,7 @@ static void wait_for_moves(void)
 	for (uint32_t i = 0; i < 2; i++)
 		while (hshm_load_acquire(&client_lanes[i]->move_to))
 			HSHM_THREAD_MODEL->sleep_for_us(100);
-	wait_until_asleep();
+	wait_until_all_rest(runtime->orch);
 }
 
 static void place(struct chi_lane *lane, uint32_t worker)
@@ -110,7 +104,7 @@ static int start(void **state)
 			return -1;
 	find_lanes(pool);
 	find_client_lanes();
-	wait_until_asleep();
+	wait_until_all_rest(runtime->orch);
 	for (uint32_t i = 0; i < N_LANES; i++)
 		place(lanes[i], 0);
 	for (uint32_t i = 0; i < 2; i++)

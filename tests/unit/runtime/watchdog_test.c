@@ -27,6 +27,7 @@
 #include "runtime/thread_stack.h"
 #include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
+#include "support/rest.h"
 #include "support/skip.h"
 
 #define MS	    HSHM_NSEC_PER_MSEC
@@ -90,11 +91,6 @@ static uint64_t n_hangs(void)
 	return n;
 }
 
-static bool is_awake(uint32_t worker)
-{
-	return !hshm_load_relaxed(&worker_of(worker)->doorbell.sleeping);
-}
-
 /* ---- the log ---- */
 
 static uint32_t n_in_log(const char *text)
@@ -148,11 +144,11 @@ static void hold_worker(uint32_t i, bool is_deaf)
 }
 
 /* The looks come faster than a worker goes on: one that is awake would hang. */
-static void await_sleep(uint32_t i)
+static void await_rest(uint32_t i)
 {
 	uint64_t deadline_ns = hshm_deadline_ns(SOON_NS);
 
-	while (is_awake(i)) {
+	while (!worker_rests(worker_of(i))) {
 		assert_true(hshm_clock_ns() < deadline_ns);
 		usleep(200);
 	}
@@ -161,7 +157,7 @@ static void await_sleep(uint32_t i)
 static void let_go(uint32_t i)
 {
 	hshm_store_release(&held[i].gate, 1);
-	await_sleep(i);
+	await_rest(i);
 }
 
 static void look_first(void)
@@ -298,7 +294,7 @@ static int start_two_hold_one(void **state)
 	if (start_runtime(2, false) < 0)
 		return -1;
 	hold_worker(0, false);
-	await_sleep(1);
+	await_rest(1);
 	look_first();
 	return 0;
 }
@@ -344,7 +340,7 @@ static int start_with_clients(void **state)
 		if (chi_runtime_client(runtime, NULL, &ended[i]) < 0 || chi_flush(ended[i]) < 0)
 			return -1;
 	hold_worker(0, false);
-	await_sleep(1);
+	await_rest(1);
 	look_first();
 	look_until_found(1);
 	return 0;
