@@ -64,7 +64,8 @@ static void ask(void *arg)
 {
 	struct asker *asker = arg;
 
-	while (hshm_clock_ns() < asker->end_ns) {
+	/* who is asked may get no processor meanwhile; ctest ends it */
+	while (hshm_clock_ns() < asker->end_ns || asker->n_taken == 0) {
 		uint32_t tid = hshm_load_relaxed(&tids[random_below(&asker->seed, N_EACH)]);
 		uint64_t n_polls = random_below(&asker->seed, POLLS_MAX);
 		struct chi_stack stack;
@@ -111,7 +112,6 @@ static void an_answer_is_whole_and_of_who_was_asked(void **state)
 			      (unsigned long long)askers[i].n_withdrawn);
 		assert_int_equal(askers[i].n_torn, 0);
 	}
-	assert_true(askers[0].n_taken + askers[1].n_taken > 0);
 }
 
 int main(void)
