@@ -26,6 +26,7 @@
 #include "runtime/pool_manager.h"
 #include "runtime/session.h"
 #include "runtime/work_orchestrator.h"
+#include "support/rest.h"
 
 struct fixture {
 	struct chi_runtime *runtime;
@@ -337,6 +338,47 @@ static void a_lane_moves_to_a_worker_of_its_kind_only(void **state)
 	assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, high, 3), 0);
 }
 
+static int start_two_with_tiny_active_queues(void **state)
+{
+	(void)state;
+	return start("workers: { count: 2, run_in_place: false, active_depth: 2 }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+static uint64_t hash_of_lane(uint32_t lane);
+
+/* More than the active queue holds, and none has work: the sweep goes by their mark, which producers trust, too. */
+static void lanes_that_came_while_empty_are_swept(void **state)
+{
+	struct chi_worker *to = chi_work_orch_worker(fixture.runtime->orch, 1);
+	struct chi_container *container = container_of_pool();
+	struct hold held;
+
+	(void)state;
+	for (uint32_t worker = 0; worker < 2; worker++) {
+		if (worker == 1)
+			hold(&held, 1);
+		for (uint32_t i = 0; i < 16; i++)
+			assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch,
+								  chi_container_lane(container, 0, i), worker),
+					 0);
+		for (uint32_t i = 0; i < 16; i++)
+			wait_for_owner(chi_container_lane(container, 0, i), worker);
+	}
+	sem_post(&held.release);
+	wait_until_rests(to);
+	assert_true(count_of(&to->counters->sweeps) > 0);
+	for (uint32_t i = 0; i < 16; i++) {
+		struct chi_task *task;
+
+		assert_int_equal(chi_task_alloc(fixture.client, sizeof(*task), fixture.pool,
+						CHI_QUERY_LOCAL_HASH(hash_of_lane(i)), PROBE_NOOP, &task),
+				 0);
+		assert_int_equal(chi_submit(fixture.client, task), 0);
+		assert_int_equal(chi_wait(task, 20 * HSHM_NSEC_PER_SEC), 0);
+		chi_task_free(fixture.client, task);
+	}
+}
+
 /* ---- the balancer ---- */
 
 static int start_balanced(void **state)
@@ -630,12 +672,6 @@ static int start_one_worker_alone(void **state)
 	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n", 1);
 }
 
-static void wait_until_asleep(const struct chi_worker *worker)
-{
-	while (!count_of(&worker->counters->asleep))
-		HSHM_THREAD_MODEL->sleep_for_us(100);
-}
-
 /* It runs in the first look that finds anything, which is the last one, too. */
 static void a_task_that_comes_alone_counts_as_work(void **state)
 {
@@ -643,10 +679,10 @@ static void a_task_that_comes_alone_counts_as_work(void **state)
 	uint64_t before_ns;
 
 	(void)state;
-	wait_until_asleep(worker);
+	wait_until_rests(worker);
 	before_ns = count_of(&worker->busy_ns);
 	call(PROBE_SPIN, 20 * HSHM_NSEC_PER_MSEC, 0);
-	wait_until_asleep(worker);
+	wait_until_rests(worker);
 	assert_true(count_of(&worker->busy_ns) - before_ns >= 20 * HSHM_NSEC_PER_MSEC);
 }
 
@@ -658,7 +694,7 @@ static void what_it_is_at_counts_as_work_before_its_end(void **state)
 	uint64_t before_ns, begin_ns;
 
 	(void)state;
-	wait_until_asleep(worker);
+	wait_until_rests(worker);
 	hold(&held, 0);
 	before_ns = chi_worker_busy_ns(worker);
 	begin_ns = hshm_clock_ns();
@@ -674,7 +710,7 @@ static void sleep_does_not_count_as_work(void **state)
 	uint64_t before_ns;
 
 	(void)state;
-	wait_until_asleep(worker);
+	wait_until_rests(worker);
 	before_ns = chi_worker_busy_ns(worker);
 	HSHM_THREAD_MODEL->sleep_for_us(1000);
 	assert_int_equal(chi_worker_busy_ns(worker), before_ns);
@@ -715,6 +751,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_lane_moves_and_its_tasks_run_there, start_three_workers, stop),
 		cmocka_unit_test_setup_teardown(of_several_requests_the_last_counts, start_three_workers, stop),
 		cmocka_unit_test_setup_teardown(a_lane_moves_to_a_worker_of_its_kind_only, start_split, stop),
+		cmocka_unit_test_setup_teardown(lanes_that_came_while_empty_are_swept,
+						start_two_with_tiny_active_queues, stop),
 		cmocka_unit_test_setup_teardown(the_balancer_moves_lanes_off_a_busy_worker, start_balanced, stop),
 		cmocka_unit_test_setup_teardown(the_balancer_does_not_believe_the_counters_file, start_balanced_slowly,
 						stop),
