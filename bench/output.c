@@ -53,10 +53,10 @@ void bench_print_row(const char *name, const struct bench_result *result)
 /* ---- for programs ---- */
 
 /* What is not known is null. */
-static void print_number(const char *name, double value, int n_digits, bool is_known)
+static void print_number(const char *name, double value, bool is_known)
 {
 	if (is_known)
-		printf("\"%s\":%.*f,", name, n_digits, value);
+		printf("\"%s\":%.8g,", name, value);
 	else
 		printf("\"%s\":null,", name);
 }
@@ -78,18 +78,18 @@ void bench_print_json(const char *name, const struct bench_result *result, const
 	print_text("group", bench->group);
 	printf("\"params\":{%s},\"unit\":\"%s\",\"n\":%llu,", result->params ? result->params : "", result->unit,
 	       (unsigned long long)run->n);
-	print_number("min", run->min, 1, true);
-	print_number("p50", run->p50, 1, true);
-	print_number("p99", run->p99, 1, true);
-	print_number("p99.9", run->p999, 1, run->p999 > 0);
-	print_number("max", run->max, 1, true);
-	print_number("ratio", result->ratio, 4, result->ratio > 0);
-	print_number("spread", result->spread, 4, result->ratio > 0);
+	print_number("min", run->min, true);
+	print_number("p50", run->p50, true);
+	print_number("p99", run->p99, true);
+	print_number("p99.9", run->p999, run->p999 > 0);
+	print_number("max", run->max, true);
+	print_number("ratio", result->ratio, result->ratio > 0);
+	print_number("spread", result->spread, result->ratio > 0);
 	print_text("reference", result->reference);
-	print_number("reference_p50", reference->p50, 1, reference->n > 0);
-	print_number("reference_p99", reference->p99, 1, reference->n > 0);
+	print_number("reference_p50", reference->p50, reference->n > 0);
+	print_number("reference_p99", reference->p99, reference->n > 0);
 	print_text("placement", bench_placement_name(result->pingpong_ns));
-	print_number("pingpong", result->pingpong_ns, 1, result->pingpong_ns > 0);
+	print_number("pingpong", result->pingpong_ns, result->pingpong_ns > 0);
 	printf("\"kept\":%u,\"discarded\":%u,", result->n_kept, result->n_discarded);
 	if (result->aim)
 		printf("\"aim\":\"%s\",\"aim_met\":%s,", result->aim, result->aim_met ? "true" : "false");
