@@ -374,7 +374,7 @@ static void lanes_that_came_while_empty_are_swept(void **state)
 						CHI_QUERY_LOCAL_HASH(hash_of_lane(i)), PROBE_NOOP, &task),
 				 0);
 		assert_int_equal(chi_submit(fixture.client, task), 0);
-		assert_int_equal(chi_wait(task, 20 * HSHM_NSEC_PER_SEC), 0);
+		assert_int_equal(chi_wait(task, 10 * HSHM_NSEC_PER_SEC), 0);
 		chi_task_free(fixture.client, task);
 	}
 }
