@@ -30,6 +30,7 @@
 #define BENCH_RUNS_MIN	       5u   /* kept, runs or rounds */
 #define BENCH_RUNS_MAX	       30u  /* tried, by bench_measure() */
 #define BENCH_ROUNDS_MAX       512u /* tried, by bench_measure_pair() */
+#define BENCH_PATIENCE	       4u /* times the seconds of a case: then a machine that does not keep still is given up */
 #define BENCH_SLICE_NS	       UINT64_C(25000000)
 #define BENCH_PLACEMENT_CHANGE 1.5
 #define BENCH_NEAR_NS	       300.0   /* a ping-pong below this: the two CPUs are near to each other */

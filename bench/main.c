@@ -3,16 +3,11 @@
  * main.c - chimaera-bench: measures, and prints a table or JSON
  */
 #include <argp.h>
-#include <errno.h>
-#include <libgen.h>
-#include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
+#include "machine.h"
 #include "output.h"
 #include "ratios.h"
 
@@ -66,17 +61,6 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-static bool parse_seconds(const char *text, double *ret_seconds)
-{
-	char *end;
-	double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds >= 0.05 && seconds <= 3600))
-		return false;
-	*ret_seconds = seconds;
-	return true;
-}
-
 static bool is_name(const char *name)
 {
 	for (size_t g = 0; g < N_GROUPS; g++) {
@@ -93,7 +77,6 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 	struct bench *bench = &arguments->bench;
-	char rest;
 
 	switch (key) {
 	case 'j':
@@ -116,16 +99,15 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		return 0;
 	case 's':
 		arguments->seconds_given = true;
-		if (!parse_seconds(text, &bench->seconds))
+		if (!bench_parse_seconds(text, &bench->seconds))
 			argp_error(state, "--seconds %s: 0.05 to 3600", text);
 		return 0;
 	case 'i':
-		if (!parse_seconds(text, &bench->idle_seconds))
+		if (!bench_parse_seconds(text, &bench->idle_seconds))
 			argp_error(state, "--idle-seconds %s: 0.05 to 3600", text);
 		return 0;
 	case 'c':
-		if (sscanf(text, "%u,%u%c", &bench->cpus[0], &bench->cpus[1], &rest) != 2 ||
-		    bench->cpus[0] == bench->cpus[1] || bench->cpus[0] >= CPU_SETSIZE || bench->cpus[1] >= CPU_SETSIZE)
+		if (!bench_parse_cpus(text, bench->cpus))
 			argp_error(state, "--cpus %s: two different numbers, like 0,1", text);
 		arguments->cpus_given = true;
 		return 0;
@@ -161,56 +143,6 @@ static bool is_asked_for(const struct arguments *arguments, const struct bench_g
 	if (one->only_full && !arguments->bench.full)
 		return false;
 	return !arguments->n_names || is_named(arguments, group->name);
-}
-
-/* ---- the machine ---- */
-
-static bool choose_cpus(struct bench *bench)
-{
-	cpu_set_t allowed;
-	unsigned n = 0;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed))
-		return false;
-	for (unsigned cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
-		if (CPU_ISSET(cpu, &allowed))
-			bench->cpus[n++] = cpu;
-	return n == 2;
-}
-
-static void cpu_model(char *ret_text, size_t text_max)
-{
-	FILE *file = fopen("/proc/cpuinfo", "re");
-	struct utsname machine;
-	char line[256];
-
-	while (file && fgets(line, sizeof(line), file)) {
-		char *value = strchr(line, ':');
-
-		if (strncmp(line, "model name", 10) || !value)
-			continue;
-		value += strspn(value, ": \t");
-		value[strcspn(value, "\n\"\\")] = '\0';
-		snprintf(ret_text, text_max, "%s", value);
-		fclose(file);
-		return;
-	}
-	if (file)
-		fclose(file);
-	snprintf(ret_text, text_max, "%s", uname(&machine) ? "" : machine.machine);
-}
-
-/* Our module lies beside us; CHI_REPO_PATH, which may name others, stays in front. */
-static void find_module(void)
-{
-	char self[PATH_MAX] = "", path[2 * PATH_MAX];
-	const char *before = getenv("CHI_REPO_PATH");
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-		return;
-	snprintf(path, sizeof(path), "%s%s%s/../bench", before ? before : "", before && *before ? ":" : "",
-		 dirname(self));
-	setenv("CHI_REPO_PATH", path, 1);
 }
 
 /* ---- all of it ---- */
@@ -365,23 +297,9 @@ int main(int argc, char **argv)
 	if ((arguments.check || arguments.record) &&
 	    bench_ratios_load(arguments.ratios_path, arguments.record, &arguments.ratios))
 		return EXIT_FAILURE;
-	if (!arguments.cpus_given && !choose_cpus(&arguments.bench)) {
-		fprintf(stderr, "chimaera-bench: needs two CPUs to measure between\n");
-		return 77;
-	}
-	find_module();
-	cpu_model(cpu, sizeof(cpu));
-	/* theirs too, so that a CPU that we may not use is found here and not in the other process */
-	rc = bench_pin(arguments.bench.cpus[1]);
-	if (!rc)
-		rc = bench_pin(arguments.bench.cpus[0]);
-	if (!rc)
-		rc = bench_echo_start(arguments.bench.cpus[1], &arguments.bench.echo);
-	if (rc) {
-		fprintf(stderr, "chimaera-bench: CPUs %u and %u: %s\n", arguments.bench.cpus[0],
-			arguments.bench.cpus[1], strerror(-rc));
-		return EXIT_FAILURE;
-	}
+	rc = bench_machine_start(&arguments.bench, arguments.cpus_given, cpu, sizeof(cpu));
+	if (rc)
+		return rc;
 	rc = run_passes(&arguments, cpu);
 	bench_echo_stop(arguments.bench.echo);
 	bench_ratios_free(arguments.ratios);

@@ -13,8 +13,6 @@
 #include "samples.h"
 
 #define SLICE_VALUES_MAX (1u << 18)
-/* A machine that does not keep still is given up after so many times the time of a case. */
-#define PATIENCE 4u
 
 uint64_t bench_now_ns(void)
 {
@@ -174,7 +172,7 @@ static int measure_rounds(struct pair *pair)
 
 		if (taken_ns >= limit_ns && enough)
 			return 0;
-		if (taken_ns >= PATIENCE * limit_ns && pair->n_tried >= PATIENCE * BENCH_RUNS_MIN)
+		if (taken_ns >= BENCH_PATIENCE * limit_ns && pair->n_tried >= BENCH_PATIENCE * BENCH_RUNS_MIN)
 			return gave_up(pair->n_tried);
 		rc = measure_round(pair, slice_ns);
 		taken_ns = bench_now_ns() - begin_ns;

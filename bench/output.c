@@ -14,8 +14,7 @@ const char *bench_placement_name(double pingpong_ns)
 
 /* ---- for people ---- */
 
-/* 1234567.8 -> "1.235 M": four digits are more than such figures are worth */
-static const char *human(double value, char text[16])
+const char *bench_human(double value, char text[16])
 {
 	if (value >= 1e6)
 		snprintf(text, 16, "%.3f M", value / 1e6);
@@ -40,10 +39,10 @@ void bench_print_row(const char *name, const struct bench_result *result)
 		snprintf(ratio, sizeof(ratio), result->ratio < 10 ? "%.3f" : "%.1f", result->ratio);
 	snprintf(runs, sizeof(runs), result->n_discarded ? "%u-%u" : "%u", result->n_kept + result->n_discarded,
 		 result->n_discarded);
-	printf("%-28s %11s %11s %11s %11s %-8s %7s %-16s %6.1f%% %-4s %6s %s%s\n", name, human(result->run.p50, p50),
-	       human(result->run.p99, p99), human(result->run.min, min), human(result->run.max, max), result->unit,
-	       ratio, result->reference ? result->reference : "", result->spread * 100,
-	       bench_placement_name(result->pingpong_ns), runs, result->aim ? result->aim : "",
+	printf("%-28s %11s %11s %11s %11s %-8s %7s %-16s %6.1f%% %-4s %6s %s%s\n", name,
+	       bench_human(result->run.p50, p50), bench_human(result->run.p99, p99), bench_human(result->run.min, min),
+	       bench_human(result->run.max, max), result->unit, ratio, result->reference ? result->reference : "",
+	       result->spread * 100, bench_placement_name(result->pingpong_ns), runs, result->aim ? result->aim : "",
 	       !result->aim	 ? ""
 	       : result->aim_met ? ": met"
 				 : ": NOT met");
