@@ -28,6 +28,16 @@ static METHOD(spin)
 	return 0;
 }
 
+static METHOD(echo)
+{
+	struct bench_echo *self = (struct bench_echo *)task;
+
+	(void)container;
+	(void)context;
+	self->message[7] = self->message[0];
+	return 0;
+}
+
 void bench_subtask(struct chi_container *container, struct chi_task *task, uint32_t size_bytes,
 		   enum bench_method method)
 {
@@ -66,6 +76,7 @@ static void destroy(struct chi_container *container)
 static const struct chi_method methods[] = {
 	ENTRY(BENCH_NOOP, "noop", noop, struct chi_task),
 	ENTRY(BENCH_SPIN, "spin", spin, struct bench_task),
+	ENTRY(BENCH_ECHO, "echo", echo, struct bench_echo, ANSWERS(struct bench_echo, message)),
 	ENTRY(BENCH_NEST, "nest", bench_nest, struct bench_task, ANSWERS(struct bench_task, n_done)),
 	ENTRY(BENCH_PARALLEL, "parallel", bench_parallel, struct bench_task, ANSWERS(struct bench_task, n_done)),
 	ENTRY(BENCH_DEEP, "deep", bench_deep, struct bench_task, ANSWERS(struct bench_task, n_done)),

@@ -14,6 +14,7 @@
 enum bench_method {
 	BENCH_NOOP = 0, /* nothing: struct chi_task alone */
 	BENCH_SPIN,	/* works for `count` ns */
+	BENCH_ECHO,	/* struct bench_echo: the message comes back, its last word the first */
 
 	/* struct bench_task: subtasks are noops of the parent's own container; wait.c */
 	BENCH_NEST,	/* `count` of them, one after the other, blocked in each wait */
@@ -46,6 +47,12 @@ struct bench_task {
 	/* answer */
 	uint64_t n_done;
 	uint64_t took_ns; /* by the method's own clock, from its first subtask to its last */
+};
+
+struct bench_echo {
+	struct chi_task task;
+	/* answer, too */
+	uint64_t message[8];
 };
 
 struct bench_lock {

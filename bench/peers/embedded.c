@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * embedded.c - a runtime inside this process as a scheduler: this thread, which waits, and a worker
+ */
+#include "ours.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define AT_ONCE 1024u
+
+static int start(const unsigned cpus[2], void **ret_own)
+{
+	static const struct bench_runtime_spec spec = {
+		.kind = BENCH_EMBEDDED,
+		.policy = CHI_WAIT_HYBRID,
+		.settings = { "workers.lane_batch=1024" },
+	};
+	struct bench bench = { .cpus = { cpus[0], cpus[1] } };
+	struct setup *setup = malloc(sizeof(*setup));
+	int rc = setup ? setup_start(&bench, &spec, setup) : -ENOMEM;
+
+	if (!rc)
+		rc = setup_add_task(setup, sizeof(struct bench_task), CHI_QUERY_LOCAL_ID(0), BENCH_PARALLEL);
+	if (!rc)
+		rc = setup_add_task(setup, sizeof(struct bench_task), CHI_QUERY_LOCAL_ID(0), BENCH_NEST);
+	*ret_own = setup;
+	return rc;
+}
+
+static int call(struct setup *setup, uint32_t i, uint32_t n)
+{
+	struct bench_task *task = (struct bench_task *)setup->tasks[i];
+	int rc;
+
+	task->count = n;
+	task->window = AT_ONCE;
+	rc = chi_call(setup->runtime.client, task);
+	if (rc < 0)
+		return tell("a task that waits", rc);
+	return task->n_done == n ? 0 : -EBADMSG;
+}
+
+static int spawn(void *own, uint32_t n)
+{
+	return call(own, 0, n);
+}
+
+static int nested(void *own, uint32_t n)
+{
+	return call(own, 1, n);
+}
+
+static void stop(void *own)
+{
+	setup_stop(own);
+	free(own);
+}
+
+const struct bench_scheduler ours_scheduler = {
+	"ours", "a runtime in this process", false, start, spawn, nested, stop
+};
