@@ -20,6 +20,7 @@
  *
  * Checked by verify/lane_move.pml.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -46,7 +47,11 @@ static void hand_over(struct chi_worker *worker, struct chi_lane *lane, uint32_t
 
 bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t to)
 {
-	int ret = chi_worker_add_lane(chi_work_orch_worker(worker->runtime->orch, to), lane);
+	uint32_t place = lane->list_place; /* ours: what leaves our list does so by our hand alone */
+	int ret;
+
+	assert(to != worker->id); /* it would stand in our list twice, and know one of its places */
+	ret = chi_worker_add_lane(chi_work_orch_worker(worker->runtime->orch, to), lane);
 
 	if (ret < 0) {
 		if (chi_log_allowed(&worker->runtime->log_limits.lane_stays, REFUSALS_LOGGED))
@@ -55,7 +60,7 @@ bool chi_worker_hand_lane(struct chi_worker *worker, struct chi_lane *lane, uint
 		return false;
 	}
 	chi_worker_take_out_lane(worker, lane);
-	chi_worker_forget_lane(worker, lane);
+	chi_worker_forget_lane(worker, lane, place);
 	if (lane->session)
 		hshm_store_relaxed(lane->armed, 0); /* V3. Relaxed: a client that still sees 1 rings in vain */
 	hshm_count_add(&worker->counters->lanes_moved, 1);

@@ -73,7 +73,7 @@ static uint32_t move(struct chi_worker *worker, struct chi_lane **lanes, uint32_
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t to = chi_work_orch_next_awake(orch, lanes[i]->header->priority, worker->id + 1 + i);
 
-		if (!can_take(chi_work_orch_worker(orch, to)))
+		if (to == worker->id || !can_take(chi_work_orch_worker(orch, to)))
 			continue;
 		if (!chi_worker_hand_lane(worker, lanes[i], to))
 			break;

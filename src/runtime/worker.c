@@ -551,22 +551,24 @@ int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane)
 		goto unlock;
 	}
 	worker->lanes[worker->n_lanes++] = lane;
+	lane->list_place = worker->n_lanes;
 unlock:
 	pthread_mutex_unlock(&worker->lanes_lock);
 	return ret;
 }
 
-void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane)
+void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t place)
 {
+	struct chi_lane *last;
+
 	pthread_mutex_lock(&worker->lanes_lock);
-	/* from the end: those of clients come and go, behind those of containers, of which there may be 100,000 */
-	for (uint32_t i = worker->n_lanes; i-- > 0;) {
-		if (worker->lanes[i] != lane)
-			continue;
-		worker->lanes[i] = worker->lanes[--worker->n_lanes];
+	if (place) {
+		last = worker->lanes[--worker->n_lanes];
+		worker->lanes[place - 1] = last;
+		if (last != lane)
+			last->list_place = place;
 		if (lane->session)
 			epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, lane->eventfd, NULL);
-		break;
 	}
 	pthread_mutex_unlock(&worker->lanes_lock);
 }

@@ -562,7 +562,9 @@ void chi_worker_take_out_lane(struct chi_worker *worker, struct chi_lane *lane)
 
 bool chi_worker_drop_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
-	chi_worker_forget_lane(worker, lane); /* whoever looks for lanes to move does not find it any more */
+	chi_worker_forget_lane(worker, lane,
+			       lane->list_place); /* so whoever looks for lanes to move does not find it */
+	lane->list_place = 0;
 	if (lane->parked) {
 		/* its entry may be in the lot still: it must come out first, and nobody knows its place */
 		chi_parking_wake(lane->park.lot, CHI_PARKING_ALL);

@@ -53,6 +53,7 @@ struct chi_lane {
 	hshm_au32 move_to;		    /* asked for (lane_move.c): a worker's id + 1; 0: nothing */
 	struct chi_work move_work;	    /* under way to the owner while move_to is set */
 	bool moves_unparked;		    /* (owner) asked for while parked */
+	uint32_t list_place;		    /* (owner) in its worker's list of lanes: index + 1; 0: in none */
 	uint64_t idle_since_ns;		    /* (owner) hot lanes */
 	struct chi_parking_lot parking;	    /* container lane: who waits for room here */
 	struct chi_container *container;    /* container lane, else NULL */

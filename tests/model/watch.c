@@ -188,8 +188,11 @@ void sim_watch_quiet(void)
 		sim_check(!worker->sweep.v && !worker->expire.v && !worker->stop.v,
 			  "lost wake-up: worker %u sleeps, and was asked for something", i);
 		sim_check(worker->n_hot == 0, "worker %u sleeps, with a lane that is not armed", i);
-		for (uint32_t k = 0; k < worker->n_lanes; k++)
+		for (uint32_t k = 0; k < worker->n_lanes; k++) {
 			check_lane_is_quiet(worker, worker->lanes[k]);
+			sim_check(worker->lanes[k]->list_place == k + 1,
+				  "worker %u sleeps, with a lane that stands elsewhere in its list than it says", i);
+		}
 	}
 }
 

@@ -272,7 +272,7 @@ static void the_worker_with_the_least_work_is_chosen(void **state)
 	}
 	for (uint32_t i = 0; i < 6; i++)
 		chi_worker_forget_lane(chi_work_orch_worker(fixture.runtime->orch, chi_lane_worker(&lanes[i])),
-				       &lanes[i]);
+				       &lanes[i], lanes[i].list_place);
 	sem_post(&held.release);
 	assert_int_equal(chi_wait_all((void **)tasks, 32, HSHM_FOREVER), 0);
 	for (uint32_t i = 0; i < 32; i++)
