@@ -4,7 +4,8 @@
  *
  * Free runs are in a treap (a search tree by size, then place; a heap by a hash of the place, which keeps it flat).
  * What was never used lies beyond n_reserved and comes in steps that double from 256 KiB to 2 MiB: few system calls
- * for a busy heap, few pages for an idle one.
+ * for a busy heap, few pages for an idle one. Private memory past the first 4 MiB is asked for in huge pages: what is that
+ * large is looked at here and there (100,000 lanes, as many run contexts), and each look would miss the TLB as well.
  *
  * I1  runs tile pages [0, n_reserved); map[] is right at the first and last page of each, and at every page of a SPAN.
  *     Inside other runs it is stale.
@@ -23,6 +24,7 @@
 
 #define AHEAD_FIRST ((UINT64_C(256) << 10) >> HEAP_PAGE_SHIFT)
 #define AHEAD_MAX   ((UINT64_C(2) << 20) >> HEAP_PAGE_SHIFT)
+#define HUGE_FROM   ((UINT64_C(4) << 20) >> HEAP_PAGE_SHIFT)
 
 /* --- the tree of free runs --- */
 
@@ -156,6 +158,19 @@ void heap_pages_fini(struct heap_pages *pages)
 	*pages = (struct heap_pages){ 0 };
 }
 
+/* Once, when it gets so large; from there to its end. */
+static void ask_for_huge_pages(struct heap_pages *pages)
+{
+	char *base = pages->segment->map.base;
+
+	if (pages->is_huge || pages->n_reserved < HUGE_FROM || pages->segment->fd >= 0)
+		return;
+	/* EINVAL: a kernel without them */
+	(void)madvise(base + pages->offset + (pages->n_reserved << HEAP_PAGE_SHIFT),
+		      (pages->n_pages - pages->n_reserved) << HEAP_PAGE_SHIFT, MADV_HUGEPAGE);
+	pages->is_huge = true;
+}
+
 /* Make a free run of n pages at the end of what is reserved, or say -ENOMEM and change nothing. */
 static int grow(struct heap_pages *pages, uint64_t n_pages)
 {
@@ -176,6 +191,7 @@ static int grow(struct heap_pages *pages, uint64_t n_pages)
 		if (!fresh)
 			return -ENOMEM;
 	}
+	ask_for_huge_pages(pages);
 	if (hshm_segment_reserve(pages->segment, at, n << HEAP_PAGE_SHIFT) < 0) {
 		/* memory is short: then only what is asked for */
 		n = n_needed;

@@ -44,6 +44,7 @@ struct heap_pages {
 	uint64_t n_pages;    /* cap */
 	uint64_t n_reserved; /* pages [0, n_reserved) exist; runs tile them without a gap */
 	uint64_t n_ahead;    /* pages to reserve next time, at least */
+	bool is_huge;	     /* from some page on: asked for */
 	struct heap_run **map;
 	struct heap_run *free_root;
 };

@@ -3,6 +3,7 @@
 #include "hshm_test.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <hshm/clock.h>
 #include <hshm/heap.h>
@@ -430,6 +431,46 @@ static void heap_works_in_a_private_segment(void **state)
 	hshm_segment_close(&private);
 }
 
+/* Is the page that holds the address in a mapping with that flag of /proc/self/smaps? */
+static bool mapping_has(const void *address, const char *flag)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	unsigned long low, high;
+	bool is_it = false, has = false;
+	char line[512];
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &low, &high) == 2)
+			is_it = (uintptr_t)address >= low && (uintptr_t)address < high;
+		else if (is_it && strncmp(line, "VmFlags:", 8) == 0)
+			has = strstr(line, flag) != NULL;
+	}
+	fclose(file);
+	return has;
+}
+
+static void private_memory_past_four_mib_is_asked_for_in_huge_pages(void **state)
+{
+	struct hshm_segment private;
+	struct hshm_heap *of_private;
+	void *first, *large;
+
+	(void)state;
+	if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) < 0)
+		skip_because("a kernel without transparent huge pages");
+	assert_int_equal(hshm_segment_create_private(SIZE + OFFSET, 2, &private), 0);
+	assert_int_equal(hshm_heap_create(&private, OFFSET, SIZE, &of_private), 0);
+	assert_int_equal(hshm_heap_alloc(of_private, 4 << 20, &first), 0);
+	assert_int_equal(hshm_heap_alloc(of_private, 4 << 20, &large), 0);
+	assert_false(mapping_has(first, " hg"));
+	assert_true(mapping_has(large, " hg"));
+	hshm_heap_free(of_private, first);
+	hshm_heap_free(of_private, large);
+	hshm_heap_destroy(of_private);
+	hshm_segment_close(&private);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -450,6 +491,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(any_thread_may_free, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_bytes_in_the_segment_change_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(heap_works_in_a_private_segment, setup, teardown),
+		cmocka_unit_test(private_memory_past_four_mib_is_asked_for_in_huge_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
