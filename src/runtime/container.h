@@ -50,7 +50,7 @@ int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode
 
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
 {
-	return container->queues[queue_id].queue.lanes[lane_id];
+	return &container->queues[queue_id].lane_memory[lane_id];
 }
 
 #endif

@@ -44,8 +44,7 @@ int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, c
 /* May the task run right here, without the hop through the lane? The lane is ours and empty: the order is the same. */
 static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane)
 {
-	return worker->runtime->config.run_in_place && !worker->current && chi_lane_worker(lane) == worker->id &&
-	       hipc_mpsc_peek(&lane->consumer) == 0;
+	return worker->runtime->config.run_in_place && !worker->current && chi_lane_is_idle(lane, worker->id);
 }
 
 /* What a client could repeat is limited; the method that asks for a subtask is not named, its log is its own. */

@@ -10,6 +10,7 @@
 #define TASK_LANE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <hshm/atomic.h>
@@ -41,34 +42,39 @@ struct chi_lane_balance {
 };
 
 struct chi_lane {
-	struct hipc_mpsc_queue ring;
+	/* a line: what a task needs that is run at once, or a turn that finds its lane empty. There may be 100,000 lanes,
+	 * so that each line comes from memory. */
 	struct chi_lane_header *header;
-	struct chi_lane_header own;
 	struct hipc_mpsc_consumer consumer; /* (owner) */
 	struct chi_lane *next;		    /* (owner) in the run list */
+	hshm_au64 n_in_place;		    /* (owner writes) tasks run at once, that never stood in it */
+	uint32_t counter_row;		    /* of its counters; 0: among the others of its worker */
 	bool in_run_list;		    /* (owner) in the run list or being run: another find is a duplicate */
 	bool hot;			    /* (owner) process lane: polled */
 	bool parked;			    /* (owner) waits for room elsewhere: not popped */
-	hshm_au32 retired;		    /* set once: drop it wherever it is found */
-	hshm_au32 move_to;		    /* asked for (lane_move.c): a worker's id + 1; 0: nothing */
-	struct chi_work move_work;	    /* under way to the owner while move_to is set */
-	bool moves_unparked;		    /* (owner) asked for while parked */
-	uint32_t list_place;		    /* (owner) in its worker's list of lanes: index + 1; 0: in none */
-	uint64_t idle_since_ns;		    /* (owner) hot lanes */
-	struct chi_parking_lot parking;	    /* container lane: who waits for room here */
-	struct chi_container *container;    /* container lane, else NULL */
-	hshm_au64 estimate_ns;		    /* (owner writes) of one of its tasks, a running mean; lane_load.c */
-	hshm_au64 n_in_place;		    /* (owner writes) tasks run at once, that never stood in it */
-	struct chi_lane_balance balance;    /* (balancer) */
-	uint32_t counter_row;		    /* of its counters; 0: among the others of its worker */
+	/* and the others */
+	struct hipc_mpsc_queue ring;
+	hshm_au32 retired;		 /* set once: drop it wherever it is found */
+	hshm_au32 move_to;		 /* asked for (lane_move.c): a worker's id + 1; 0: nothing */
+	struct chi_session *session;	 /* process lane, else NULL; counted */
+	struct chi_container *container; /* container lane, else NULL */
+	struct chi_parking_lot parking;	 /* container lane: who waits for room here */
+	hshm_au64 estimate_ns;		 /* (owner writes) of one of its tasks, a running mean; lane_load.c */
+	uint64_t idle_since_ns;		 /* (owner) hot lanes */
+	struct chi_work move_work;	 /* under way to the owner while move_to is set */
+	bool moves_unparked;		 /* (owner) asked for while parked */
+	uint32_t list_place;		 /* (owner) in its worker's list of lanes: index + 1; 0: in none */
+	struct chi_lane_balance balance; /* (balancer) */
 	/* process lane */
-	struct chi_session *session; /* counted */
-	hshm_au32 *armed;	     /* in the main segment */
+	struct chi_lane_header own;
+	hshm_au32 *armed; /* in the main segment */
 	uint32_t armed_index;
 	int eventfd;
 	struct chi_run_context *stalled; /* (owner) taken from the ring, waits for room in its container lane */
 	struct chi_parked park;		 /* (owner) brings the lane back when there is room */
 } HSHM_ALIGNED(64);
+
+_Static_assert(offsetof(struct chi_lane, ring) == 64, "the first line");
 
 #define CHI_ACTIVATION_WORKER_MASK UINT64_C(0xffff)
 #define CHI_ACTIVATION_QUEUED	   (UINT64_C(1) << 16)
@@ -84,6 +90,16 @@ static inline uint32_t chi_activation_worker(uint64_t word)
 static inline uint32_t chi_lane_worker(const struct chi_lane *lane)
 {
 	return chi_activation_worker(hshm_load_acquire(&lane->header->activation));
+}
+
+/* The lane is the worker's, and holds nothing of an enqueue that has returned: that would have left it marked, or the
+ * worker has listed it. Its ring is not looked at: a line less. */
+static inline bool chi_lane_is_idle(const struct chi_lane *lane, uint32_t worker_id)
+{
+	/* acquire: as in chi_lane_worker() */
+	uint64_t word = hshm_load_acquire(&lane->header->activation);
+
+	return (word & (CHI_ACTIVATION_QUEUED | CHI_ACTIVATION_WORKER_MASK)) == worker_id && !lane->in_run_list;
 }
 
 /* The rest exists in the runtime's library only. */

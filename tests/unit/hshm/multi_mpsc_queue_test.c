@@ -62,6 +62,7 @@ static void each_lane_and_priority_is_a_queue_of_its_own(void **state)
 	for (uint32_t i = 0; i < N_LANES * N_PRIOS; i++) {
 		struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&queue, i / N_PRIOS, i % N_PRIOS);
 
+		assert_ptr_equal(hipc_multi_mpsc_queue_header(&queue, i / N_PRIOS, i % N_PRIOS), ring.header);
 		for (uint32_t k = 0; k < HEADER; k++)
 			assert_int_equal(((char *)ring.header)[k], 0);
 		memset(ring.header, (int)i, HEADER);
