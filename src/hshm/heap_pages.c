@@ -4,8 +4,8 @@
  *
  * Free runs are in a treap (a search tree by size, then place; a heap by a hash of the place, which keeps it flat).
  * What was never used lies beyond n_reserved and comes in steps that double from 256 KiB to 2 MiB: few system calls
- * for a busy heap, few pages for an idle one. Private memory past the first 4 MiB is asked for in huge pages: what is that
- * large is looked at here and there (100,000 lanes, as many run contexts), and each look would miss the TLB as well.
+ * for a busy heap, few pages for an idle one. Private memory past the first 4 MiB is asked for in huge pages: what is
+ * that large is looked at here and there (100,000 lanes, as many run contexts), and each look would miss the TLB, too.
  *
  * I1  runs tile pages [0, n_reserved); map[] is right at the first and last page of each, and at every page of a SPAN.
  *     Inside other runs it is stale.

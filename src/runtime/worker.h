@@ -117,8 +117,8 @@ bool chi_worker_has_ended(const struct chi_worker *worker);
 /* How long it has had work in all, with what it is at. Threads: any. */
 uint64_t chi_worker_busy_ns(struct chi_worker *worker);
 int chi_worker_add_lane(struct chi_worker *worker, struct chi_lane *lane);
-/* Out of the epoll set and the list of lanes. @place: its list_place when it was put there, as it may have one at another
- * worker by now (lane_move.c); 0: it is in no list, nothing happens. The owner, or who stands in for it. */
+/* Out of the epoll set and the list of lanes. @place: its list_place when it was put there, as it may have one at
+ * another worker by now (lane_move.c); 0: it is in no list, nothing happens. The owner, or who stands in for it. */
 void chi_worker_forget_lane(struct chi_worker *worker, struct chi_lane *lane, uint32_t place);
 void chi_worker_ask_expire(struct chi_worker *worker);
 void chi_worker_make_ready(struct chi_worker *worker, struct chi_run_context *context);

@@ -42,8 +42,8 @@ struct chi_lane_balance {
 };
 
 struct chi_lane {
-	/* a line: what a task needs that is run at once, or a turn that finds its lane empty. There may be 100,000 lanes,
-	 * so that each line comes from memory. */
+	/* a line: what a task needs that is run at once. There may be 100,000 lanes, and each line comes from memory
+	 * then. */
 	struct chi_lane_header *header;
 	struct hipc_mpsc_consumer consumer; /* (owner) */
 	struct chi_lane *next;		    /* (owner) in the run list */
