@@ -56,16 +56,16 @@ done
 
 # ---- what is recorded is compared with
 measure 0 --record --ratios ratios.txt fcontext
-said '^fcontext (near|far) pingpong ns 0\.[0-9]+ [0-9.]+$' ratios.txt
+said '^fcontext (near|far) pingpong ns [0-9.e-]+ [0-9.]+$' ratios.txt
 record() {
 	printf '# doctored\nfcontext near pingpong ns %s 0.05\nfcontext far pingpong ns %s 0.05\n' "$1" "$1" >ratios.txt
 }
 record 1000
 measure 0 --check --ratios ratios.txt fcontext
 [ ! -s err ] || fail "something is said of a ratio that holds"
-record 0.00001
+record 1e-12
 measure 1 --check --ratios ratios.txt fcontext
-said '^worse: fcontext (near|far), 0\.[0-9]+ to pingpong, recorded 1e-05 with a spread of 5%' err
+said '^worse: fcontext (near|far), [0-9.e-]+ to pingpong, recorded 1e-12 with a spread of 5%' err
 [ "$(grep -c '^fcontext' out)" -eq 2 ] || fail "what is worse is not measured once more"
 : >ratios.txt
 measure 0 --check --ratios ratios.txt fcontext
