@@ -169,7 +169,7 @@ static int nest_slice(void *arg, uint64_t slice_ns, struct bench_samples *sample
 		rc = call(crowd, NEST);
 		if (!rc && task->n_done != NEST_COUNT)
 			rc = tell("subtasks are missing", -EBADMSG);
-		bench_sample(samples, (double)task->took_ns / NEST_COUNT, NEST_COUNT);
+		bench_sample(samples, (double)(task->end_ns - task->begin_ns) / NEST_COUNT, NEST_COUNT);
 	} while (!rc && bench_now_ns() < end_ns);
 	setup_settle();
 	return rc;

@@ -2,8 +2,8 @@
 /*
  * lanes.c - what a task costs in a pool of many lanes, against a pool with one
  *
- * The tasks go through the container's lane, and are not run in place as one of an empty lane would be: else no lane would be
- * used. All active: as many tasks outstanding as there are lanes, one in each.
+ * One active: all tasks go to the same lane. All: to each in turn; with 64 outstanding most find their lane empty, and are run in
+ * place. Queued: that is switched off, and as many are outstanding as there are lanes, one in each; so many are in the reference, too.
  */
 #include "setup.h"
 
@@ -11,12 +11,14 @@
 #include <stdlib.h>
 
 #define LANES_OF_ONE 2500u /* of a container */
-#define FEW	     64u   /* outstanding, at least */
+#define FEW	     64u   /* outstanding */
 #define AIM_NS	     400.0
+
+enum which { ONE, ALL, QUEUED };
 
 struct lanes {
 	uint32_t n_lanes;
-	bool all; /* else one of them alone is active */
+	enum which which;
 	const char *params;
 };
 
@@ -78,27 +80,28 @@ static int load_slice(void *arg, uint64_t slice_ns, struct bench_samples *sample
 	return rc ? tell("a task of one of the lanes", rc) : 0;
 }
 
-static int load_start(struct bench *bench, uint32_t n_lanes, bool all, struct load *load)
+static int load_start(struct bench *bench, uint32_t n_lanes, uint32_t n_tasks, enum which which, struct load *load)
 {
 	uint32_t n_containers = (n_lanes + LANES_OF_ONE - 1) / LANES_OF_ONE;
 	struct bench_runtime_spec runtime = {
 		.n_containers = n_containers,
 		.n_lanes = n_lanes / n_containers,
-		.settings = { "workers.run_in_place=false", "memory.lane_depth=64", "clients.contexts=200000",
-			      "clients.lane_depth=131072" },
+		.settings = { which == QUEUED ? "workers.run_in_place=false" : "workers.run_in_place=true",
+			      n_lanes == 1 ? "memory.lane_depth=131072" : "memory.lane_depth=64",
+			      "clients.contexts=200000", "clients.lane_depth=131072" },
 	};
 	int rc = setup_start(bench, &runtime, &load->setup);
 
-	load->n_tasks = all && n_lanes > FEW ? n_lanes : FEW;
-	load->window = load->n_tasks < 4096 ? 4096 : load->n_tasks;
-	load->tasks = calloc(load->n_tasks, sizeof(struct chi_task *));
+	load->n_tasks = n_tasks;
+	load->window = n_tasks < 4096 ? 4096 : n_tasks;
+	load->tasks = calloc(n_tasks, sizeof(struct chi_task *));
 	if (!rc && !load->tasks)
 		rc = -ENOMEM;
-	for (uint32_t i = 0; i < load->n_tasks && !rc; i++)
+	for (uint32_t i = 0; i < n_tasks && !rc; i++)
 		rc = chi_task_alloc(load->setup.runtime.client, sizeof(struct chi_task), load->setup.runtime.pool_id,
-				    /* the container's lanes in turn, or always the same */
-				    all ? CHI_QUERY_LOCAL_ID(i % n_containers) : CHI_QUERY_LOCAL_HASH(0), BENCH_NOOP,
-				    &load->tasks[i]);
+				    /* always the same lane, or the container's lanes in turn */
+				    which == ONE ? CHI_QUERY_LOCAL_HASH(0) : CHI_QUERY_LOCAL_ID(i % n_containers),
+				    BENCH_NOOP, &load->tasks[i]);
 	return rc < 0 ? tell("the lanes' tasks", rc) : 0;
 }
 
@@ -115,15 +118,17 @@ static int lanes(struct bench *bench, struct bench_result *ret_result)
 	const struct lanes *how = bench->current->arg;
 	static struct load many, one;
 	struct bench_side sides[2];
+	uint32_t n_tasks;
 	int rc;
 
 	many = (struct load){ .setup.runtime = { .pid = -1, .control = -1 } };
 	one = many;
 	ret_result->unit = "ns";
 	ret_result->params = how->params;
-	rc = load_start(bench, how->n_lanes, how->all, &many);
+	n_tasks = how->which == QUEUED ? how->n_lanes : FEW;
+	rc = load_start(bench, how->n_lanes, n_tasks, how->which, &many);
 	if (!rc)
-		rc = load_start(bench, 1, false, &one);
+		rc = load_start(bench, 1, n_tasks, how->which, &one);
 	sides[0] = (struct bench_side){ .slice = load_slice, .arg = &many, .ops_per_call = many.window };
 	sides[1] =
 		(struct bench_side){ .name = "one-lane", .slice = load_slice, .arg = &one, .ops_per_call = one.window };
@@ -140,20 +145,26 @@ static int lanes(struct bench *bench, struct bench_result *ret_result)
 	return rc;
 }
 
-static const struct lanes one_1k = { 1000, false, "\"lanes\":1000,\"active\":1" };
-static const struct lanes one_10k = { 10000, false, "\"lanes\":10000,\"active\":1" };
-static const struct lanes one_100k = { 100000, false, "\"lanes\":100000,\"active\":1" };
-static const struct lanes all_1k = { 1000, true, "\"lanes\":1000,\"active\":1000" };
-static const struct lanes all_10k = { 10000, true, "\"lanes\":10000,\"active\":10000" };
-static const struct lanes all_100k = { 100000, true, "\"lanes\":100000,\"active\":100000" };
+static const struct lanes one_1k = { 1000, ONE, "\"lanes\":1000,\"active\":1" };
+static const struct lanes all_1k = { 1000, ALL, "\"lanes\":1000,\"active\":1000" };
+static const struct lanes queued_1k = { 1000, QUEUED, "\"lanes\":1000,\"active\":1000,\"run_in_place\":false" };
+static const struct lanes one_10k = { 10000, ONE, "\"lanes\":10000,\"active\":1" };
+static const struct lanes all_10k = { 10000, ALL, "\"lanes\":10000,\"active\":10000" };
+static const struct lanes queued_10k = { 10000, QUEUED, "\"lanes\":10000,\"active\":10000,\"run_in_place\":false" };
+static const struct lanes one_100k = { 100000, ONE, "\"lanes\":100000,\"active\":1" };
+static const struct lanes all_100k = { 100000, ALL, "\"lanes\":100000,\"active\":100000" };
+static const struct lanes queued_100k = { 100000, QUEUED, "\"lanes\":100000,\"active\":100000,\"run_in_place\":false" };
 
 const struct bench_case bench_lanes_cases[] = {
 	{ "lanes-1k-one", "a task's time in a pool of 1,000 lanes, one active, against a pool with one lane", lanes,
 	  true, &one_1k },
+	{ "lanes-1k-all", "1,000 lanes, all active", lanes, true, &all_1k },
+	{ "lanes-1k-queued", "1,000 lanes with a task in each, against as many in one", lanes, true, &queued_1k },
 	{ "lanes-10k-one", "10,000 lanes, one active", lanes, true, &one_10k },
+	{ "lanes-10k-all", "10,000 lanes, all active", lanes, .arg = &all_10k },
+	{ "lanes-10k-queued", "10,000 lanes with a task in each, against as many in one", lanes, .arg = &queued_10k },
 	{ "lanes-100k-one", "100,000 lanes, one active", lanes, true, &one_100k },
-	{ "lanes-1k-all", "1,000 lanes, all active", lanes, .arg = &all_1k },
-	{ "lanes-10k-all", "10,000 lanes, all active", lanes, true, &all_10k },
 	{ "lanes-100k-all", "100,000 lanes, all active", lanes, true, &all_100k },
+	{ "lanes-100k-queued", "100,000 lanes with a task in each, against as many in one", lanes, true, &queued_100k },
 	{ NULL, NULL, NULL },
 };

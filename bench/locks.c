@@ -100,8 +100,12 @@ static int locks(struct bench *bench, struct bench_result *ret_result)
 	return rc;
 }
 
-static const struct locks two = { .n_tasks = 2, .params = "\"tasks\":2,\"workers\":1" };
-static const struct locks eight = { .n_tasks = 8, .params = "\"tasks\":8,\"workers\":1" };
+static const struct locks two = { .runtime = { .policy = CHI_WAIT_SLEEP },
+				  .n_tasks = 2,
+				  .params = "\"tasks\":2,\"workers\":1" };
+static const struct locks eight = { .runtime = { .policy = CHI_WAIT_SLEEP },
+				    .n_tasks = 8,
+				    .params = "\"tasks\":8,\"workers\":1" };
 static const struct locks apart = {
 	.runtime = { .policy = CHI_WAIT_SLEEP, /* the second worker is on our CPU */
 		     .n_workers = 2,

@@ -46,7 +46,7 @@ struct bench_task {
 	uint64_t window;
 	/* answer */
 	uint64_t n_done;
-	uint64_t took_ns; /* by the method's own clock, from its first subtask to its last */
+	uint64_t begin_ns, end_ns; /* by the method's own clock, its first subtask and its last */
 };
 
 struct bench_echo {

@@ -9,17 +9,17 @@
 METHOD(bench_nest)
 {
 	struct bench_task *self = (struct bench_task *)task;
-	uint64_t begin_ns = hshm_clock_ns();
 	struct chi_task sub;
 
 	bench_subtask(container, &sub, sizeof(sub), BENCH_NOOP);
+	self->begin_ns = hshm_clock_ns();
 	for (self->n_done = 0; self->n_done < self->count; self->n_done++) {
 		int ret = chi_call(chi_context_client(context), &sub);
 
 		if (ret < 0)
 			return ret;
 	}
-	self->took_ns = hshm_clock_ns() - begin_ns;
+	self->end_ns = hshm_clock_ns();
 	return 0;
 }
 
@@ -41,7 +41,6 @@ METHOD(bench_parallel)
 	struct chi_client *client = chi_context_client(context);
 	uint32_t window = (uint32_t)self->window;
 	struct chi_task *memory, **subs;
-	uint64_t begin_ns;
 	int ret = chi_task_arena_alloc(context, window * sizeof(*memory), &memory);
 
 	if (!ret)
@@ -52,13 +51,13 @@ METHOD(bench_parallel)
 		subs[i] = &memory[i];
 		bench_subtask(container, subs[i], sizeof(*memory), BENCH_NOOP);
 	}
-	begin_ns = hshm_clock_ns();
+	self->begin_ns = hshm_clock_ns();
 	for (self->n_done = 0; self->n_done < self->count && !ret; self->n_done += window) {
 		ret = submit_all(client, subs, window);
 		if (!ret)
 			ret = chi_wait_all((void *const *)subs, window, HSHM_FOREVER);
 	}
-	self->took_ns = hshm_clock_ns() - begin_ns;
+	self->end_ns = hshm_clock_ns();
 	for (uint32_t i = 0; i < window && !ret; i++)
 		ret = subs[i]->result;
 	return ret;
@@ -68,7 +67,7 @@ METHOD(bench_parallel)
 METHOD(bench_deep)
 {
 	struct bench_task *self = (struct bench_task *)task;
-	uint64_t n_times = self->window ? self->window : 1, begin_ns = self->window ? hshm_clock_ns() : 0;
+	uint64_t n_times = self->window ? self->window : 1;
 	struct bench_task sub;
 	int ret = 0;
 
@@ -77,11 +76,13 @@ METHOD(bench_deep)
 		return 0;
 	bench_subtask(container, &sub.task, sizeof(sub), BENCH_DEEP);
 	sub.count = self->count - 1;
+	if (self->window)
+		self->begin_ns = hshm_clock_ns();
 	for (uint64_t i = 0; i < n_times && !ret; i++) {
 		ret = chi_call(chi_context_client(context), &sub);
 		self->n_done += sub.n_done + 1;
 	}
 	if (self->window)
-		self->took_ns = hshm_clock_ns() - begin_ns;
+		self->end_ns = hshm_clock_ns();
 	return ret;
 }
