@@ -132,6 +132,7 @@ static int run_case(const struct arguments *arguments, const struct peer_case *o
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
+	bench.group = "peers";
 	rc = peer_case_run(&bench, one, &result);
 	if (rc)
 		return EXIT_FAILURE;

@@ -54,7 +54,7 @@ static unsigned collect(const struct report *report, const char *group, bool rat
 	for (unsigned i = 0; i < report->n; i++) {
 		const struct row *row = &report->rows[i];
 
-		if (!strcmp(row->group, group) && row_is_rate(row) == rates && row->p50 > 0)
+		if (!strcmp(row->group, group) && row->p50 > 0 && (rates ? row_is_rate(row) : !strcmp(row->unit, "ns")))
 			point_init(row, &ret_points[n++]);
 	}
 	for (unsigned i = 0; i < n; i++) {
@@ -170,7 +170,8 @@ static int plot_lines(const struct report *report, const char *group, const char
 	}
 	if (!plot)
 		return 0;
-	fprintf(plot, "set logscale x\nset format '%%.1s%%c'\nset yrange [0:*]\nset xlabel '#'\nplot");
+	fprintf(plot,
+		"set logscale x\nset format x '%%.0s%%c'\nset format y '%%.1s%%c'\nset yrange [0:*]\nset xlabel '#'\nplot");
 	for (unsigned i = 0; i < n; i++) {
 		if (!is_first_of_series(points, i))
 			continue;

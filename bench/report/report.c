@@ -138,17 +138,20 @@ static const char *human(const struct row *row, double value, char text[32])
 static void print_row(FILE *page, const struct row *row)
 {
 	char p50[32], p99[32], p999[32], ratio[96] = "", placement[48] = "";
+	bool is_one = row->p99 == row->p50 && row->p999 == row->p50; /* measured once */
 
 	if (row->ratio > 0)
 		snprintf(ratio, sizeof(ratio), "%.*f %s (%.0f %%)",
-			 row->ratio < 10    ? 2
+			 row->ratio < 1	    ? 3
+			 : row->ratio < 10  ? 2
 			 : row->ratio < 100 ? 1
 					    : 0,
 			 row->ratio, row->reference, row->spread * 100);
 	if (*row->placement)
 		snprintf(placement, sizeof(placement), "%s, %.0f ns", row->placement, row->pingpong);
 	fprintf(page, "| `%s` | %s | %s | %s | %s | %s | %u", row->name, human(row, row->p50, p50),
-		human(row, row->p99, p99), human(row, row->p999, p999), ratio, placement, row->kept);
+		human(row, is_one ? 0 : row->p99, p99), human(row, is_one ? 0 : row->p999, p999), ratio, placement,
+		row->kept);
 	fprintf(page, row->discarded ? " of %u |\n" : " |\n", row->kept + row->discarded);
 }
 

@@ -86,6 +86,7 @@ result() {
 {
 	result one ns 9999 1
 	result two ns 1500 10
+	result three bytes 5000 0
 	result tasks-1 tasks/s 1e6 0.5
 	result tasks-8 tasks/s 4e6 2
 	result tasks-64 tasks/s 8e6 4
@@ -97,6 +98,8 @@ printf 'before\n%s\nold\n%s\nafter\n' '<!-- figures: ./dev bench --report writes
 run 0 "$report" docs results.json later.json
 said '^\| `one` \| 150 ns \| 2.00 µs \|  \| 1.00 pingpong \(10 %\) \| near, 150 ns \| 5 of 6 \|$' docs/PERFORMANCE.md
 said '^\| `two` \| 1.50 µs ' docs/PERFORMANCE.md
+said '^\| `three` \| 5.00 kB ' docs/PERFORMANCE.md
+! grep -q three plots || fail "bytes among latencies"
 said '^\| `tasks-8` \| 4.00 M/s ' docs/PERFORMANCE.md
 said '^!\[g: latency\]\(performance/g-latency.svg\)$' docs/PERFORMANCE.md
 said '^!\[g: rate-by-size\]' docs/PERFORMANCE.md
