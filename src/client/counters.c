@@ -96,6 +96,14 @@ static bool is_locked(int fd)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* Who ends in order removes it, then gives up its lock: without a lock, and still there, it is of one that died. */
+static bool is_removed(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
 /* ---- checking ---- */
 
 static bool is_inside(uint64_t offset, uint64_t bytes, uint64_t size_bytes)
@@ -298,6 +306,8 @@ static int copy_file(struct chi_counters *counters, int fd)
 		return chi_error_set(-EPROTO, "%s: cannot be read, or somebody cuts it", counters->path);
 	memcpy(&counters->header, counters->bytes, sizeof(counters->header));
 	counters->alive = is_locked(fd);
+	if (!counters->alive && is_removed(fd)) /* in this order */
+		return chi_error_set(-ENOENT, "%s: %s", counters->path, strerror(ENOENT));
 	rc = check(counters);
 	for (uint32_t t = 0; rc == 0 && counters->alive && t < CHI_COUNTERS_TABLES; t++)
 		rc = settle_facts(counters, fd, t);

@@ -571,6 +571,29 @@ static void private_memory_is_noted_when_a_client_comes_and_when_one_has_gone(vo
 	assert_in_range(own_number("module_bytes"), 0, modules + slack);
 }
 
+static hshm_au32 ends_while_read;
+
+/* The reader's calls come here. */
+ssize_t pread(int fd, void *bytes, size_t size_bytes, off_t offset)
+{
+	ssize_t n = syscall(SYS_pread64, fd, bytes, size_bytes, offset);
+
+	if (hshm_exchange_acq_rel(&ends_while_read, 0))
+		(void)!stop(NULL);
+	return n;
+}
+
+/* Opened while it lived, and without a lock when it is asked for: that is what one that died has left, too. */
+static void a_runtime_that_ends_while_it_is_read_has_gone(void **state)
+{
+	struct chi_counters *counters;
+
+	(void)state;
+	hshm_store_relaxed(&ends_while_read, 1);
+	assert_int_equal(chi_counters_read(NAME, &counters), -ENOENT);
+	assert_int_equal(start(DEFAULTS, true), 0);
+}
+
 static void the_file_of_a_successor_stays(void **state)
 {
 	char path[PATH_MAX], new_path[PATH_MAX + 8];
@@ -1055,6 +1078,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_finds_no_row_is_counted_together_and_told, start_scarce, stop),
 		CASE(the_file_is_locked_before_others_may_read_it),
 		CASE(the_file_goes_with_the_runtime),
+		CASE(a_runtime_that_ends_while_it_is_read_has_gone),
 		CASE(the_file_of_a_successor_stays),
 		CASE(who_does_not_listen_makes_no_file),
 		CASE(a_file_that_nobody_writes_says_so),
