@@ -212,6 +212,7 @@ static int ask_for_lane(struct chi_attachment *attachment, uint32_t lane, uint32
 		close(fd);
 		return chi_error_set(-EPROTO, "the runtime named a word outside its segment");
 	}
+	ret_bell->ring = hipc_multi_mpsc_queue_lane(&attachment->queue.queue, lane, prio);
 	ret_bell->armed = (const hshm_au32 *)((const char *)attachment->main.map.base + armed);
 	ret_bell->fd = fd;
 	return 0;

@@ -31,9 +31,7 @@
 
 int chi_task_queue_push(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
 {
-	struct hipc_mpsc_queue ring = hipc_multi_mpsc_queue_lane(&queue->queue, lane, prio);
-
-	return hipc_mpsc_enqueue(&ring, ref);
+	return hipc_mpsc_enqueue(&queue->bells[lane * queue->queue.n_prios + prio].ring, ref);
 }
 
 void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio)

@@ -20,8 +20,9 @@
 struct chi_lane;
 struct chi_active_queue;
 
-/* What a client's producer needs to wake the lane's worker. */
+/* What a client's producer needs of a lane: its ring, and what wakes its worker. */
 struct chi_lane_bell {
+	struct hipc_mpsc_queue ring;
 	const hshm_au32 *armed; /* in the main segment, read-only here */
 	int fd;			/* the lane's eventfd; -1: not opened yet */
 };

@@ -82,7 +82,7 @@ static void ipc_open_lane(void *arg)
 	sim_check(chi_ipc_session_open_lane(sim_runtime->ipc, client->session, client->asked_lane, client->asked_prio,
 					    &lane) == 0,
 		  "no lane");
-	client->bells[index] = (struct chi_lane_bell){ lane->armed, lane->eventfd };
+	client->bells[index] = (struct chi_lane_bell){ lane->ring, lane->armed, lane->eventfd };
 	client->lane_open[index] = true;
 }
 

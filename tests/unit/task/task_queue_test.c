@@ -38,6 +38,7 @@ static int process_set_up(void **state)
 									 i % CHI_PRIOS);
 
 		hipc_mpsc_consumer_init(&process->consumers[i], &ring);
+		process->bells[i].ring = ring;
 		process->bells[i].armed = &process->armed[i];
 		process->bells[i].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		assert_true(process->bells[i].fd >= 0);
