@@ -57,7 +57,7 @@ CHI_METHOD_DEFINE(chi_admin_destroy_pool, CHI_ADMIN_DESTROY_POOL, CHI_ADMIN_DEST
 struct chi_pool_info {
 	uint32_t pool_id;
 	uint32_t n_containers;
-	uint64_t n_tasks; /* started over its life */
+	uint64_t n_tasks; /* started over its life; of a turn that is under way perhaps only the first */
 	uint64_t n_in_flight;
 	char name[CHI_NAME_MAX];
 	char module[CHI_NAME_MAX];

@@ -84,9 +84,9 @@ struct chi_module {
 	/* It goes; no task of its is running. In a fiber. May be NULL. */
 	void (*destroy)(struct chi_container *container);
 
-	/* Answer a question about a task; @monitor holds the default. Called by workers outside any fiber: must be
-	 * quick, must not wait. Returns 0, or a negative errno that becomes the task's result. NULL, or -ENOTSUP for a
-	 * mode: default. */
+	/* Answer a question about a task; @monitor holds the default. Called by workers between tasks, on a
+	 * task's stack or their own: must be quick, must not wait, and needs no more than a few KiB. Returns 0,
+	 * or a negative errno that becomes the task's result. NULL, or -ENOTSUP for a mode: default. */
 	int (*monitor)(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
 
 	/* Run a method; NULL: by the method array. */

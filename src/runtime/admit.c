@@ -112,10 +112,11 @@ static void copy_task(struct chi_run_context *context, const struct request *req
 	chi_clear_lines(copy, sizeof(*copy));
 	memcpy(copy, request, offsetof(struct request, deadline_us));
 	copy->deadline_us = request->deadline_us;
-	memcpy(copy + 1, shared + 1, request->size_bytes - sizeof(*copy));
+	if (request->size_bytes > sizeof(*copy))
+		memcpy(copy + 1, shared + 1, request->size_bytes - sizeof(*copy));
 }
 
-/* Pool, method, context, copy, buffers. On error nothing is held. */
+/* Pool, method, context, copy, buffers. On error there is nothing to give back. */
 static int make_context(struct chi_worker *worker, struct chi_session *session, const struct request *request,
 			const struct chi_task *shared, struct chi_run_context **ret_context)
 {
@@ -128,21 +129,20 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 	/* relaxed: a task that slips in is drained like those before it */
 	if (hshm_load_relaxed(&worker->runtime->draining))
 		return -ESHUTDOWN;
-	pool = chi_pool_get(worker->runtime->pools, request->pool_id, &epoch);
+	pool = chi_pool_hold(worker, request->pool_id, &epoch);
 	if (!pool)
 		return -ENOENT;
 	method = chi_pool_method(pool, request->method_id);
-	if (!method) {
-		ret = -ENOSYS;
-		goto put_pool;
-	}
+	if (!method)
+		return -ENOSYS;
 	ret = request->size_bytes != method->task_size ? -EMSGSIZE : 0;
 	if (ret == 0)
-		ret = chi_context_alloc(worker->runtime, request->size_bytes, &context);
+		ret = chi_context_alloc_in_turn(worker, request->size_bytes, &context);
 	if (ret < 0)
 		goto count_refused;
 	context->pool = pool;
 	context->flush_epoch = epoch;
+	context->is_held = true;
 	context->method = method;
 	context->session = session;
 	context->task = (struct chi_task *)context->copy;
@@ -158,8 +158,6 @@ free_context:
 	chi_context_free(context);
 count_refused:
 	hshm_count_add(&chi_method_counters_at(worker, pool->counters_offsets[method->id])->refused, 1);
-put_pool:
-	chi_pool_put(pool, epoch);
 	return ret;
 }
 
@@ -191,7 +189,6 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		log_refused(session, ref, &request, ret);
 		return NULL;
 	}
-	chi_session_get_context(session);
 	context->client_ref = ref;
 	context->task->id.root = ((uint64_t)worker->id << 48) | ++worker->n_roots;
 	chi_context_take_deadline(context);

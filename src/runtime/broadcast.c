@@ -203,6 +203,7 @@ int chi_broadcast_start(struct chi_worker *worker, struct chi_run_context *origi
 
 	if (origin->pool->n_local == 0)
 		return -ENOENT;
+	chi_context_keep(worker, origin);
 	ret = hshm_heap_alloc(worker->runtime->heap, sizeof(*broadcast), &memory);
 	if (ret < 0)
 		return ret;

@@ -7,11 +7,12 @@
  * minimum: complete, it goes on; else it is put back under a later time, doubling the delay of those that are overdue.
  *
  * Besides (completion_posting): the waiting task's address stands in each child's completion word, and the completion
- * posts to our worker's inbox (run_context.c, C1-C4).
+ * posts to our worker's inbox, or tells us at once if it is on our worker (run_context.c, C1-C4).
  *
  * W1  `wait` and all in it are touched only by the worker's thread.
- * W2  Ready is made only by the heap's check or by a post that was drained from the inbox.
- * W3  A wait is left only when each registered word was taken back, or its post has been drained: n_posted == n_due.
+ * W2  Ready is made only by the heap's check or by a post: drained from the inbox, or seen at once, as the child ended
+ *     here.
+ * W3  A wait is left only when each registered word was taken back, or its post has been seen: n_posted == n_due.
  */
 #include "runtime/context_wait.h"
 
@@ -61,19 +62,29 @@ static bool is_satisfied(struct chi_wait *wait)
 	return false;
 }
 
+static uint64_t estimate_in(const struct chi_pool *pool, const struct chi_task *task)
+{
+	struct chi_monitor monitor = { .task = task };
+
+	if (pool->n_local && chi_pool_method(pool, task->method_id) &&
+	    chi_container_monitor(pool->local_table[0], CHI_MONITOR_EST_LOAD, &monitor) == 0)
+		return monitor.estimate_ns;
+	return CHI_ESTIMATE_UNKNOWN_NS;
+}
+
 /* kEstLoad: how long will this subtask take? Asked of the container the pool would choose; the learned fit decides. */
 static uint64_t estimate_task(struct chi_worker *worker, const struct chi_task *task)
 {
-	struct chi_monitor monitor = { .task = task };
+	struct chi_pool *own = worker->current->pool, *pool;
+	uint64_t estimate_ns;
 	uint8_t epoch;
-	struct chi_pool *pool = chi_pool_get_uncounted(worker->runtime->pools, task->pool_id, &epoch);
-	uint64_t estimate_ns = CHI_ESTIMATE_UNKNOWN_NS;
 
+	if (own->id == task->pool_id) /* who asks is in it: it stays */
+		return estimate_in(own, task);
+	pool = chi_pool_get_uncounted(worker->runtime->pools, task->pool_id, &epoch);
 	if (!pool)
-		return estimate_ns;
-	if (pool->n_local && chi_pool_method(pool, task->method_id) &&
-	    chi_container_monitor(pool->local_table[0], CHI_MONITOR_EST_LOAD, &monitor) == 0)
-		estimate_ns = monitor.estimate_ns;
+		return CHI_ESTIMATE_UNKNOWN_NS;
+	estimate_ns = estimate_in(pool, task);
 	chi_pool_put(pool, epoch);
 	return estimate_ns;
 }
@@ -158,7 +169,7 @@ void chi_wait_posted(struct chi_worker *worker, struct chi_run_context *waiter)
 static int block_in_heap(struct chi_worker *worker, struct chi_run_context *context, uint64_t estimate_ns)
 {
 	struct chi_wait *wait = context->wait;
-	uint64_t due_ns = hshm_clock_ns() + estimate_ns;
+	uint64_t due_ns = worker->now_ns + estimate_ns; /* an old clock: it is looked at the sooner */
 	int ret;
 
 	wait->delay_ns = estimate_ns > DELAY_MIN_NS ? estimate_ns : DELAY_MIN_NS;
@@ -253,9 +264,17 @@ static int rest_until(struct chi_worker *worker, struct chi_run_context *context
 	return ret;
 }
 
+/* What it was for is ending. */
+static bool ends_with_others(const struct chi_worker *worker, const struct chi_run_context *context)
+{
+	/* relaxed, all: set before the request for a look, which was taken with acquire; or seen at the next look */
+	return hshm_load_relaxed(&worker->runtime->draining) || hshm_load_relaxed(&context->pool->closing) ||
+	       (context->session && hshm_load_relaxed(&context->session->ended));
+}
+
 static bool look_at_resting(struct chi_worker *worker, struct chi_run_context *context)
 {
-	int early = chi_context_early_end(context);
+	int early = ends_with_others(worker, context) ? -ECANCELED : chi_context_early_end(context);
 	struct chi_lane *full;
 
 	if (early == 0 && context->due_ns > worker->now_ns) {
@@ -301,17 +320,15 @@ void chi_worker_expire_periodic(struct chi_worker *worker)
 		struct hshm_min_heap_node *node = worker->waiting.entries[i].node;
 		struct chi_run_context *context =
 			(struct chi_run_context *)((char *)node - offsetof(struct chi_run_context, heap_node));
-		/* relaxed, all: set before the request for this look, which was taken with acquire */
-		bool ends = !context->wait && (hshm_load_relaxed(&worker->runtime->draining) ||
-					       hshm_load_relaxed(&context->pool->closing) ||
-					       (context->session && hshm_load_relaxed(&context->session->ended)));
 
-		if (!ends) {
+		if (context->wait || !ends_with_others(worker, context)) {
 			i++;
 			continue;
 		}
 		leave_rest(worker, context);
-		chi_context_complete(worker, context, -ECANCELED); /* another entry stands at i now; look there again */
+		/* Another entry stands at i now; look there again. One that comes to a place before i, as who waited
+		 * for this one leaves the heap, too, is found by its own next look. */
+		chi_context_complete(worker, context, -ECANCELED);
 	}
 }
 
@@ -393,7 +410,7 @@ void chi_worker_yield(struct chi_worker *worker)
 	hshm_count_add(&worker->counters->yields, 1);
 	worker->now_ns = hshm_clock_ns(); /* who yields takes long, perhaps: chi_worker_took_long() */
 	chi_worker_make_yielded(worker, context);
-	chi_fiber_leave(context->fiber);
+	chi_context_leave(context);
 }
 
 static void event_happened(struct chi_worker *worker, struct chi_work *work)

@@ -14,8 +14,9 @@
  * set-up.
  *
  * struct chi_fiber stands apart from its stack, with the others of its slab: an overflow cannot reach it, so the fault
- * handler and the check at each switch read something sound; an idle or fresh stack is not touched to look at it; and
- * the structs of many fibers do not all fall into the same sets of the cache, as the tops of page-aligned stacks would.
+ * handler and the check at each switch, or between two tasks, read something sound; an idle or fresh stack is not
+ * touched to look at it; and the structs of many fibers do not all fall into the same sets of the cache, as the tops of
+ * page-aligned stacks would.
  *
  * What a switch keeps: the callee-saved registers, and with them the floating-point control words (MXCSR and x87 CW, or
  * on aarch64 d8-d15; there FPCR belongs to the thread): boost.context's functions do that. errno, which is the
@@ -81,10 +82,10 @@ struct chi_fiber_pool {
  * Zero, because then nothing must be written, and a stack's last page stays untouched: reading it maps the shared zero
  * page. The guard stops who walks down the stack; this and the stack pointer find who jumped over it.
  */
-static void check_stack(const struct chi_fiber *fiber)
+static void check_stack(const struct chi_fiber *fiber, const void *stack_pointer)
 {
 	const uint64_t *canary = (const uint64_t *)fiber->low;
-	uint64_t used_to = (uint64_t)((char *)fiber->context - fiber->low);
+	uint64_t used_to = (uint64_t)((const char *)stack_pointer - fiber->low);
 
 	if (__builtin_expect(canary[0] | canary[1] || used_to >= fiber->pool->layout.stack_bytes, 0))
 		chi_fault_stack_overflow(fiber);
@@ -104,7 +105,7 @@ static void switch_in(struct chi_fiber *fiber)
 	chi_sanitizer_arrive(&pool->sanitizer, NULL);
 	fiber->context = back.from;
 	pool->running = NULL;
-	check_stack(fiber);
+	check_stack(fiber, fiber->context);
 }
 
 /* On the fiber's stack. */
@@ -196,6 +197,16 @@ void chi_fiber_leave(struct chi_fiber *fiber)
 	assert(fiber->pool->running == fiber);
 	switch_out(fiber, FIBER_LEFT);
 	errno = saved_errno;
+}
+
+void chi_fiber_set_arg(struct chi_fiber *fiber, void *arg)
+{
+	fiber->arg = arg;
+}
+
+void chi_fiber_check(const struct chi_fiber *fiber)
+{
+	check_stack(fiber, __builtin_frame_address(0));
 }
 
 bool chi_fiber_ended(const struct chi_fiber *fiber)

@@ -45,6 +45,10 @@ void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg);
 void chi_fiber_resume(struct chi_fiber *fiber);
 /* From inside a fiber: back to the main context, to be resumed later. */
 void chi_fiber_leave(struct chi_fiber *fiber);
+/* What chi_fiber_pool_each_begun() names it by from now on, in place of the argument it was started with. */
+void chi_fiber_set_arg(struct chi_fiber *fiber, void *arg);
+/* On the fiber, between two pieces of work of its own: the look for an overflow that a switch makes. */
+void chi_fiber_check(const struct chi_fiber *fiber);
 /* Has fn returned? Then the fiber can be put back. From the main context. */
 bool chi_fiber_ended(const struct chi_fiber *fiber);
 /* Back to the pool, for the next chi_fiber_get(). */

@@ -15,6 +15,10 @@
  * G2  A getter may still hold the pool's address without a count, between its load of the slot and its count. It is a
  *     worker outside any switch: once each worker has passed its inbox (the first round of the retirement, which comes
  *     after the slot is cleared), nobody has the address.
+ * G3  The tasks of a turn that end in their place, one after the other, are let in by one count, the worker's hold. One
+ *     that outlasts its place (goes to a lane, waits, submits) has the count from then on, and the next task begins a
+ *     hold anew. So a count stands for one task at any time, and there is none for a pool whose tasks have all left
+ *     their turns: a method that waits for another pool's end does not wait for its own worker.
  *
  * Checked by verify/pool_end.pml, with rest, resume and flush.
  */
@@ -213,6 +217,48 @@ void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch)
 {
 	/* release: what the task did happens before the end of who sees the count fall; pairs with in_flight() */
 	hshm_fetch_sub_release(&pool->n_in_flight[flush_epoch], 1);
+}
+
+/* Not after `closing`, nor after a flip: a flush and an end wait for none that came later. */
+static bool lets_in(const struct chi_pool_hold *hold, uint32_t pool_id)
+{
+	const struct chi_pool *pool = hold->pool;
+
+	/* relaxed, both: seen late, it is one that came before */
+	return pool && pool->id == pool_id && (hshm_load_relaxed(&pool->flush_epoch) & 1) == hold->flush_epoch &&
+	       !hshm_load_relaxed(&pool->closing);
+}
+
+struct chi_pool *chi_pool_hold(struct chi_worker *worker, uint32_t pool_id, uint8_t *ret_flush_epoch)
+{
+	struct chi_pool_hold *hold = &worker->hold;
+
+	if (lets_in(hold, pool_id)) {
+		hold->n_more++;
+	} else {
+		chi_worker_let_go(worker);
+		hold->pool = chi_pool_get(worker->runtime->pools, pool_id, &hold->flush_epoch);
+	}
+	*ret_flush_epoch = hold->flush_epoch;
+	return hold->pool;
+}
+
+void chi_pool_hand_over(struct chi_pool_hold *hold)
+{
+	if (hold->n_more) /* relaxed: as in chi_pool_get() */
+		hshm_fetch_add_relaxed(&hold->pool->n_started, hold->n_more);
+	*hold = (struct chi_pool_hold){ 0 };
+}
+
+void chi_pool_let_go(struct chi_pool_hold *hold)
+{
+	struct chi_pool *pool = hold->pool;
+	uint8_t flush_epoch = hold->flush_epoch;
+
+	if (!pool)
+		return;
+	chi_pool_hand_over(hold);
+	chi_pool_put(pool, flush_epoch);
 }
 
 static uint64_t in_flight(const struct chi_pool *pool, uint32_t parity)

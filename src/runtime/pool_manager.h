@@ -25,6 +25,7 @@
 struct chi_runtime;
 struct chi_pool_manager;
 struct chi_run_context;
+struct chi_pool_hold;
 
 enum chi_pool_state {
 	CHI_POOL_MAKING = 0, /* has its name and slot; tasks do not reach it */
@@ -78,6 +79,12 @@ struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id
 /* The same, only to look at it: kept from its end, but no task started. */
 struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
 void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch);
+/* The same for a task of a lane's turn, by one count for those that end in their place: worker->hold (G3). */
+struct chi_pool *chi_pool_hold(struct chi_worker *worker, uint32_t pool_id, uint8_t *ret_flush_epoch);
+/* The hold ends. Its count is from here on that of the task which it let in last; or it is given up, if there is
+ * one. */
+void chi_pool_hand_over(struct chi_pool_hold *hold);
+void chi_pool_let_go(struct chi_pool_hold *hold);
 /* A periodic task goes to rest until its next start: a flush does not wait for it, the pool's end does. The count taken
  * by chi_pool_get() is given up, and taken anew before it starts again or is completed. Lock-free. Workers. */
 void chi_pool_rest(struct chi_pool *pool, uint8_t flush_epoch);

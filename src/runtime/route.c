@@ -42,9 +42,10 @@ int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, c
 }
 
 /* May the task run right here, without the hop through the lane? The lane is ours and empty: the order is the same. */
-static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane)
+static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane, bool in_turn)
 {
-	return worker->runtime->config.run_in_place && !worker->current && chi_lane_is_idle(lane, worker->id);
+	return worker->runtime->config.run_in_place && !worker->current && (in_turn || !worker->runner) &&
+	       chi_lane_is_idle(lane, worker->id);
 }
 
 /* What a client could repeat is limited; the method that asks for a subtask is not named, its log is its own. */
@@ -65,7 +66,8 @@ static void log_no_container(const struct chi_run_context *context, int error)
 		(unsigned long long)query->value, context->pool->n_containers, context->method->name);
 }
 
-int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
+/* @in_turn: what is to run in place does so on the fiber of the turn (F3 in turn.c) */
+static int route(struct chi_worker *worker, struct chi_run_context *context, bool in_turn, struct chi_lane **ret_lane)
 {
 	struct chi_monitor monitor = { .task = context->task };
 	struct chi_container *container = context->container;
@@ -94,15 +96,30 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 	}
 	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
 	context->container = container;
-	if (can_run_in_place(worker, lane)) {
+	if (can_run_in_place(worker, lane, in_turn)) {
 		hshm_count_add(&worker->counters->tasks_in_place, 1);
 		hshm_count_add(&lane->n_in_place, 1);
 		chi_lane_note_task(worker, lane, context);
-		chi_context_start(worker, context);
-		return 0;
+		return CHI_ROUTED_HERE;
 	}
 	*ret_lane = lane;
+	chi_context_keep(worker, context);
 	chi_context_count_load(context);
 	return chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
 				      chi_context_ref(worker->runtime, context));
+}
+
+int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
+{
+	return route(worker, context, true, ret_lane);
+}
+
+int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
+{
+	int ret = route(worker, context, false, ret_lane);
+
+	if (ret != CHI_ROUTED_HERE)
+		return ret;
+	chi_context_start(worker, context);
+	return 0;
 }

@@ -7,11 +7,13 @@
  *
  * C1  One exchange completes the task and learns of the waiter. After it the task's memory is the submitter's again and
  *     is not touched.
- * C2  A waiter found is told once: this context, as a work, is posted to the waiter's worker, which frees it there.
+ * C2  A waiter found is told once: this context, as a work, is posted to the waiter's worker, which frees it there. If
+ *     that is the worker itself, it does so at once.
  * C3  A waiter leaves its wait only when each child's word was taken back or its post was seen: no post goes astray.
  * C4  The count of the parent's children falls after the exchange: the parent's stack, where the child may lie, lives
  *     as long.
  */
+#include <assert.h>
 #include <errno.h>
 #include <hshm/clock.h>
 #include <linux/futex.h>
@@ -51,9 +53,42 @@ int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct c
 	return 0;
 }
 
+int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context)
+{
+	struct chi_run_context *spare = worker->spare;
+
+	/* what was a client's task had room for the smallest */
+	if (!spare || task_bytes > sizeof(struct chi_task))
+		return chi_context_alloc(worker->runtime, task_bytes, ret_context);
+	worker->spare = NULL;
+	chi_clear_lines(spare, sizeof(*spare));
+	spare->root = spare;
+	*ret_context = spare;
+	return 0;
+}
+
 void chi_context_free(struct chi_run_context *context)
 {
 	hshm_heap_free(context->pool->runtime->heap, context);
+}
+
+void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context)
+{
+	if (!context->is_held)
+		return;
+	assert(worker->hold.pool == context->pool);
+	context->is_held = false;
+	chi_pool_hand_over(&worker->hold);
+	chi_session_get_context(context->session);
+}
+
+/* A client's task that ended in its place in the turn. */
+static void leave_turn(struct chi_worker *worker, struct chi_run_context *context)
+{
+	if (worker->spare)
+		chi_context_free(context);
+	else
+		worker->spare = context;
 }
 
 /* ---- completion ---- */
@@ -172,6 +207,19 @@ static bool complete_inner_task(struct chi_run_context *context, int result)
 	return true;
 }
 
+/* C2. A waiter of our own is told at once. */
+static void tell_waiter(struct chi_worker *worker, struct chi_run_context *context)
+{
+	struct chi_run_context *waiter = context->waiter;
+
+	if (waiter->worker != worker) {
+		chi_worker_post(waiter->worker, &context->work);
+		return;
+	}
+	chi_context_free(context);
+	chi_wait_posted(worker, waiter);
+}
+
 static void learn(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
 	uint64_t ns;
@@ -212,9 +260,12 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	chi_count_run(worker, context, result);
 	if (context->started_ns)
 		learn(worker, context, result);
-	if (goes_on_periodic(worker, context, result) && chi_worker_put_periodic(worker, context) == 0) {
-		chi_count_started(worker, context); /* its next run */
-		return;
+	if (goes_on_periodic(worker, context, result)) {
+		chi_context_keep(worker, context);
+		if (chi_worker_put_periodic(worker, context) == 0) {
+			chi_count_started(worker, context); /* its next run */
+			return;
+		}
 	}
 	if (context->counts_as_load) /* relaxed: a load figure */
 		hshm_fetch_sub_relaxed(&context->container->n_outstanding, 1);
@@ -228,8 +279,12 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 		complete_client_task(worker, context, result);
 	else
 		posted = complete_inner_task(context, result);
+	if (context->is_held) {
+		leave_turn(worker, context);
+		return;
+	}
 	if (posted)
-		chi_worker_post(context->waiter->worker, &context->work);
+		tell_waiter(worker, context);
 	else
 		chi_context_free(context);
 	leave_session(session, is_root);
@@ -263,9 +318,8 @@ static void work_makes_ready(struct chi_worker *worker, struct chi_work *work)
 	chi_worker_make_ready(worker, context);
 }
 
-static void fiber_main(void *arg)
+static void run_method(struct chi_run_context *context)
 {
-	struct chi_run_context *context = arg;
 	const struct chi_module *module = context->pool->module->table;
 	chi_method_fn run = module->run ? module->run : context->method->run;
 
@@ -274,8 +328,12 @@ static void fiber_main(void *arg)
 	context->state = CHI_CONTEXT_ENDED;
 }
 
-/* @context: NULL: none runs */
-static void set_running(struct chi_worker *worker, struct chi_run_context *context)
+static void fiber_main(void *arg)
+{
+	run_method(arg);
+}
+
+void chi_context_set_running(struct chi_worker *worker, struct chi_run_context *context)
 {
 	worker->current = context;
 	chi_fault_current = context;
@@ -291,16 +349,21 @@ static void set_running(struct chi_worker *worker, struct chi_run_context *conte
 		chi_worker_await_taker(worker);
 }
 
-static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)
+static void method_ended(struct chi_worker *worker, struct chi_run_context *context)
 {
-	set_running(worker, NULL);
-	if (context->blocked || context->state == CHI_CONTEXT_READY)
-		return; /* whoever ends its wait makes it ready; or it let others go first */
-	chi_fiber_put(worker->fibers, context->fiber);
 	context->fiber = NULL;
 	if (context->arena)
 		chi_task_arena_free(context);
 	chi_context_complete(worker, context, context->result);
+}
+
+static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)
+{
+	chi_context_set_running(worker, NULL);
+	if (context->blocked || context->state == CHI_CONTEXT_READY)
+		return; /* whoever ends its wait makes it ready; or it let others go first */
+	chi_fiber_put(worker->fibers, context->fiber);
+	method_ended(worker, context);
 }
 
 /* When the kernel refused a mapping, fiber.c has said so. */
@@ -324,34 +387,67 @@ static bool shall_time(struct chi_worker *worker, const struct chi_run_context *
 	       ++worker->n_sampled % TIMED_SAMPLE_EVERY == 0;
 }
 
-void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
+static void begin(struct chi_worker *worker, struct chi_run_context *context, struct chi_fiber *fiber)
 {
-	int ret = chi_context_early_end(context);
-
-	context->worker = worker;
-	context->work.fn = work_makes_ready;
-	if (ret == 0)
-		ret = chi_fiber_get(worker->fibers, &context->fiber);
-	if (ret < 0) {
-		context->fiber = NULL;
-		log_no_fiber(worker, context);
-		chi_context_complete(worker, context, ret);
-		return;
-	}
+	context->fiber = fiber;
 	context->started_ns = shall_time(worker, context) ? hshm_clock_ns() : 0;
 	context->state = CHI_CONTEXT_RUNNING;
 	/* relaxed: only this worker sets it between runs */
 	hshm_store_relaxed(&context->n_children, 0);
 	context->had_children = false;
-	set_running(worker, context);
-	chi_fiber_start(context->fiber, fiber_main, context);
+	chi_context_set_running(worker, context);
+}
+
+/* Returns 0, or why it ends before it begins. */
+static int prepare(struct chi_worker *worker, struct chi_run_context *context)
+{
+	context->worker = worker;
+	context->work.fn = work_makes_ready;
+	return chi_context_early_end(context);
+}
+
+void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
+{
+	struct chi_fiber *fiber;
+	int ret = prepare(worker, context);
+
+	if (ret == 0) {
+		ret = chi_fiber_get(worker->fibers, &fiber);
+		if (ret < 0)
+			log_no_fiber(worker, context);
+	}
+	if (ret < 0) {
+		chi_context_complete(worker, context, ret);
+		return;
+	}
+	begin(worker, context, fiber);
+	chi_fiber_start(fiber, fiber_main, context);
 	fiber_left(worker, context);
+}
+
+bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *context)
+{
+	struct chi_fiber *fiber = worker->runner;
+	int ret = prepare(worker, context);
+
+	if (ret < 0) {
+		chi_context_complete(worker, context, ret);
+		return true;
+	}
+	begin(worker, context, fiber);
+	run_method(context);
+	if (worker->runner != fiber) /* F1: as long as it is a task's it is nobody's runner */
+		return false;
+	chi_fiber_check(fiber);
+	chi_context_set_running(worker, NULL);
+	method_ended(worker, context);
+	return true;
 }
 
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context)
 {
 	context->state = CHI_CONTEXT_RUNNING;
-	set_running(worker, context);
+	chi_context_set_running(worker, context);
 	chi_fiber_resume(context->fiber);
 	fiber_left(worker, context);
 }
@@ -369,6 +465,18 @@ void chi_context_block(struct chi_run_context *context)
 {
 	chi_context_count_load(context);
 	context->blocked = true;
+	chi_context_leave(context);
+}
+
+void chi_context_leave(struct chi_run_context *context)
+{
+	struct chi_worker *worker = context->worker;
+
+	chi_context_keep(worker, context);
+	if (worker->runner == context->fiber) { /* F1 */
+		worker->runner = NULL;
+		chi_fiber_set_arg(context->fiber, context);
+	}
 	chi_fiber_leave(context->fiber);
 }
 

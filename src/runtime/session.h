@@ -39,7 +39,9 @@ struct chi_session {
 	/* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
 	hshm_au8 *claims;
 	uint64_t n_claims;
-	hshm_au64 uses; /* references:32 low, run contexts of its root tasks:32 high; each context is a reference */
+	/* references:32 low, run contexts of its root tasks:32 high; each is a reference, but while it is held by a
+	 * turn (turn.c), as the lane is one */
+	hshm_au64 uses;
 	hshm_au32 event_socket;		/* our end of its event channel, plus 1; 0: it has asked for none */
 	uint32_t contexts_max;		/* at which its lanes are not popped */
 	struct chi_parking_lot parking; /* lanes that wait for run contexts to end */
@@ -90,8 +92,8 @@ void chi_session_get_context(struct chi_session *session);
 void chi_session_put_context(struct chi_session *session);
 /* As get, but never past contexts_max: false at the cap. */
 bool chi_session_try_context(struct chi_session *session);
-/* How many root tasks and parts of broadcasts have a run context. Any thread; with the seq_cst order that a look before
- * parking needs. */
+/* How many root tasks and parts of broadcasts have a run context, without those that a turn holds. Any thread; with the
+ * seq_cst order that a look before parking needs. */
 uint32_t chi_session_n_contexts(const struct chi_session *session);
 
 #endif

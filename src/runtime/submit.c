@@ -106,6 +106,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 	uint8_t epoch;
 	int ret;
 
+	chi_context_keep(worker, parent);
 	pool = chi_pool_get(worker->runtime->pools, task->pool_id, &epoch);
 	if (!pool)
 		return chi_error_set(-ENOENT, "no pool %u", task->pool_id);

@@ -33,7 +33,7 @@
 #define CLOCK_EVERY   32u			/* iterations without work; the clock costs 25 ns */
 #define LOOKS_BARE    256u			/* for work, before the first pause: that is 25 ns, too */
 
-_Thread_local struct chi_worker *chi_cur_worker;
+_Thread_local struct chi_worker *chi_cur_worker __attribute__((tls_model("initial-exec")));
 
 /* ---- inbox ---- */
 

@@ -34,6 +34,12 @@ struct chi_context_list {
 	struct chi_run_context *first, *last;
 };
 
+struct chi_pool_hold {
+	struct chi_pool *pool; /* NULL: none is held */
+	uint32_t n_more;       /* tasks let in besides the first */
+	uint8_t flush_epoch;
+};
+
 struct chi_worker {
 	struct chi_runtime *runtime;
 	uint32_t id;
@@ -59,7 +65,10 @@ struct chi_worker {
 
 	/* tasks */
 	struct chi_fiber_pool *fibers;
-	struct chi_run_context *current; /* whose fiber runs; NULL in the worker's own loop */
+	struct chi_fiber *runner;	 /* the fiber that has a lane's turn (turn.c) */
+	struct chi_pool_hold hold;	 /* of the pool of the turn's newest task (pool_manager.c, G3) */
+	struct chi_run_context *spare;	 /* memory of one that ended in this turn, for the next */
+	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
 	struct chi_context_list yielded; /* they let others go first */
 	struct hshm_min_heap waiting;	 /* the waiting queue: blocked tasks by the time they may be done */
@@ -209,11 +218,40 @@ int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, c
  * or NULL: it was run, or completed with an error. -EAGAIN: the lane in @ret_lane has no room, the context is still the
  * caller's. */
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
+/* The same in a lane's turn, but what can run in place is left to the caller: CHI_ROUTED_HERE. */
+#define CHI_ROUTED_HERE 1
+int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
+
+/* turn.c */
+struct chi_turn {
+	struct chi_worker *worker;
+	struct chi_lane *lane;
+	/* Takes from the lane until there is a task to be run here. NULL: the turn is over. */
+	struct chi_run_context *(*next)(struct chi_turn *turn);
+	struct chi_run_context *context; /* to be run now */
+	uint32_t n_taken;
+	uint32_t n_contexts; /* of the client, as it was seen last */
+};
+/* Run the tasks of a turn, until there is none. */
+void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn);
+/* Give up what the turn holds. */
+void chi_worker_let_go(struct chi_worker *worker);
 
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
+/* The same for a client's task in a turn: from `spare`, if it will do. */
+int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context);
 void chi_context_free(struct chi_run_context *context);
+/* It outlasts its place in the turn, or starts others: from here on it counts for itself, in its pool and its session.
+ * It is the one that the turn let in last; or else it does already, and nothing happens. */
+void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context);
+/* In a fiber of its own. */
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
+/* On the fiber that has the turn, until its end. False: it was blocked meanwhile and has the fiber for itself, which
+ * returns now, and touches nothing of the turn. */
+bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *context);
+/* This one's method has the thread from here on. NULL: none has. */
+void chi_context_set_running(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context);
 /* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was
  * seen. */
@@ -226,6 +264,8 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 void chi_context_count_load(struct chi_run_context *context);
 /* From inside the running fiber: switch to the worker until made ready. */
 void chi_context_block(struct chi_run_context *context);
+/* The same for who has done to itself already what makes it come back. */
+void chi_context_leave(struct chi_run_context *context);
 
 /* context_wait.c */
 /* One of the tasks that @waiter waits for has told its worker. */

@@ -191,21 +191,21 @@ static void park_until_contexts_end(struct chi_worker *worker, struct chi_lane *
 
 /* ---- turns ---- */
 
-/* Returns whether the lane may go on; else it is parked. */
-static bool route_or_park(struct chi_worker *worker, struct chi_lane *lane, struct chi_run_context *context)
+/* Returns 0 when it is done with here, CHI_ROUTED_HERE, or -EAGAIN: the lane is parked. */
+static int route_or_park(struct chi_worker *worker, struct chi_lane *lane, struct chi_run_context *context)
 {
 	struct chi_lane *where;
-	int ret = chi_worker_route(worker, context, &where);
+	int ret = chi_worker_route_in_turn(worker, context, &where);
 
 	chi_parking_pass_on(&lane->park, where);
-	if (ret == 0) {
+	if (ret >= 0) {
 		lane->stalled = NULL;
-		return true;
+		return ret;
 	}
 	lane->stalled = context;
 	prepare_park(worker, lane);
 	chi_parking_at_lane(&lane->park, where);
-	return false;
+	return ret;
 }
 
 /* The task so far ahead in the lane: its request to read, its answer to write. Without it each task pays for both lines
@@ -253,41 +253,42 @@ static void count_contexts(struct chi_client_counters *counters, uint32_t n)
 		hshm_store_relaxed(&counters->contexts_max, n); /* relaxed: a figure */
 }
 
-static uint32_t take_references(struct chi_worker *worker, struct chi_lane *lane)
+/* One reference from the lane, and its context routed: as route_or_park(); -ENOENT: there is none, or the client has as
+ * many contexts as it may. */
+static int take_reference(struct chi_turn *turn, struct chi_run_context **ret_context)
 {
+	struct chi_worker *worker = turn->worker;
+	struct chi_lane *lane = turn->lane;
 	struct chi_session *session = lane->session;
-	struct chi_client_counters *counters = chi_client_counters(worker, session);
-	uint32_t n = 0, n_contexts = 0;
+	uint32_t ref;
 
-	if (lane->stalled && !route_or_park(worker, lane, lane->stalled))
-		return 0;
-	for (uint32_t ahead = 1; ahead < PREFETCH_AHEAD; ahead++)
-		prefetch_ahead(lane, ahead);
-	while (n < worker->runtime->config.lane_batch) {
-		struct chi_run_context *context;
-		uint32_t ref;
-
-		n_contexts = chi_session_n_contexts(session);
-		if (n_contexts >= session->contexts_max) {
-			park_until_contexts_end(worker, lane);
-			break;
-		}
-		ref = chi_task_queue_dequeue(lane);
-		if (!ref)
-			break;
-		n++;
-		prefetch_ahead(lane, PREFETCH_AHEAD - 1);
-		context = chi_worker_admit(worker, session, ref);
-		if (!context)
-			continue;
-		hshm_count_add(&counters->started, 1);
-		if (!route_or_park(worker, lane, context) || chi_worker_took_long(worker))
-			break;
+	turn->n_contexts = chi_session_n_contexts(session);
+	if (turn->n_contexts >= session->contexts_max) {
+		park_until_contexts_end(worker, lane);
+		return -ENOENT;
 	}
-	chi_task_queue_release(lane);
-	count_contexts(counters, n_contexts);
-	count_turn(worker, lane, n);
-	return n;
+	ref = chi_task_queue_dequeue(lane);
+	if (!ref)
+		return -ENOENT;
+	turn->n_taken++;
+	prefetch_ahead(lane, PREFETCH_AHEAD - 1);
+	*ret_context = chi_worker_admit(worker, session, ref);
+	if (!*ret_context)
+		return 0;
+	hshm_count_add(&chi_client_counters(worker, session)->started, 1);
+	return route_or_park(worker, lane, *ret_context);
+}
+
+static struct chi_run_context *next_of_process_lane(struct chi_turn *turn)
+{
+	struct chi_worker *worker = turn->worker;
+	struct chi_run_context *context = turn->lane->stalled;
+	int ret = context ? route_or_park(worker, turn->lane, context) : 0;
+
+	while (ret == 0 && turn->n_taken < worker->runtime->config.lane_batch &&
+	       !(turn->n_taken && chi_worker_took_long(worker)))
+		ret = take_reference(turn, &context);
+	return ret == CHI_ROUTED_HERE ? context : NULL;
 }
 
 /* Returns how many references it took. */
@@ -295,36 +296,47 @@ static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *la
 {
 	struct chi_parking_lot *cap = &lane->session->parking;
 	bool was_woken = lane->park.lot == cap;
-	uint32_t n;
+	struct chi_turn turn = { .worker = worker, .lane = lane, .next = next_of_process_lane };
 
 	if (was_woken)
 		lane->park.lot = NULL;
-	n = take_references(worker, lane);
+	for (uint32_t ahead = 1; ahead < PREFETCH_AHEAD; ahead++)
+		prefetch_ahead(lane, ahead);
+	chi_worker_run_turn(worker, &turn);
+	chi_task_queue_release(lane);
+	count_contexts(chi_client_counters(worker, lane->session), turn.n_contexts);
+	count_turn(worker, lane, turn.n_taken);
 	if (was_woken && !at_context_cap(lane->session))
 		chi_parking_wake(cap, 1); /* room is left: for the client's next lane */
-	return n;
+	return turn.n_taken;
+}
+
+static struct chi_run_context *next_of_container_lane(struct chi_turn *turn)
+{
+	struct chi_worker *worker = turn->worker;
+	struct chi_run_context *context;
+	uint32_t ref;
+
+	if (turn->n_taken && (turn->n_taken >= worker->runtime->config.lane_batch || chi_worker_took_long(worker)))
+		return NULL;
+	ref = chi_task_queue_dequeue(turn->lane);
+	if (!ref)
+		return NULL;
+	turn->n_taken++;
+	context = hipc_ref_translate(&worker->runtime->private_mem.map, ref, sizeof(*context));
+	chi_lane_note_task(worker, turn->lane, context);
+	return context;
 }
 
 static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
-	struct hipc_mapping *arena = &worker->runtime->private_mem.map;
-	uint32_t n = 0;
+	struct chi_turn turn = { .worker = worker, .lane = lane, .next = next_of_container_lane };
 
-	do {
-		uint32_t ref = chi_task_queue_dequeue(lane);
-		struct chi_run_context *context;
-
-		if (!ref)
-			break;
-		n++;
-		context = hipc_ref_translate(arena, ref, sizeof(*context));
-		chi_lane_note_task(worker, lane, context);
-		chi_context_start(worker, context);
-	} while (n < worker->runtime->config.lane_batch && !chi_worker_took_long(worker));
+	chi_worker_run_turn(worker, &turn);
 	chi_task_queue_release(lane);
-	if (n && chi_parking_check(&lane->parking, n))
+	if (turn.n_taken && chi_parking_check(&lane->parking, turn.n_taken))
 		hshm_count_add(&chi_lane_counters(worker, lane)->full_turns, 1);
-	count_turn(worker, lane, n);
+	count_turn(worker, lane, turn.n_taken);
 }
 
 static void after_process_turn(struct chi_worker *worker, struct chi_lane *lane)

@@ -10,7 +10,8 @@
 
 struct chi_worker;
 
-extern _Thread_local struct chi_worker *chi_cur_worker;
+/* initial-exec: each task asks; an address to add, and no call. */
+extern _Thread_local struct chi_worker *chi_cur_worker __attribute__((tls_model("initial-exec")));
 
 /* The worker whose thread this is, or NULL. */
 #define CHI_CUR_WORKER chi_cur_worker

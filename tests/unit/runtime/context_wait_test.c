@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "runtime/module_manager.h"
+#include "runtime/pool_manager.h"
 
 #define N_WAITERS  3u
 #define N_CHILDREN 4u
@@ -80,6 +81,7 @@ struct waiter {
 static struct chi_runtime *runtime;
 static struct chi_client *client;
 static uint32_t pool;
+static struct chi_pool its_own; /* the pool of those that wait: another than the children's */
 static struct chi_worker worker;
 static struct chi_worker_counters counters;
 static struct waiter waiters[N_WAITERS];
@@ -163,6 +165,8 @@ static struct waiter *wait_for(uint32_t i, uint32_t n_tasks, enum chi_wait_mode 
 	waiter->timeout_ns = timeout_ns;
 	waiter->ret = NOT_YET;
 	waiter->context.worker = &worker;
+	waiter->context.pool = &its_own;
+	worker.now_ns = hshm_clock_ns();
 	waiter->context.counts_as_load = true; /* in a container that is not there */
 	assert_int_equal(chi_fiber_get(worker.fibers, &waiter->context.fiber), 0);
 	worker.current = &waiter->context;

@@ -230,6 +230,33 @@ static void overwritten_canary_is_found_at_the_switch(void **state)
 	assert_string_equal(ending.text, overflow_text);
 }
 
+static void write_lowest_bytes_between_two_tasks(void *arg)
+{
+	const void *low, *high;
+
+	(void)arg;
+	chi_fiber_stack(context.fiber, &low, &high);
+	*(volatile char *)(uintptr_t)low = 1;
+	chi_fiber_check(context.fiber);
+	_exit(0);
+}
+
+static void write_lowest_bytes_and_go_on(void *arg)
+{
+	(void)arg;
+	run_task(CHI_FIBER_GUARD_AUTO, write_lowest_bytes_between_two_tasks);
+}
+
+static void overwritten_canary_is_found_between_two_tasks_of_a_fiber(void **state)
+{
+	struct ending ending;
+
+	(void)state;
+	in_child(write_lowest_bytes_and_go_on, NULL, &ending);
+	assert_true(died_by(&ending, SIGABRT));
+	assert_string_equal(ending.text, overflow_text);
+}
+
 static volatile uintptr_t bad_address = 8;
 
 static void write_to_page_zero(void *arg)
@@ -693,6 +720,7 @@ int main(void)
 		cmocka_unit_test(stack_overflow_into_an_mprotect_guard_does_the_same),
 		cmocka_unit_test(stack_overflow_in_a_workers_thread_has_a_signal_stack),
 		cmocka_unit_test(overwritten_canary_is_found_at_the_switch),
+		cmocka_unit_test(overwritten_canary_is_found_between_two_tasks_of_a_fiber),
 		cmocka_unit_test(segv_in_a_task_names_it_and_dies),
 		cmocka_unit_test(segv_outside_a_task_dies_without_a_word),
 		cmocka_unit_test(segv_that_somebody_sent_kills_all_the_same),
