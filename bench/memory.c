@@ -8,7 +8,7 @@
 #define LANES	  1000u
 #define AIM_BYTES 10e6
 
-static const struct bench_runtime_spec runtime = { .kind = BENCH_DAEMON, .n_workers = 2 };
+static const struct bench_runtime_spec runtime = { .kind = BENCH_DAEMON, .policy = CHI_WAIT_SLEEP, .n_workers = 2 };
 
 /* What it grows by while @grow is done, by one of @n. */
 static int measure_growth(struct bench *bench, int (*grow)(struct setup *setup), uint32_t n,

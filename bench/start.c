@@ -74,7 +74,7 @@ static int true_slice(void *arg, uint64_t slice_ns, struct bench_samples *sample
 static int start(struct bench *bench, struct bench_result *ret_result)
 {
 	const enum bench_runtime_kind *kind = bench->current->arg;
-	struct start start = { .bench = bench, .runtime = { .kind = *kind, .n_workers = 2 } };
+	struct start start = { .bench = bench, .runtime = { .kind = *kind, .policy = CHI_WAIT_SLEEP, .n_workers = 2 } };
 	struct bench_side side = { .slice = start_slice, .arg = &start };
 	struct bench_side reference = { .name = "bin-true", .slice = true_slice };
 	int rc;
