@@ -457,6 +457,7 @@ static void private_memory_past_four_mib_is_asked_for_in_huge_pages(void **state
 	void *first, *large;
 
 	(void)state;
+	skip_under_qemu("keeps the wish for huge pages to itself");
 	if (access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) < 0)
 		skip_because("a kernel without transparent huge pages");
 	assert_int_equal(hshm_segment_create_private(SIZE + OFFSET, 2, &private), 0);
