@@ -114,6 +114,10 @@ said '^chimaera: cannot start: live\.yaml: a pipe or a device, not a file$' err
 
 # ---- a start that does not come to its end can be ended: ^C of who waits for it, too
 hanging=(--set 'compose=[{module: create_fails, name: hanging, params: hang}]')
+# child_of PID: the first. Not every kernel has /proc/PID/task/PID/children.
+child_of() {
+	sed -n "s/^\([0-9]*\) (.*) [A-Z] $1 .*/\1/p" /proc/[0-9]*/stat 2>/dev/null | head -1
+}
 # under_way PID: its modules are loaded
 under_way() {
 	for ((i = 0; i < 1000; i++)); do
@@ -129,10 +133,13 @@ kill -TERM "$daemon_pid"
 await_end 1
 "$bin" start "${memory[@]}" "${hanging[@]}" >/dev/null 2>&1 &
 caller=$!
+daemon_pid=
 for ((i = 0; i < 1000; i++)); do
-	read -r daemon_pid <"/proc/$caller/task/$caller/children" && break
+	daemon_pid=$(child_of "$caller")
+	[ -z "$daemon_pid" ] || break
 	sleep 0.01
 done
+[ -n "$daemon_pid" ] || fail "start has no child"
 under_way "$daemon_pid"
 kill -KILL "$caller" # a shell ignores SIGINT for what runs beside it
 gone "$daemon_pid"
