@@ -440,9 +440,6 @@ static void on_listener(struct chi_ipc_manager *ipc)
 			/* the connection stays in the backlog: without the pause epoll would show it again at once */
 			if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
 				pause_listening(ipc);
-			/* shut down: the flag that ends this thread comes, this would come again */
-			else if (errno == EINVAL)
-				unwatch_fd(ipc, ipc->listener.fd);
 			return;
 		}
 		peer = make_peer(fd, false);
@@ -764,9 +761,10 @@ void chi_ipc_let_nobody_in(struct chi_ipc_manager *ipc)
 static void end_thread(struct chi_ipc_manager *ipc)
 {
 	chi_ipc_let_nobody_in(ipc);
-	chi_ipc_socket_remove(&ipc->listener);
-	/* release: pairs with the acquire in ipc_thread() */
+	/* release: pairs with the acquire in ipc_thread(). Before the listener is shut down, which epoll would show it
+	 * again and again. */
 	hshm_store_release(&ipc->ending, 1);
+	chi_ipc_socket_remove(&ipc->listener);
 	chi_ipc_wake(ipc);
 	if (ipc->thread)
 		HSHM_THREAD_MODEL->join(ipc->thread);

@@ -3,10 +3,11 @@
 #
 # mutants/run.sh - see that the tests see: break the code as each patch says, and require its test to turn red
 #
-# usage: tests/mutants/run.sh [NAME...], by way of ./dev mutants. A patch starts with
+# usage: tests/mutants/run.sh [--full] [NAME...], by way of ./dev mutants. A patch starts with
 #   # test: hshm_mpsc_queue        the ctest name; or verify:MODEL, for verify/run.sh MODEL
 #   # breaks: what the patch does, in a sentence
 #   # preset: tsan                 optional; else dev
+#   # full: 40 s                   optional: how long it takes; only with --full, or by its name
 # A weakened order shows by luck: a test that stays green is run again, TRIES times in all. What failed is listed at the end.
 # Works in copies of the tree (build/mutants/w0, w1), each with its own incremental builds; the tree itself is not touched.
 # A patch that does not apply or does not compile fails, as does a test that is red without the patch.
@@ -178,13 +179,24 @@ worker() {
 	done
 }
 
-if [ $# -gt 0 ]; then
-	patches=()
-	for name; do
-		patches+=("$source/tests/mutants/$(basename "$name" .patch).patch")
+full=
+if [ "${1:-}" = --full ]; then
+	full=yes
+	shift
+fi
+patches=()
+left_out=0
+for name; do
+	patches+=("$source/tests/mutants/$(basename "$name" .patch).patch")
+done
+if [ $# -eq 0 ]; then
+	for patch in "$source"/tests/mutants/*.patch; do
+		if [ -z "$full" ] && [ -n "$(field full "$patch")" ]; then
+			left_out=$((left_out + 1))
+		else
+			patches+=("$patch")
+		fi
 	done
-else
-	patches=("$source"/tests/mutants/*.patch)
 fi
 for patch in "${patches[@]}"; do
 	[ -f "$patch" ] || {
@@ -214,5 +226,6 @@ passed=$(find "$base/passed" -type f | wc -l)
 failed=$((${#patches[@]} - passed))
 hang=$(grep -c '^hangs' "$base/lines" || true)
 [ "$hang" -eq 0 ] || echo "$hang by their time alone (hangs): a test that stays green, but slowly, looks the same"
+[ $left_out -eq 0 ] || echo "$left_out slow ones were left out: --full runs them, too"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

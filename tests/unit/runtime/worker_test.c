@@ -482,10 +482,10 @@ static void duplicates_are_dropped_and_no_task_runs_twice(void **state)
 	sem_destroy(&again.done);
 }
 
-static int start_two_lanes(void **state)
+static int start_three_lanes(void **state)
 {
 	(void)state;
-	return start("workers: { count: 1, run_in_place: false }\nmemory: { private_mib: 256 }\n", 2);
+	return start("workers: { count: 1, run_in_place: false }\nmemory: { private_mib: 256 }\n", 3);
 }
 
 static uint64_t hash_of_lane(uint32_t lane)
@@ -498,8 +498,8 @@ static uint64_t hash_of_lane(uint32_t lane)
 	return hash;
 }
 
-/* Tasks that compute for long and yield, in one lane: a task of the other is started, and its parent goes on, after a
- * few of their pieces, not after one of each. */
+/* Tasks that compute for long and yield: the subtask of another, which has a lane to itself, is started, and its parent
+ * goes on, after a few of their pieces, not after one of each. */
 static void long_tasks_that_yield_delay_others_by_a_few_pieces(void **state)
 {
 	enum { N_LONG = 32, FEW = 12 };
@@ -517,7 +517,7 @@ static void long_tasks_that_yield_delay_others_by_a_few_pieces(void **state)
 	assert_int_equal(chi_task_alloc(fixture.client, sizeof(*among), fixture.pool,
 					CHI_QUERY_LOCAL_HASH(hash_of_lane(1)), PROBE_AMONG_PIECES, &among),
 			 0);
-	among->in = hash_of_lane(1);
+	among->in = hash_of_lane(2); /* its parent's lane would run it in the same turn */
 	while (call(PROBE_PIECES, 0, 0) < N_LONG)
 		;
 	assert_int_equal(chi_call(fixture.client, among), 0);
@@ -757,10 +757,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_balancer_does_not_believe_the_counters_file, start_balanced_slowly,
 						stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
-		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_two_lanes,
+		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_three_lanes,
 						stop),
-		cmocka_unit_test_setup_teardown(long_turns_of_a_lane_do_not_slow_those_that_are_ready, start_two_lanes,
-						stop),
+		cmocka_unit_test_setup_teardown(long_turns_of_a_lane_do_not_slow_those_that_are_ready,
+						start_three_lanes, stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_task_that_comes_alone_counts_as_work, start_one_worker_alone, stop),
