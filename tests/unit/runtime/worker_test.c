@@ -179,7 +179,7 @@ static void without_load_the_worker_with_the_fewest_lanes_is_chosen(void **state
 
 struct hold {
 	struct chi_work work;
-	sem_t held, release;
+	sem_t held, release, gone;
 };
 
 static void hold_worker(struct chi_worker *worker, struct chi_work *work)
@@ -190,6 +190,7 @@ static void hold_worker(struct chi_worker *worker, struct chi_work *work)
 	sem_post(&hold->held);
 	while (sem_wait(&hold->release) < 0)
 		;
+	sem_post(&hold->gone);
 }
 
 static void hold(struct hold *hold, uint32_t worker)
@@ -197,8 +198,17 @@ static void hold(struct hold *hold, uint32_t worker)
 	hold->work.fn = hold_worker;
 	sem_init(&hold->held, 0, 0);
 	sem_init(&hold->release, 0, 0);
+	sem_init(&hold->gone, 0, 0);
 	chi_worker_post(chi_work_orch_worker(fixture.runtime->orch, worker), &hold->work);
 	while (sem_wait(&hold->held) < 0)
+		;
+}
+
+/* Until the worker has left it, which lies in its caller's frame. */
+static void let_go(struct hold *hold)
+{
+	sem_post(&hold->release);
+	while (sem_wait(&hold->gone) < 0)
 		;
 }
 
@@ -273,7 +283,7 @@ static void the_worker_with_the_least_work_is_chosen(void **state)
 	for (uint32_t i = 0; i < 6; i++)
 		chi_worker_forget_lane(chi_work_orch_worker(fixture.runtime->orch, chi_lane_worker(&lanes[i])),
 				       &lanes[i], lanes[i].list_place);
-	sem_post(&held.release);
+	let_go(&held);
 	assert_int_equal(chi_wait_all((void **)tasks, 32, HSHM_FOREVER), 0);
 	for (uint32_t i = 0; i < 32; i++)
 		chi_task_free(fixture.client, tasks[i]);
@@ -321,7 +331,7 @@ static void of_several_requests_the_last_counts(void **state)
 	for (uint32_t i = 1; i <= 4; i++)
 		assert_int_equal(chi_work_orch_remap_lane(fixture.runtime->orch, lane, (from + i) % 3), 0);
 	assert_int_equal(chi_lane_worker(lane), from);
-	sem_post(&held.release);
+	let_go(&held);
 	wait_for_owner(lane, (from + 1) % 3);
 	assert_int_equal(call(PROBE_ADD, 1, 0), 2);
 }
@@ -364,7 +374,7 @@ static void lanes_that_came_while_empty_are_swept(void **state)
 		for (uint32_t i = 0; i < 16; i++)
 			wait_for_owner(chi_container_lane(container, 0, i), worker);
 	}
-	sem_post(&held.release);
+	let_go(&held);
 	wait_until_rests(to);
 	assert_true(count_of(&to->counters->sweeps) > 0);
 	for (uint32_t i = 0; i < 16; i++) {
@@ -591,7 +601,7 @@ static void long_turns_of_a_lane_do_not_slow_those_that_are_ready(void **state)
 	assert_int_equal(chi_submit_many(fixture.client, (void **)parents, N_PARENTS), N_PARENTS);
 	chi_worker_post(worker, &until.work);
 	turns = count_of(&worker->counters->turns);
-	sem_post(&held.release);
+	let_go(&held);
 	while (sem_wait(&until.noted) < 0)
 		;
 	turns = until.turns - turns;
@@ -626,7 +636,7 @@ static void a_full_active_queue_is_swept(void **state)
 				 0);
 		assert_int_equal(chi_submit(fixture.client, tasks[i]), 0);
 	}
-	sem_post(&held.release);
+	let_go(&held);
 	assert_int_equal(chi_wait_all((void **)tasks, 256, HSHM_FOREVER), 0);
 	for (int i = 0; i < 256; i++) {
 		assert_int_equal(tasks[i]->task.result, 0);
@@ -701,7 +711,7 @@ static void what_it_is_at_counts_as_work_before_its_end(void **state)
 	while (hshm_clock_ns() - begin_ns < 5 * HSHM_NSEC_PER_MSEC)
 		HSHM_THREAD_MODEL->sleep_for_us(100);
 	assert_true(chi_worker_busy_ns(worker) - before_ns >= 5 * HSHM_NSEC_PER_MSEC);
-	sem_post(&held.release);
+	let_go(&held);
 }
 
 static void sleep_does_not_count_as_work(void **state)
