@@ -198,7 +198,7 @@ int chi_submit_notify(struct chi_client *base, void *memory, chi_notify_fn fn, v
 	rc = chi_events_add(&now->events, task, fn, arg, &notice);
 	if (rc < 0)
 		return rc;
-	rc = chi_task_submit_as(base, task, CHI_COMPLETION_NOTIFY, false);
+	rc = chi_task_submit_as(base, task, CHI_COMPLETION_NOTIFY, CHI_NEXT_ANY);
 	if (rc < 0) {
 		chi_events_remove(&now->events, task);
 		return rc;

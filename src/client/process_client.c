@@ -180,7 +180,7 @@ int process_client_not_ours(struct process_client *client, const void *task)
 	return chi_error_set(-EINVAL, "%p is no task of this client: it must come from chi_task_alloc()", task);
 }
 
-static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref, bool more)
+static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref, enum chi_submit_next next)
 {
 	uint32_t lane = lane_of_thread(now);
 	uint32_t prio = task->flags & CHI_TASK_HIGH_LATENCY ? CHI_PRIO_HIGH_LATENCY : CHI_PRIO_LOW_LATENCY;
@@ -202,8 +202,8 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 	}
 
 	chi_tsan_submitted(task);
-	rc = more ? chi_task_queue_push(&now->queue, lane, prio, ref)
-		  : chi_task_queue_enqueue(&now->queue, lane, prio, ref);
+	rc = next == CHI_NEXT_SUBMIT ? chi_task_queue_push(&now->queue, lane, prio, ref)
+				     : chi_task_queue_enqueue(&now->queue, lane, prio, ref);
 	if (rc < 0) {
 		free(given);
 		return rc == -EAGAIN ? lane_full(now) : rc;
@@ -215,7 +215,7 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 	return 0;
 }
 
-static int client_submit(struct chi_client *base, struct chi_task *task, bool more)
+static int client_submit(struct chi_client *base, struct chi_task *task, enum chi_submit_next next)
 {
 	struct process_client *client = of(base);
 	struct chi_attachment *now = process_client_now(client);
@@ -231,7 +231,7 @@ static int client_submit(struct chi_client *base, struct chi_task *task, bool mo
 	/* without it a client would go on filling lanes that nobody empties */
 	if (chi_attachment_is_dead(now))
 		return chi_attachment_gone(now);
-	return push(now, task, ref, more);
+	return push(now, task, ref, next);
 }
 
 static void client_ring(struct chi_client *base)

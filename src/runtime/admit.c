@@ -142,7 +142,7 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 		goto count_refused;
 	context->pool = pool;
 	context->flush_epoch = epoch;
-	context->is_held = true;
+	context->is_held = context->in_place = true;
 	context->method = method;
 	context->session = session;
 	context->task = (struct chi_task *)context->copy;

@@ -64,7 +64,9 @@ struct slab {
 };
 
 struct chi_fiber_pool {
-	fcontext_t main; /* the worker's own context, while a fiber runs */
+	/* whom the running fiber goes back to: the worker's own context, or the fiber that started it */
+	fcontext_t main;
+	struct chi_sanitizer_stack *main_stack;
 	struct chi_fiber *running;
 	struct chi_fiber *idle; /* last in, first out: its stack may still be in the cache */
 	uint32_t n_made;
@@ -91,7 +93,7 @@ static void check_stack(const struct chi_fiber *fiber, const void *stack_pointer
 		chi_fault_stack_overflow(fiber);
 }
 
-/* On the worker's main context. */
+/* On the stack of who will be gone back to. */
 static void switch_in(struct chi_fiber *fiber)
 {
 	struct chi_fiber_pool *pool = fiber->pool;
@@ -100,12 +102,30 @@ static void switch_in(struct chi_fiber *fiber)
 	assert(!pool->running);
 	pool->running = fiber;
 	fiber->state = FIBER_RUNNING;
-	chi_sanitizer_leave(&pool->sanitizer, &fiber->sanitizer);
+	chi_sanitizer_leave(pool->main_stack, &fiber->sanitizer);
 	back = jump_fcontext(fiber->context, fiber);
-	chi_sanitizer_arrive(&pool->sanitizer, NULL);
+	chi_sanitizer_arrive(pool->main_stack, NULL);
 	fiber->context = back.from;
 	pool->running = NULL;
 	check_stack(fiber, fiber->context);
+}
+
+/* On the stack of @outer: the first piece of another fiber. */
+static void switch_in_from(struct chi_fiber *outer, struct chi_fiber *fiber)
+{
+	struct chi_fiber_pool *pool = fiber->pool;
+	struct chi_sanitizer_stack *main_stack = pool->main_stack;
+	fcontext_t main = pool->main;
+	int saved_errno = errno;
+
+	chi_fiber_check(outer);
+	pool->running = NULL;
+	pool->main_stack = &outer->sanitizer;
+	switch_in(fiber);
+	pool->main_stack = main_stack;
+	pool->main = main;
+	pool->running = outer;
+	errno = saved_errno;
 }
 
 /* On the fiber's stack. */
@@ -115,9 +135,9 @@ static void switch_out(struct chi_fiber *fiber, enum fiber_state state)
 	transfer_t back;
 
 	fiber->state = state;
-	chi_sanitizer_leave(&fiber->sanitizer, &pool->sanitizer);
+	chi_sanitizer_leave(&fiber->sanitizer, pool->main_stack);
 	back = jump_fcontext(pool->main, NULL);
-	chi_sanitizer_arrive(&fiber->sanitizer, &pool->sanitizer);
+	chi_sanitizer_arrive(&fiber->sanitizer, pool->main_stack);
 	pool->main = back.from;
 }
 
@@ -128,7 +148,7 @@ _Noreturn void chi_fiber_main(transfer_t first)
 {
 	struct chi_fiber *fiber = first.data;
 
-	chi_sanitizer_arrive(&fiber->sanitizer, &fiber->pool->sanitizer);
+	chi_sanitizer_arrive(&fiber->sanitizer, fiber->pool->main_stack);
 	fiber->pool->main = first.from;
 	for (;;) {
 		fiber->fn(fiber->arg);
@@ -181,7 +201,10 @@ void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg)
 	assert(fiber->state == FIBER_IDLE || fiber->state == FIBER_ENDED);
 	fiber->fn = fn;
 	fiber->arg = arg;
-	switch_in(fiber);
+	if (fiber->pool->running)
+		switch_in_from(fiber->pool->running, fiber);
+	else
+		switch_in(fiber);
 }
 
 void chi_fiber_resume(struct chi_fiber *fiber)
@@ -230,6 +253,7 @@ int chi_fiber_pool_create(const struct chi_fiber_opts *opts, struct chi_fiber_po
 	}
 	pool->fibers_max = opts->fibers_max;
 	chi_sanitizer_init_thread(&pool->sanitizer);
+	pool->main_stack = &pool->sanitizer;
 	*ret_pool = pool;
 	return 0;
 }
@@ -288,6 +312,11 @@ static int add_slab(struct chi_fiber_pool *pool)
 		push_idle(pool, fiber);
 	}
 	return 0;
+}
+
+bool chi_fiber_is_there(const struct chi_fiber_pool *pool)
+{
+	return pool->idle || pool->n_made < pool->fibers_max;
 }
 
 int chi_fiber_get(struct chi_fiber_pool *pool, struct chi_fiber **ret_fiber)

@@ -38,12 +38,16 @@ void chi_fiber_pool_destroy(struct chi_fiber_pool *pool);
  * vm.max_map_count once when it is that (mprotect guards). -ENOMEM. */
 int chi_fiber_get(struct chi_fiber_pool *pool, struct chi_fiber **ret_fiber);
 
-/* From the worker's main context: let the fiber run fn(arg) from its start, until it ends or calls
- * chi_fiber_leave(). */
+/* Is there an idle one, or room for more? */
+bool chi_fiber_is_there(const struct chi_fiber_pool *pool);
+
+/* Let the fiber run fn(arg) from its start, until it ends or calls chi_fiber_leave() for the first time: then the
+ * caller goes on, the worker's main context or another fiber. In a fiber errno is kept. */
 void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg);
 /* From the main context: go on with a fiber that left. */
 void chi_fiber_resume(struct chi_fiber *fiber);
-/* From inside a fiber: back to the main context, to be resumed later. */
+/* From inside a fiber: back to the main context, or to the fiber that has just started this one; to be resumed
+ * later. */
 void chi_fiber_leave(struct chi_fiber *fiber);
 /* What chi_fiber_pool_each_begun() names it by from now on, in place of the argument it was started with. */
 void chi_fiber_set_arg(struct chi_fiber *fiber, void *arg);

@@ -130,14 +130,15 @@ static void parked_context_wakes(struct chi_worker *worker, struct chi_work *wor
 	chi_worker_make_ready(worker, entry->context);
 }
 
-void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context)
+void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context, bool is_call)
 {
 	struct parked_context entry = { .parked = { .work.fn = parked_context_wakes, .worker = worker },
 					.context = worker->current };
 
 	for (;;) {
 		struct chi_lane *lane;
-		int ret = chi_worker_route(worker, context, &lane);
+		int ret = is_call ? chi_worker_route_call(worker, context, &lane)
+				  : chi_worker_route(worker, context, &lane);
 
 		chi_parking_pass_on(&entry.parked, lane);
 		if (ret != -EAGAIN)

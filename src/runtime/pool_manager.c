@@ -19,6 +19,10 @@
  *     that outlasts its place (goes to a lane, waits, submits) has the count from then on, and the next task begins a
  *     hold anew. So a count stands for one task at any time, and there is none for a pool whose tasks have all left
  *     their turns: a method that waits for another pool's end does not wait for its own worker.
+ * G4  A task that another calls in place in its own pool (F4 in turn.c) is counted by that one, which ends later, until
+ *     it outlasts its place: then in the same epoch. A flush leaves out the counts of those who wait for who asked for
+ *     it. If it is the task itself that asks, it has a count of its own by then; and a caller that has other children
+ *     does not count for it, as one of them may ask meanwhile.
  *
  * Checked by verify/pool_end.pml, with rest, resume and flush.
  */
@@ -259,6 +263,25 @@ void chi_pool_let_go(struct chi_pool_hold *hold)
 		return;
 	chi_pool_hand_over(hold);
 	chi_pool_put(pool, flush_epoch);
+}
+
+bool chi_pool_get_by_caller(const struct chi_run_context *caller, uint32_t pool_id)
+{
+	struct chi_pool *pool = caller->pool;
+
+	/* A part of a broadcast is not counted itself. relaxed, both: seen late, it is a task that came before; and the
+	 * caller's children are raised by this thread. */
+	if (pool->id != pool_id || caller->broadcast || hshm_load_relaxed(&caller->n_children) ||
+	    hshm_load_relaxed(&pool->closing))
+		return false;
+	hshm_fetch_add_relaxed(&pool->n_started, 1); /* relaxed: as in chi_pool_get() */
+	return true;
+}
+
+void chi_pool_get_again(struct chi_pool *pool, uint8_t flush_epoch)
+{
+	/* relaxed: the caller's count is there, and falls later on this thread (G4) */
+	hshm_fetch_add_relaxed(&pool->n_in_flight[flush_epoch], 1);
 }
 
 static uint64_t in_flight(const struct chi_pool *pool, uint32_t parity)

@@ -79,6 +79,11 @@ struct chi_pool *chi_pool_get(struct chi_pool_manager *manager, uint32_t pool_id
 /* The same, only to look at it: kept from its end, but no task started. */
 struct chi_pool *chi_pool_get_uncounted(struct chi_pool_manager *manager, uint32_t pool_id, uint8_t *ret_flush_epoch);
 void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch);
+/* The same for a task that @caller calls, if it is of the caller's own pool: no count, as the caller's stands for it
+ * (G4). */
+bool chi_pool_get_by_caller(const struct chi_run_context *caller, uint32_t pool_id);
+/* It outlasts its place. */
+void chi_pool_get_again(struct chi_pool *pool, uint8_t flush_epoch);
 /* The same for a task of a lane's turn, by one count for those that end in their place: worker->hold (G3). */
 struct chi_pool *chi_pool_hold(struct chi_worker *worker, uint32_t pool_id, uint8_t *ret_flush_epoch);
 /* The hold ends. Its count is from here on that of the task which it let in last; or it is given up, if there is

@@ -41,11 +41,38 @@ int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, c
 	return chi_pool_resolve(pool, &query, ret_container);
 }
 
-/* May the task run right here, without the hop through the lane? The lane is ours and empty: the order is the same. */
-static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane, bool in_turn)
+enum route_from {
+	FROM_LOOP,
+	FROM_TURN, /* what is to run in place does so on the fiber of the turn (F3 in turn.c) */
+	FROM_CALL, /* it does so on one of its own, while the caller waits on its (F4) */
+};
+
+/* F4. The lane is looked at, as always, outside of any method (T3 in lane_take.c): on success no task is the current
+ * one. */
+static bool can_be_called(struct chi_worker *worker, struct chi_lane *lane)
 {
-	return worker->runtime->config.run_in_place && !worker->current && (in_turn || !worker->runner) &&
-	       chi_lane_is_idle(lane, worker->id);
+	struct chi_run_context *caller = worker->current;
+
+	if (worker->n_calls >= worker->runtime->config.lane_batch ||
+	    worker->now_ns - worker->turn_ns >= CHI_WORKER_TURN_NS || !chi_fiber_is_there(worker->fibers))
+		return false;
+	chi_context_set_running(worker, NULL);
+	if (chi_lane_is_idle(lane, worker->id)) {
+		worker->n_calls++;
+		return true;
+	}
+	chi_context_set_running(worker, caller);
+	return false;
+}
+
+/* May the task run right here, without the hop through the lane? The lane is ours and empty: the order is the same. */
+static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane, enum route_from from)
+{
+	if (!worker->runtime->config.run_in_place)
+		return false;
+	if (from == FROM_CALL)
+		return can_be_called(worker, lane);
+	return !worker->current && (from == FROM_TURN || !worker->runner) && chi_lane_is_idle(lane, worker->id);
 }
 
 /* What a client could repeat is limited; the method that asks for a subtask is not named, its log is its own. */
@@ -66,8 +93,8 @@ static void log_no_container(const struct chi_run_context *context, int error)
 		(unsigned long long)query->value, context->pool->n_containers, context->method->name);
 }
 
-/* @in_turn: what is to run in place does so on the fiber of the turn (F3 in turn.c) */
-static int route(struct chi_worker *worker, struct chi_run_context *context, bool in_turn, struct chi_lane **ret_lane)
+static int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
+		 struct chi_lane **ret_lane)
 {
 	struct chi_monitor monitor = { .task = context->task };
 	struct chi_container *container = context->container;
@@ -96,7 +123,7 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, boo
 	}
 	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
 	context->container = container;
-	if (can_run_in_place(worker, lane, in_turn)) {
+	if (can_run_in_place(worker, lane, from)) {
 		hshm_count_add(&worker->counters->tasks_in_place, 1);
 		hshm_count_add(&lane->n_in_place, 1);
 		chi_lane_note_task(worker, lane, context);
@@ -111,15 +138,26 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, boo
 
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	return route(worker, context, true, ret_lane);
+	return route(worker, context, FROM_TURN, ret_lane);
 }
 
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	int ret = route(worker, context, false, ret_lane);
+	int ret = route(worker, context, FROM_LOOP, ret_lane);
 
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_start(worker, context);
+	return 0;
+}
+
+int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
+{
+	struct chi_run_context *caller = worker->current;
+	int ret = route(worker, context, FROM_CALL, ret_lane);
+
+	if (ret != CHI_ROUTED_HERE)
+		return ret;
+	chi_context_call(worker, caller, context);
 	return 0;
 }

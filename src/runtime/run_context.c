@@ -72,20 +72,39 @@ void chi_context_free(struct chi_run_context *context)
 	hshm_heap_free(context->pool->runtime->heap, context);
 }
 
+void chi_context_join_parent(struct chi_run_context *context)
+{
+	context->parent->had_children = true;
+	/* relaxed: the parent runs now, or is called from; its own join comes later on this thread */
+	hshm_fetch_add_relaxed(&context->parent->n_children, 1);
+}
+
 void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context)
 {
+	if (context->in_place && context->parent)
+		chi_context_join_parent(context);
+	context->in_place = false;
 	if (!context->is_held)
 		return;
-	assert(worker->hold.pool == context->pool);
 	context->is_held = false;
+	if (context->parent) {
+		chi_pool_get_again(context->pool, context->flush_epoch);
+		return;
+	}
+	assert(worker->hold.pool == context->pool);
 	chi_pool_hand_over(&worker->hold);
 	chi_session_get_context(context->session);
 }
 
-/* A client's task that ended in its place in the turn. */
-static void leave_turn(struct chi_worker *worker, struct chi_run_context *context)
+void chi_context_free_spare(struct chi_worker *worker)
 {
-	if (worker->spare)
+	hshm_heap_free(worker->runtime->heap, worker->spare);
+	worker->spare = NULL;
+}
+
+static void leave_memory(struct chi_worker *worker, struct chi_run_context *context)
+{
+	if (worker->spare || !context->in_place)
 		chi_context_free(context);
 	else
 		worker->spare = context;
@@ -255,7 +274,7 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	struct chi_session *session = context->session;
 	struct chi_pool *pool = context->pool;
 	uint8_t flush_epoch = context->flush_epoch;
-	bool is_root = context->client_ref != 0, posted = false;
+	bool is_root = context->client_ref != 0, posted = false, is_held, in_place;
 
 	chi_count_run(worker, context, result);
 	if (context->started_ns)
@@ -267,6 +286,8 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 			return;
 		}
 	}
+	is_held = context->is_held; /* now: its memory may go before they are asked for */
+	in_place = context->in_place;
 	if (context->counts_as_load) /* relaxed: a load figure */
 		hshm_fetch_sub_relaxed(&context->container->n_outstanding, 1);
 	context->counts_as_load = false;
@@ -279,19 +300,18 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 		complete_client_task(worker, context, result);
 	else
 		posted = complete_inner_task(context, result);
-	if (context->is_held) {
-		leave_turn(worker, context);
-		return;
-	}
 	if (posted)
 		tell_waiter(worker, context);
 	else
-		chi_context_free(context);
-	leave_session(session, is_root);
+		leave_memory(worker, context);
+	if (!is_held && !parent)
+		leave_session(session, is_root);
 	/* the pool may be taken apart once its count is 0: last but for the parent, which counts in a pool of its
 	 * own */
-	chi_pool_put(pool, flush_epoch);
-	child_ended(parent);
+	if (!is_held)
+		chi_pool_put(pool, flush_epoch);
+	if (!in_place)
+		child_ended(parent);
 }
 
 /* ---- running ---- */
@@ -406,7 +426,8 @@ static int prepare(struct chi_worker *worker, struct chi_run_context *context)
 	return chi_context_early_end(context);
 }
 
-void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
+/* Returns whether it began; else it has ended. */
+static bool start(struct chi_worker *worker, struct chi_run_context *context)
 {
 	struct chi_fiber *fiber;
 	int ret = prepare(worker, context);
@@ -418,11 +439,26 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 	}
 	if (ret < 0) {
 		chi_context_complete(worker, context, ret);
-		return;
+		return false;
 	}
 	begin(worker, context, fiber);
 	chi_fiber_start(fiber, fiber_main, context);
+	return true;
+}
+
+void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
+{
+	if (!start(worker, context))
+		return;
+	chi_context_free_spare(worker);
 	fiber_left(worker, context);
+}
+
+void chi_context_call(struct chi_worker *worker, struct chi_run_context *caller, struct chi_run_context *context)
+{
+	if (start(worker, context))
+		fiber_left(worker, context);
+	chi_context_set_running(worker, caller);
 }
 
 bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *context)
@@ -440,6 +476,8 @@ bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *con
 		return false;
 	chi_fiber_check(fiber);
 	chi_context_set_running(worker, NULL);
+	if (!context->in_place)
+		chi_context_free_spare(worker);
 	method_ended(worker, context);
 	return true;
 }
@@ -449,6 +487,7 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 	context->state = CHI_CONTEXT_RUNNING;
 	chi_context_set_running(worker, context);
 	chi_fiber_resume(context->fiber);
+	chi_context_free_spare(worker);
 	fiber_left(worker, context);
 }
 

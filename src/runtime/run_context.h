@@ -39,7 +39,7 @@ struct chi_run_context {
 	struct chi_task *task; /* what the method sees: `copy` for a client's task, else the submitter's own memory */
 	const struct chi_method *method;
 	struct chi_container *container;
-	struct chi_pool *pool; /* counted (in flight), here or by the turn's hold */
+	struct chi_pool *pool; /* counted (in flight): for itself, or is_held */
 	struct chi_worker *worker;
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
@@ -48,12 +48,13 @@ struct chi_run_context {
 	bool had_children;	  /* n_children was ever raised */
 	bool lock_shared;	  /* waits for a chi_rwlock as a reader */
 	bool works_for_pool;	  /* in a module's create() or destroy() */
-	bool is_held;		  /* the turn counts for it in its pool and its session */
+	bool is_held;		  /* the turn counts for it in its pool and session, or who calls it in its pool */
+	bool in_place;		  /* of a turn or a call, until it leaves it: its memory is for the next one, then */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
 	int32_t result;
-	struct chi_session *session;	/* whose memory it may use; counted, as the pool; NULL = none */
+	struct chi_session *session; /* whose memory it may use; counted, as the pool, or by its parent; NULL = none */
 	struct chi_run_context *parent; /* waits for us before it ends; NULL = root, or detached */
 	struct chi_run_context *next;	/* ready list; line of a lock (rwlock.c) */
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */

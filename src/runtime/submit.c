@@ -98,41 +98,71 @@ static void give_id(struct chi_worker *worker, struct chi_run_context *parent, s
 	id->number = 1 + hshm_fetch_add_relaxed(&parent->root->n_numbered, 1);
 }
 
-static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct chi_run_context **ret_context)
+/* A subtask's pool, and who counts for it there. */
+struct entry {
+	struct chi_pool *pool;
+	uint8_t flush_epoch;
+	bool by_caller;
+};
+
+static int enter_pool(struct chi_worker *worker, uint32_t pool_id, bool is_call, struct entry *ret_entry)
+{
+	struct chi_run_context *parent = worker->current;
+
+	chi_context_keep(worker, parent);
+	ret_entry->by_caller = is_call && chi_pool_get_by_caller(parent, pool_id);
+	if (ret_entry->by_caller) {
+		ret_entry->pool = parent->pool;
+		ret_entry->flush_epoch = parent->flush_epoch;
+		return 0;
+	}
+	ret_entry->pool = chi_pool_get(worker->runtime->pools, pool_id, &ret_entry->flush_epoch);
+	return ret_entry->pool ? 0 : chi_error_set(-ENOENT, "no pool %u", pool_id);
+}
+
+/* A parent waits for those that are not detached; one that is called joins them when it leaves its place. */
+static void take_parent(struct chi_run_context *context, struct chi_run_context *parent)
+{
+	/* what works for a pool stays when the client goes that had it made: no session */
+	context->session = parent->works_for_pool ? NULL : parent->session;
+	if (context->task->flags & CHI_TASK_FIRE_AND_FORGET) {
+		if (context->session)
+			chi_session_get(context->session);
+		return;
+	}
+	context->parent = parent;
+	if (!context->in_place)
+		chi_context_join_parent(context);
+}
+
+static int make_subtask(struct chi_worker *worker, struct chi_task *task, bool is_call,
+			struct chi_run_context **ret_context)
 {
 	struct chi_run_context *parent = worker->current, *context = NULL;
 	const struct chi_method *method = NULL;
-	struct chi_pool *pool;
-	uint8_t epoch;
-	int ret;
+	struct entry entry;
+	int ret = enter_pool(worker, task->pool_id, is_call, &entry);
 
-	chi_context_keep(worker, parent);
-	pool = chi_pool_get(worker->runtime->pools, task->pool_id, &epoch);
-	if (!pool)
-		return chi_error_set(-ENOENT, "no pool %u", task->pool_id);
-	ret = check_subtask(pool, task, &method);
+	if (ret < 0)
+		return ret;
+	ret = check_subtask(entry.pool, task, &method);
 	if (ret == 0)
-		ret = chi_context_alloc(worker->runtime, 0, &context);
+		ret = is_call ? chi_context_alloc_in_turn(worker, sizeof(*task), &context)
+			      : chi_context_alloc(worker->runtime, 0, &context);
 	if (ret < 0) {
-		chi_pool_put(pool, epoch);
+		if (!entry.by_caller)
+			chi_pool_put(entry.pool, entry.flush_epoch);
 		return ret;
 	}
 	context->task = task;
-	context->pool = pool;
-	context->flush_epoch = epoch;
+	context->pool = entry.pool;
+	context->flush_epoch = entry.flush_epoch;
+	context->is_held = entry.by_caller;
+	context->in_place = is_call;
 	context->method = method;
 	context->worker = worker;
 	context->io_bytes = declared_bytes(task, method);
-	/* what works for a pool stays when the client goes that had it made: no session */
-	context->session = parent->works_for_pool ? NULL : parent->session;
-	if (context->session)
-		chi_session_get(context->session);
-	if (!(task->flags & CHI_TASK_FIRE_AND_FORGET)) {
-		context->parent = parent;
-		parent->had_children = true;
-		/* relaxed: the parent runs now; its own join comes later on this thread */
-		hshm_fetch_add_relaxed(&parent->n_children, 1);
-	}
+	take_parent(context, parent);
 	give_id(worker, parent, context);
 	chi_context_take_deadline(context);
 	chi_count_started(worker, context);
@@ -140,20 +170,20 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, struct
 	return 0;
 }
 
-static int inner_submit(struct chi_client *client, struct chi_task *task, bool more)
+static int inner_submit(struct chi_client *client, struct chi_task *task, enum chi_submit_next next)
 {
 	struct chi_worker *worker = CHI_CUR_WORKER;
 	struct chi_run_context *context = NULL;
+	bool is_call = next == CHI_NEXT_WAIT && !(task->flags & (CHI_TASK_FIRE_AND_FORGET | CHI_TASK_PERIODIC));
 	int ret;
 
 	(void)client;
-	(void)more; /* routing tells the worker */
 	if (!worker || !worker->current)
 		return chi_error_set(-EPERM, "only a method can submit through its context's client");
-	ret = make_subtask(worker, task, &context);
+	ret = make_subtask(worker, task, is_call, &context);
 	if (ret < 0)
 		return ret;
-	chi_parking_route(worker, context);
+	chi_parking_route(worker, context, is_call);
 	return 0;
 }
 

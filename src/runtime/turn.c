@@ -9,7 +9,10 @@
  *     takes it out of the turn: runner = NULL (chi_context_leave()).
  * F2  Whoever comes back from a method and is not the runner any more touches nothing of the turn, which may be over.
  *     Its task is completed by who resumed it.
- * F3  A runner starts no other fiber: what is routed on it besides the turn's own tasks goes to lanes.
+ * F3  A runner starts no other fiber: what is routed on it besides the turn's own tasks goes to lanes, but for F4.
+ * F4  A task that submits another only to wait for it (chi_call()) starts that on a fiber of its own, if it may run in
+ *     place, and goes on when it ends or leaves its fiber: then it waits as always. So many calls, or so long, as a
+ *     turn may have tasks; then the worker's loop has its say.
  *
  * What each task would take and give back, the turn takes once for all that end in their place: a count in their pool
  * (G3 in pool_manager.c), one in their session, which the lane has anyway, and the memory of a run context.
@@ -54,8 +57,7 @@ static bool run_on_fiber(struct chi_worker *worker, struct chi_turn *turn)
 void chi_worker_let_go(struct chi_worker *worker)
 {
 	/* first: who sees no task in flight finds no run context of one */
-	hshm_heap_free(worker->runtime->heap, worker->spare);
-	worker->spare = NULL;
+	chi_context_free_spare(worker);
 	chi_pool_let_go(&worker->hold);
 }
 

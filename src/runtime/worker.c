@@ -340,6 +340,7 @@ static bool iterate(struct chi_worker *worker)
 	bool worked, worked_late;
 
 	hshm_count_add(&worker->beats, 1);
+	worker->n_calls = 0;
 	worked = chi_worker_run_next_lane(worker);
 
 	worked |= chi_worker_poll_hot(worker);

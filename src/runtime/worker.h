@@ -67,13 +67,14 @@ struct chi_worker {
 	struct chi_fiber_pool *fibers;
 	struct chi_fiber *runner;	 /* the fiber that has a lane's turn (turn.c) */
 	struct chi_pool_hold hold;	 /* of the pool of the turn's newest task (pool_manager.c, G3) */
-	struct chi_run_context *spare;	 /* memory of one that ended in this turn, for the next */
+	struct chi_run_context *spare;	 /* memory of one that ended in its place, for the next */
 	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
 	struct chi_context_list yielded; /* they let others go first */
 	struct hshm_min_heap waiting;	 /* the waiting queue: blocked tasks by the time they may be done */
 	uint64_t n_roots;
 	uint32_t n_sampled;
+	uint32_t n_calls; /* in place, since the loop had its say (F4 in turn.c) */
 	uint32_t n_noted; /* tasks started from lanes, for the lanes' estimates */
 
 	/* time */
@@ -221,6 +222,9 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 /* The same in a lane's turn, but what can run in place is left to the caller: CHI_ROUTED_HERE. */
 #define CHI_ROUTED_HERE 1
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
+/* As chi_worker_route(), for the running task, which waits for this one: what can run in place does so now, until it
+ * ends or leaves its fiber (F4 in turn.c). */
+int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 
 /* turn.c */
 struct chi_turn {
@@ -239,14 +243,21 @@ void chi_worker_let_go(struct chi_worker *worker);
 
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
-/* The same for a client's task in a turn: from `spare`, if it will do. */
+/* The same for a client's task in a turn, or for a call: from `spare`, if it will do. */
 int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context);
 void chi_context_free(struct chi_run_context *context);
-/* It outlasts its place in the turn, or starts others: from here on it counts for itself, in its pool and its session.
- * It is the one that the turn let in last; or else it does already, and nothing happens. */
+/* At the end of a turn, and of what a task did outside of one. */
+void chi_context_free_spare(struct chi_worker *worker);
+/* It outlasts its place in the turn or the call, or starts others: from here on it counts for itself, in its pool, and
+ * in its session or with its parent. It is the one that the turn let in last, or the one that is called; or else it
+ * does already, and nothing happens. */
 void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context);
+/* The parent waits for it before it ends. Called by it: once it has left its place; else when it is submitted. */
+void chi_context_join_parent(struct chi_run_context *context);
 /* In a fiber of its own. */
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
+/* The same from the caller's fiber (F4 in turn.c): returns when it has ended, or left its fiber. */
+void chi_context_call(struct chi_worker *worker, struct chi_run_context *caller, struct chi_run_context *context);
 /* On the fiber that has the turn, until its end. False: it was blocked meanwhile and has the fiber for itself, which
  * returns now, and touches nothing of the turn. */
 bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *context);
@@ -293,8 +304,9 @@ bool chi_parking_check(struct chi_parking_lot *lot, uint32_t n_room);
 void chi_parking_at_lane(struct chi_parked *parked, struct chi_lane *full);
 /* Whoever was woken, once it has tried: unless that lane took its task, the room is for the next. */
 void chi_parking_pass_on(struct chi_parked *parked, const struct chi_lane *took);
-/* Route a task that the running one submits, which is blocked while the lane is full. */
-void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context);
+/* Route a task that the running one submits, which is blocked while the lane is full. @is_call: it will wait for it,
+ * first thing and for ever. */
+void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context, bool is_call);
 
 /* submit.c */
 extern const struct chi_client_ops chi_inner_client_ops;

@@ -13,6 +13,13 @@
 
 #define CHI_CLIENT_MAGIC UINT32_C(0x43484943)
 
+/* What the submitting thread does next, as far as it is known. */
+enum chi_submit_next {
+	CHI_NEXT_ANY = 0,
+	CHI_NEXT_SUBMIT, /* others follow at once, and ring() after them */
+	CHI_NEXT_WAIT,	 /* for this task, for ever */
+};
+
 struct chi_client_ops {
 	int (*alloc)(struct chi_client *client, uint64_t size_bytes, void **ret_memory);
 	void (*free)(struct chi_client *client, void *memory);
@@ -21,10 +28,9 @@ struct chi_client_ops {
 	/* 0, or -ENOTCONN in a forked child, where tasks are not mapped: asked before one is touched. NULL: always
 	 * usable */
 	int (*usable)(const struct chi_client *client);
-	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error. @more: others
-	 * follow at once on this thread, and ring() after them. */
-	int (*submit)(struct chi_client *client, struct chi_task *task, bool more);
-	/* tell the workers of what this thread submitted with @more; NULL: nobody has to be told */
+	/* task->submitter and completion are set already; put back to unsubmitted by the caller on error. */
+	int (*submit)(struct chi_client *client, struct chi_task *task, enum chi_submit_next next);
+	/* tell the workers of what this thread submitted with CHI_NEXT_SUBMIT; NULL: nobody has to be told */
 	void (*ring)(struct chi_client *client);
 	/* 0, -EOWNERDEAD, -ENOTCONN; one system call */
 	int (*alive)(struct chi_client *client);
@@ -76,7 +82,8 @@ static inline bool chi_task_is_dispatched(const struct chi_task *task)
 }
 
 /* chi_submit() with the completion word to begin with, CHI_COMPLETION_PENDING or _NOTIFY. */
-int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_t completion, bool more);
+int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_t completion,
+		       enum chi_submit_next next);
 /* May it be submitted? Not in flight, that is. Returns 0, -EBUSY, -EINVAL (through another client), -EOWNERDEAD. */
 int chi_task_check_idle(struct chi_client *client, const struct chi_task *task);
 

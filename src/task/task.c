@@ -120,7 +120,7 @@ int chi_task_check_idle(struct chi_client *client, const struct chi_task *task)
 	return chi_error_set(-EOWNERDEAD, "the task was in flight in a runtime that is gone: allocate it anew");
 }
 
-int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_t completion, bool more)
+int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_t completion, enum chi_submit_next next)
 {
 	int ret = chi_task_check_idle(client, task);
 
@@ -132,24 +132,29 @@ int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_
 	if (hshm_load_relaxed(&task->cancel))
 		hshm_store_relaxed(&task->cancel, 0);
 	task->submitter = (uint64_t)(uintptr_t)client;
-	ret = client->ops->submit(client, task, more);
+	ret = client->ops->submit(client, task, next);
 	if (ret < 0)
 		task->submitter = 0;
 	return ret;
 }
 
-static int submit_one(struct chi_client *client, struct chi_task *task, bool more)
+static int submit_one(struct chi_client *client, struct chi_task *task, enum chi_submit_next next)
 {
 	if (task->flags & CHI_TASK_NOTIFY)
 		return chi_error_set(-EINVAL, "a callback is set by chi_submit_notify(), not by a flag");
-	return chi_task_submit_as(client, task, CHI_COMPLETION_PENDING, more);
+	return chi_task_submit_as(client, task, CHI_COMPLETION_PENDING, next);
+}
+
+static int submit_alone(struct chi_client *client, struct chi_task *task, enum chi_submit_next next)
+{
+	int ret = check_usable(client);
+
+	return ret < 0 ? ret : submit_one(client, task, next);
 }
 
 int chi_submit(struct chi_client *client, void *memory)
 {
-	int ret = check_usable(client);
-
-	return ret < 0 ? ret : submit_one(client, memory, false);
+	return submit_alone(client, memory, CHI_NEXT_ANY);
 }
 
 int chi_submit_many(struct chi_client *client, void *const *tasks, uint32_t n_tasks)
@@ -158,7 +163,7 @@ int chi_submit_many(struct chi_client *client, void *const *tasks, uint32_t n_ta
 	int ret = check_usable(client);
 
 	while (ret == 0 && n < n_max) {
-		ret = submit_one(client, tasks[n], true);
+		ret = submit_one(client, tasks[n], CHI_NEXT_SUBMIT);
 		if (ret == 0)
 			n++;
 	}
@@ -184,7 +189,7 @@ int chi_call(struct chi_client *client, void *memory)
 	uint32_t n_tries = 0;
 	int ret;
 
-	while ((ret = chi_submit(client, task)) == -EAGAIN) {
+	while ((ret = submit_alone(client, task, CHI_NEXT_WAIT)) == -EAGAIN) {
 		ret = client->ops->alive(client);
 		if (ret < 0)
 			return ret;

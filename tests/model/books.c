@@ -130,12 +130,14 @@ static bool is_result_of_broadcast(const struct sim_node *node, int32_t result)
 	return node->returned < 0 && (result == node->returned || result == node->result);
 }
 
-/* Of a task that has run. A periodic one goes on after a 0, unless it is asked to end in between. */
+/* Of a task that has run. A periodic one goes on after a 0, unless it is asked to end in between, or there is no memory
+ * for its rest. */
 static bool is_result(const struct sim_node *node, int32_t result)
 {
 	if (node->query.kind == CHI_DOMAIN_GLOBAL_BCAST)
 		return is_result_of_broadcast(node, result);
-	if (node->flags & CHI_TASK_PERIODIC && result == 0 && !sim_is_cancelled(node) && !sim_is_passing(node))
+	if (node->flags & CHI_TASK_PERIODIC && result == 0 && !sim_is_cancelled(node) && !sim_is_passing(node) &&
+	    !g->rest_fails)
 		return false;
 	return result == node->returned;
 }
@@ -159,6 +161,14 @@ void sim_node_done(uint32_t index)
 		sim_check(node->task->answer == node->n_ends,
 			  "broadcast %u: %u containers ran it, %u are in the answer", index, node->n_ends,
 			  node->task->answer);
+}
+
+bool sim_no_memory_to_rest(void)
+{
+	if (!g->rest_fails || !sim_one_in(&g->rng, 8))
+		return false;
+	sim_count(no_memory_to_rest);
+	return true;
 }
 
 /* ---- waits ---- */

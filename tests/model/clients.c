@@ -125,7 +125,7 @@ static bool lane_is_open(void *arg)
 	return client->lane_open[client->asked_lane * CHI_PRIOS + client->asked_prio];
 }
 
-static int client_submit(struct chi_client *base, struct chi_task *task, bool more)
+static int client_submit(struct chi_client *base, struct chi_task *task, enum chi_submit_next next)
 {
 	struct client *client = of(base);
 	uint32_t ref = hipc_ref_of(&client->session->base.segment.map, task);
@@ -139,9 +139,9 @@ static int client_submit(struct chi_client *base, struct chi_task *task, bool mo
 		(void)sim_block(lane_is_open, client, HSHM_FOREVER);
 	}
 	client->in_submit = true;
-	ret = more ? chi_task_queue_push(&client->queue, client->lane, prio, ref)
-		   : chi_task_queue_enqueue(&client->queue, client->lane, prio, ref);
-	client->in_submit = more;
+	ret = next == CHI_NEXT_SUBMIT ? chi_task_queue_push(&client->queue, client->lane, prio, ref)
+				      : chi_task_queue_enqueue(&client->queue, client->lane, prio, ref);
+	client->in_submit = next == CHI_NEXT_SUBMIT;
 	return ret;
 }
 

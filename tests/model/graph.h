@@ -27,6 +27,7 @@
 
 enum sim_op_kind {
 	OP_SUBMIT,   /* a: child, b: where its task lies */
+	OP_CALL,     /* the same, and wait for it */
 	OP_WAIT_ALL, /* of those submitted so far; b: timeout, ns */
 	OP_WAIT_ANY,
 	OP_WAIT_ONE, /* a: child */
@@ -128,7 +129,7 @@ struct sim_graph {
 	uint32_t passing_ids[PASSING_MAX]; /* 0: none */
 	uint32_t passing_containers;
 	uint32_t n_ops_max, subtasks_of_16, pairs_of_16; /* how the graph is made */
-	bool has_passing, has_flush, few_fibers, posting;
+	bool has_passing, has_flush, few_fibers, posting, rest_fails;
 	struct sim_wait *waits;
 	/* locks, and the model's own books of them */
 	struct chi_mutex mutexes[MUTEXES];
@@ -191,6 +192,8 @@ void sim_node_done(uint32_t node);
 void sim_wait_begins(struct sim_wait *wait);
 void sim_wait_ends(struct sim_wait *wait);
 bool sim_is_satisfied(const struct sim_wait *wait);
+/* A periodic task is put to rest: now and then, in some graphs, there is no memory for it. */
+bool sim_no_memory_to_rest(void);
 /* A task of a lane is about to start (watch.c). */
 struct chi_run_context;
 struct chi_lane;

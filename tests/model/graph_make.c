@@ -111,7 +111,8 @@ static void add_subtask(uint32_t index, uint32_t depth, bool below_passing)
 	}
 	if (sim_one_in(&g->rng, 8))
 		made->deadline_us = sim_choose(&g->rng, 1, 10, 100, 1000);
-	add_op(node, OP_SUBMIT, child, place, 0);
+	add_op(node, !(made->flags & CHI_TASK_FIRE_AND_FORGET) && sim_one_in(&g->rng, 3) ? OP_CALL : OP_SUBMIT, child,
+	       place, 0);
 	make_ops(node->children[child], depth + 1, below_passing || sim_is_passing(made));
 }
 
@@ -258,6 +259,7 @@ void sim_graph_make(uint64_t seed, bool few_fibers, bool posting)
 	g->subtasks_of_16 = sim_choose(&g->rng, 2, 4, 4, 8);
 	g->pairs_of_16 = sim_choose(&g->rng, 1, 1, 6);
 	g->has_passing = sim_one_in(&g->rng, 3);
+	g->rest_fails = sim_one_in(&g->rng, 6);
 	g->has_flush = !g->has_passing && sim_one_in(&g->rng, 3);
 	n_wanted = 5 + sim_below(&g->rng, 50);
 	while (g->n_nodes < n_wanted)

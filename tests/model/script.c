@@ -99,7 +99,25 @@ static struct sim_task *place_for(struct frame *frame, uint32_t i, enum sim_plac
 	}
 }
 
-static void submit(struct frame *frame, uint32_t i, enum sim_place place)
+/* 0, or why it was refused. */
+static int call(struct frame *frame, struct chi_task *task)
+{
+	struct sim_wait wait = {
+		.tasks = &task, .n_tasks = 1, .polls = !g->posting, .until_ns = HSHM_FOREVER, .who = frame->index
+	};
+	int ret;
+
+	sim_wait_begins(&wait);
+	ret = chi_call(frame->client, task);
+	sim_wait_ends(&wait);
+	if (!sim_is_done(task))
+		return ret;
+	sim_count(calls);
+	sim_check(ret == task->result, "task %u: a call ends with %d", frame->index, ret);
+	return 0;
+}
+
+static void submit(struct frame *frame, uint32_t i, enum sim_place place, enum sim_op_kind kind)
 {
 	struct sim_node *child = child_of(frame, i);
 	struct sim_task *task = place_for(frame, i, place);
@@ -111,7 +129,7 @@ static void submit(struct frame *frame, uint32_t i, enum sim_place place)
 	sim_count(subtasks);
 	sim_count_add(detached, detached);
 	if (sim_node_fill(frame->node->children[i], task))
-		ret = chi_submit(frame->client, task);
+		ret = kind == OP_CALL ? call(frame, &task->task) : chi_submit(frame->client, &task->task);
 	check_worker(frame);
 	if (detached && ret == 0)
 		frame->in_heap[i] = frame->must_wait[i] = false; /* given */
@@ -275,7 +293,7 @@ static void wait_for_calm_child(struct frame *frame, uint32_t i)
 {
 	struct chi_task *task;
 
-	submit(frame, i, IN_FRAME);
+	submit(frame, i, IN_FRAME, OP_SUBMIT);
 	task = &child_of(frame, i)->task->task;
 	wait_for(frame, &task, 1, OP_WAIT_ALL, HSHM_FOREVER);
 	note_done(frame, i + 1);
@@ -475,7 +493,9 @@ static void do_op(struct frame *frame, const struct sim_op *op)
 {
 	switch ((enum sim_op_kind)op->kind) {
 	case OP_SUBMIT:
-		submit(frame, op->a, op->b);
+	case OP_CALL:
+		submit(frame, op->a, op->b, op->kind);
+		note_done(frame, op->a + 1);
 		break;
 	case OP_WAIT_ALL:
 	case OP_WAIT_ANY:

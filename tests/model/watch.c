@@ -98,6 +98,21 @@ int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *c
 	return __real_chi_worker_route(worker, context, ret_lane);
 }
 
+int __real_chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context,
+				 struct chi_lane **ret_lane);
+int __wrap_chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context,
+				 struct chi_lane **ret_lane);
+int __wrap_chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
+{
+	uint32_t n_calls = worker->n_calls;
+	int ret;
+
+	*sim_actor_note() = ++order.now;
+	ret = __real_chi_worker_route_call(worker, context, ret_lane);
+	sim_count_add(calls_in_place, worker->n_calls > n_calls);
+	return ret;
+}
+
 void __real_chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context);
 void __wrap_chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context);
 void __wrap_chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context)
@@ -132,8 +147,13 @@ int __real_hshm_min_heap_insert(struct hshm_min_heap *heap, struct hshm_min_heap
 int __wrap_hshm_min_heap_insert(struct hshm_min_heap *heap, struct hshm_min_heap_node *node, uint64_t key);
 int __wrap_hshm_min_heap_insert(struct hshm_min_heap *heap, struct hshm_min_heap_node *node, uint64_t key)
 {
-	int ret = __real_hshm_min_heap_insert(heap, node, key);
+	const struct chi_run_context *context =
+		(const struct chi_run_context *)((char *)node - offsetof(struct chi_run_context, heap_node));
+	int ret;
 
+	if (context->state == CHI_CONTEXT_ENDED && sim_no_memory_to_rest())
+		return -ENOMEM;
+	ret = __real_hshm_min_heap_insert(heap, node, key);
 	sim_check(hshm_min_heap_check(heap), "the waiting queue is no heap after an insert");
 	return ret;
 }

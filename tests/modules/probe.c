@@ -410,6 +410,20 @@ static int pieces(struct chi_container *container, struct chi_task *task, struct
 	return 0;
 }
 
+static int call_spins(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < probe(task)->count && ret == 0; i++) {
+		struct probe_task sub;
+
+		make_sub(container, &sub, PROBE_SPIN, probe(task)->in);
+		sub.task.query = CHI_QUERY_LOCAL_ID(0);
+		ret = chi_call(chi_context_client(context), &sub);
+	}
+	return ret;
+}
+
 static int among_pieces(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
 	struct state *state = chi_container_state(container);
@@ -471,6 +485,7 @@ static const struct chi_method methods[] = {
 	PROBE_METHOD(PROBE_HOLD, hold),
 	PROBE_METHOD(PROBE_BLOCK, block),
 	PROBE_METHOD(PROBE_PIECES, pieces),
+	PROBE_METHOD(PROBE_CALL_SPINS, call_spins),
 	PROBE_METHOD(PROBE_AMONG_PIECES, among_pieces),
 };
 

@@ -31,6 +31,7 @@ enum probe_method {
 	PROBE_BLOCK,  /* waits for so many ns, blocked: its worker does other work */
 	PROBE_HOLD,   /* keeps its worker until the word in buffer 0, which it sets to 1 + its worker, is cleared */
 	PROBE_PIECES, /* computes for so many ns, `count` times, and lets others go first after each; answers how many have been done by all */
+	PROBE_CALL_SPINS, /* calls a SPIN of so many ns, `count` times */
 	PROBE_AMONG_PIECES, /* how many were done by others between the submit of a PIECES of none and its start, and until it went on */
 };
 

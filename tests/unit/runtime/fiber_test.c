@@ -88,6 +88,58 @@ static void fiber_runs_until_it_leaves_and_goes_on_where_it_was(void **state)
 	chi_fiber_pool_destroy(pool);
 }
 
+struct chain {
+	struct chi_fiber_pool *pool;
+	struct job *jobs;
+	int at, n;
+	int seen[3]; /* how far the one below was when its first piece was over */
+};
+
+/* Each starts the next, and goes on when that leaves. */
+static void start_the_next(void *arg)
+{
+	struct chain *chain = arg;
+	int at = chain->at++;
+	struct job *job = &chain->jobs[at];
+
+	if (at + 1 < chain->n) {
+		errno = 100 + at;
+		chi_fiber_start(chain->jobs[at + 1].fiber, start_the_next, chain);
+		job->errno_kept = errno == 100 + at;
+		chain->seen[at] = chain->jobs[at + 1].at;
+	}
+	errno = EDOM;
+	count_up(job);
+}
+
+/* The one that it started goes back to it once; resumed, each goes back to the main context. */
+static void a_fiber_starts_another_and_goes_on_when_that_leaves(void **state)
+{
+	struct chi_fiber_pool *pool = pool_of(4, CHI_FIBER_GUARD_AUTO);
+	struct job jobs[3] = { { .n_leaves = 2 }, { .n_leaves = 1 }, { .n_leaves = 0 } };
+	struct chain chain = { .pool = pool, .jobs = jobs, .n = 3 };
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		jobs[i].fiber = fiber_of(pool);
+	chi_fiber_start(jobs[0].fiber, start_the_next, &chain);
+	assert_int_equal(jobs[0].at, 1);
+	assert_int_equal(chain.seen[0], 1);
+	assert_int_equal(chain.seen[1], -1);
+	assert_true(jobs[0].errno_kept && jobs[1].errno_kept);
+	assert_true(chi_fiber_ended(jobs[2].fiber));
+	assert_false(chi_fiber_ended(jobs[1].fiber) || chi_fiber_ended(jobs[0].fiber));
+	chi_fiber_resume(jobs[0].fiber);
+	assert_int_equal(jobs[0].at, 2);
+	chi_fiber_resume(jobs[1].fiber);
+	assert_int_equal(jobs[1].at, -1);
+	chi_fiber_resume(jobs[0].fiber);
+	assert_int_equal(jobs[0].at, -1);
+	for (int i = 0; i < 3; i++)
+		chi_fiber_put(pool, jobs[i].fiber);
+	chi_fiber_pool_destroy(pool);
+}
+
 static void last_fiber_put_is_the_first_taken(void **state)
 {
 	struct chi_fiber_pool *pool = pool_of(8, CHI_FIBER_GUARD_AUTO);
@@ -370,6 +422,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fiber_runs_until_it_leaves_and_goes_on_where_it_was),
+		cmocka_unit_test(a_fiber_starts_another_and_goes_on_when_that_leaves),
 		cmocka_unit_test(last_fiber_put_is_the_first_taken),
 		cmocka_unit_test(recycled_fiber_runs_a_new_function_a_million_times_on_one_stack),
 		cmocka_unit_test(ten_thousand_fibers_are_blocked_at_once),

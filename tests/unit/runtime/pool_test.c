@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include <chimaera/chimaera.h>
+#include <hshm/clock.h>
 #include <chimaera/module.h>
 #include <chimaera/runtime.h>
 
@@ -30,7 +31,16 @@ static struct chi_client *client;
 
 /* ---- a module inside this program ---- */
 
-enum { METHOD_SLEEP, METHOD_DESTROY, METHOD_FLUSH, METHOD_CAST, METHOD_IDS };
+enum {
+	METHOD_SLEEP,
+	METHOD_DESTROY,
+	METHOD_FLUSH,
+	METHOD_CAST,
+	METHOD_IDS,
+	METHOD_CALLER,
+	METHOD_CALLED,
+	METHOD_SIBLING
+};
 
 struct hand_task {
 	struct chi_task task;
@@ -57,6 +67,58 @@ static int run_destroy(struct chi_container *container, struct chi_task *task, s
 {
 	(void)container;
 	return chi_pool_destroy(chi_context_client(context), ((struct hand_task *)task)->pool_id);
+}
+
+/* One that is called in place, while another child of the caller asks for a flush. */
+static hshm_au32 called_is_inside, flush_begins, flush_is_over, flush_was_first;
+
+static int run_called(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	uint64_t until_ns;
+
+	(void)container;
+	(void)task;
+	(void)context;
+	hshm_store_release(&called_is_inside, 1);
+	while (!hshm_load_acquire(&flush_begins))
+		;
+	for (until_ns = hshm_deadline_ns(100 * HSHM_NSEC_PER_MSEC); hshm_clock_ns() < until_ns;)
+		if (hshm_load_acquire(&flush_is_over))
+			hshm_store_release(&flush_was_first, 1);
+	return 0;
+}
+
+static int run_sibling(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	int ret;
+
+	(void)container;
+	(void)task;
+	while (!hshm_load_acquire(&called_is_inside))
+		chi_yield();
+	hshm_store_release(&flush_begins, 1);
+	ret = chi_flush(chi_context_client(context));
+	hshm_store_release(&flush_is_over, 1);
+	return ret;
+}
+
+static int run_caller(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct chi_client *inner = chi_context_client(context);
+	struct hand_task sibling, called;
+	int ret;
+
+	(void)task;
+	chi_yield(); /* so that the lane, which is to be idle, is not in its turn */
+	chi_task_init(&sibling.task, sizeof(sibling), chi_container_pool_id(container), CHI_QUERY_LOCAL_ID(0),
+		      METHOD_SIBLING);
+	chi_task_init(&called.task, sizeof(called), chi_container_pool_id(container), CHI_QUERY_LOCAL_ID(1),
+		      METHOD_CALLED);
+	ret = chi_submit(inner, &sibling);
+	if (ret < 0)
+		return ret;
+	ret = chi_call(inner, &called);
+	return ret < 0 ? ret : chi_wait(&sibling, HSHM_FOREVER);
 }
 
 static int run_flush(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
@@ -135,6 +197,9 @@ static const struct chi_method methods[] = {
 	{ .name = "sleep", .id = METHOD_SLEEP, .task_size = sizeof(struct hand_task), .run = run_sleep },
 	{ .name = "destroy", .id = METHOD_DESTROY, .task_size = sizeof(struct hand_task), .run = run_destroy },
 	{ .name = "flush", .id = METHOD_FLUSH, .task_size = sizeof(struct hand_task), .run = run_flush },
+	{ .name = "caller", .id = METHOD_CALLER, .task_size = sizeof(struct hand_task), .run = run_caller },
+	{ .name = "called", .id = METHOD_CALLED, .task_size = sizeof(struct hand_task), .run = run_called },
+	{ .name = "sibling", .id = METHOD_SIBLING, .task_size = sizeof(struct hand_task), .run = run_sibling },
 	{ .name = "cast", .id = METHOD_CAST, .task_size = sizeof(struct hand_task), .run = run_cast },
 	{ .name = "ids", .id = METHOD_IDS, .task_size = sizeof(struct hand_task), .run = run_ids },
 };
@@ -583,6 +648,36 @@ static struct chi_pool *pool_of(uint32_t pool_id)
 	return pool;
 }
 
+static uint32_t worker_of(struct chi_container *container)
+{
+	return chi_lane_worker(chi_container_lane(container, 0, 0));
+}
+
+/* The caller is not waited for, as it waits for who asks for the flush; the one it calls is. */
+static void a_flush_waits_for_what_its_askers_parent_calls(void **state)
+{
+	struct chi_pool *pool = pool_of(make("a", 2));
+	struct chi_pool *admin = pool_of(CHI_ADMIN_POOL_ID);
+	uint32_t asks = worker_of(admin->local_table[0]);
+	struct hand_task *task;
+
+	(void)state;
+	/* the flush is not to stand behind the called one */
+	assert_int_equal(
+		chi_work_orch_remap_lane(runtime->orch, chi_container_lane(pool->local_table[1], 0, 0), 1 - asks), 0);
+	while (worker_of(pool->local_table[1]) == asks)
+		usleep(1000);
+	assert_int_equal(chi_work_orch_remap_lane(runtime->orch, chi_container_lane(pool->local_table[0], 0, 0), asks),
+			 0);
+	while (worker_of(pool->local_table[0]) != asks)
+		usleep(1000);
+	assert_int_equal(chi_task_alloc(client, sizeof(*task), pool->id, CHI_QUERY_LOCAL_ID(1), METHOD_CALLER, &task),
+			 0);
+	assert_int_equal(chi_call(client, task), 0);
+	assert_int_equal(hshm_load_relaxed(&flush_was_first), 0);
+	chi_task_free(client, task);
+}
+
 static void a_flush_does_not_wait_for_what_rests_but_the_end_does(void **state)
 {
 	struct chi_pool *pool = pool_of(make("a", 1));
@@ -834,6 +929,7 @@ int main(void)
 		CASE(a_part_of_a_broadcast_cannot_destroy_the_pool_that_waits_for_it),
 		CASE(at_stop_modules_destroy_what_they_have),
 		CASE(a_flush_waits_for_what_was_there),
+		CASE(a_flush_waits_for_what_its_askers_parent_calls),
 		CASE(a_flush_does_not_wait_for_what_rests_but_the_end_does),
 		CASE(a_flush_in_a_method_does_not_wait_for_itself),
 		CASE(a_look_at_a_pool_is_no_task),

@@ -508,6 +508,51 @@ static uint64_t hash_of_lane(uint32_t lane)
 	return hash;
 }
 
+static int start_one_worker_of_16(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+static int start_for_calls(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, lane_batch: 8 }\nmemory: { private_mib: 256 }\n", 2);
+}
+
+/* One task of a thousand calls: each ninth is a wait as always, in which the worker looks at what else there is. */
+static void calls_are_run_in_place_but_not_without_end(void **state)
+{
+	enum { N = 1000, BATCH = 8 };
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	uint64_t waits, in_place;
+
+	(void)state;
+	wait_until_rests(worker);
+	waits = count_of(&worker->counters->waits);
+	in_place = count_of(&worker->counters->tasks_in_place);
+	assert_int_equal(call(PROBE_NEST, 0, N), N);
+	waits = count_of(&worker->counters->waits) - waits;
+	in_place = count_of(&worker->counters->tasks_in_place) - in_place;
+	print_message("%llu waits, %llu tasks in place\n", (unsigned long long)waits, (unsigned long long)in_place);
+	assert_true(waits >= N / (BATCH + 1));
+	assert_true(in_place >= N / 2);
+}
+
+/* One in 16 is timed: after a millisecond of them, as the clock said last, the next call is a wait as always. */
+static void long_calls_are_run_in_place_for_a_millisecond(void **state)
+{
+	enum { N = 64 };
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	uint64_t waits;
+
+	(void)state;
+	wait_until_rests(worker);
+	waits = count_of(&worker->counters->waits);
+	(void)call(PROBE_CALL_SPINS, HSHM_NSEC_PER_MSEC / 4, N);
+	assert_true(count_of(&worker->counters->waits) - waits >= 2);
+}
+
 /* Tasks that compute for long and yield: the subtask of another, which has a lane to itself, is started, and its parent
  * goes on, after a few of their pieces, not after one of each. */
 static void long_tasks_that_yield_delay_others_by_a_few_pieces(void **state)
@@ -767,6 +812,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_balancer_does_not_believe_the_counters_file, start_balanced_slowly,
 						stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
+		cmocka_unit_test_setup_teardown(calls_are_run_in_place_but_not_without_end, start_for_calls, stop),
+		cmocka_unit_test_setup_teardown(long_calls_are_run_in_place_for_a_millisecond, start_one_worker_of_16,
+						stop),
 		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_three_lanes,
 						stop),
 		cmocka_unit_test_setup_teardown(long_turns_of_a_lane_do_not_slow_those_that_are_ready,

@@ -83,7 +83,7 @@ static inline int fake_usable(const struct chi_client *client)
 	return fake_of(client)->usable_error;
 }
 
-static inline int fake_submit(struct chi_client *client, struct chi_task *task, bool more)
+static inline int fake_submit(struct chi_client *client, struct chi_task *task, enum chi_submit_next next)
 {
 	struct fake_client *fake = fake_of(client);
 
@@ -93,7 +93,7 @@ static inline int fake_submit(struct chi_client *client, struct chi_task *task, 
 	}
 	if (fake->submit_error || (fake->n_room && fake->n_submitted == fake->n_room))
 		return fake->submit_error ? fake->submit_error : -EAGAIN;
-	if (more)
+	if (next == CHI_NEXT_SUBMIT)
 		fake->n_unrung++;
 	fake->n_submitted++;
 	fake->last = task;
