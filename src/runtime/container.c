@@ -414,3 +414,11 @@ int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode
 		monitor->estimate_ns = ESTIMATE_MAX_NS;
 	return error;
 }
+
+int chi_container_schedule(struct chi_container *container, struct chi_monitor *monitor)
+{
+	if (container->pool->module->table->monitor)
+		return chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, monitor);
+	default_lane(container, monitor);
+	return 0;
+}

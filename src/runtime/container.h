@@ -47,6 +47,8 @@ void chi_container_free(struct chi_container *container);
 /* Fill in the default answer, then let the module change it; checks the answer (lane exists, query allowed): -EINVAL,
  * logged once. Workers, outside fibers or in. */
 int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
+/* The same for CHI_MONITOR_LOCAL_SCHEDULE, which every task asks. */
+int chi_container_schedule(struct chi_container *container, struct chi_monitor *monitor);
 
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
 {

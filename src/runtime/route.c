@@ -116,7 +116,7 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 			return 0;
 		}
 	}
-	ret = chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor);
+	ret = chi_container_schedule(container, &monitor);
 	if (ret < 0) {
 		chi_context_complete(worker, context, ret);
 		return 0;

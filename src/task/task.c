@@ -198,6 +198,6 @@ int chi_call(struct chi_client *client, void *memory)
 	}
 	if (ret < 0)
 		return ret;
-	ret = chi_wait(task, HSHM_FOREVER);
+	ret = chi_task_done(task) ? 0 : chi_wait(task, HSHM_FOREVER); /* in a method it is done, more often than not */
 	return ret < 0 ? ret : task->result;
 }
