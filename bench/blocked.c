@@ -97,9 +97,18 @@ static int blocked(struct bench *bench, struct bench_result *ret_result)
 	return rc;
 }
 
-static const struct blocked one = {
+static const struct blocked called = {
 	.runtime = { .policy = CHI_WAIT_SLEEP },
 	.method = BENCH_NEST,
+	.count = 256,
+	.n_done = 256,
+	.params = "\"subtasks\":1,\"what\":\"chi_call(): run in place\"",
+	.aim = "< 60 ns",
+	.ns_max = 60,
+};
+static const struct blocked one = {
+	.runtime = { .policy = CHI_WAIT_SLEEP },
+	.method = BENCH_BLOCK,
 	.count = 256,
 	.n_done = 256,
 	.params = "\"subtasks\":1,\"what\":\"submit, block, run it, resume\"",
@@ -145,6 +154,7 @@ static const struct blocked spawn_2 = {
 };
 
 const struct bench_case bench_blocked_cases[] = {
+	{ "call-1", "a parent that calls a subtask of its own worker: in place", blocked, .arg = &called },
 	{ "wait-1", "a parent that waits for a subtask of its own worker", blocked, .arg = &one },
 	{ "wait-64", "a parent that waits for 64 subtasks in parallel: each", blocked, .arg = &parallel },
 	{ "wait-deep-8", "a task that waits for a task that waits, 8 deep: each", blocked, .arg = &deep },

@@ -45,7 +45,7 @@ static int crowd_start(struct bench *bench, uint32_t n_tasks, struct crowd *crow
 		.settings = { "workers.high_latency=1", "watchdog.hang_ms=0", "memory.lane_depth=131072",
 			      "clients.contexts=250000", "fibers.max=110000" },
 	};
-	static const enum bench_method methods[] = { BENCH_STALL, BENCH_STALLED, BENCH_RELEASE, BENCH_NEST };
+	static const enum bench_method methods[] = { BENCH_STALL, BENCH_STALLED, BENCH_RELEASE, BENCH_BLOCK };
 	int rc = setup_start(bench, &runtime, &crowd->setup);
 
 	for (uint32_t i = 0; i < N_OWN && !rc; i++)

@@ -78,6 +78,7 @@ static const struct chi_method methods[] = {
 	ENTRY(BENCH_SPIN, "spin", spin, struct bench_task),
 	ENTRY(BENCH_ECHO, "echo", echo, struct bench_echo, ANSWERS(struct bench_echo, message)),
 	ENTRY(BENCH_NEST, "nest", bench_nest, struct bench_task, ANSWERS(struct bench_task, n_done)),
+	ENTRY(BENCH_BLOCK, "block", bench_block, struct bench_task, ANSWERS(struct bench_task, n_done)),
 	ENTRY(BENCH_PARALLEL, "parallel", bench_parallel, struct bench_task, ANSWERS(struct bench_task, n_done)),
 	ENTRY(BENCH_DEEP, "deep", bench_deep, struct bench_task, ANSWERS(struct bench_task, n_done)),
 	ENTRY(BENCH_LOCK, "lock", bench_lock, struct bench_lock, ANSWERS(struct bench_lock, begin_ns)),

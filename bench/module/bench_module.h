@@ -17,7 +17,8 @@ enum bench_method {
 	BENCH_ECHO,	/* struct bench_echo: the message comes back, its last word the first */
 
 	/* struct bench_task: subtasks are noops of the parent's own container; wait.c */
-	BENCH_NEST,	/* `count` of them, one after the other, blocked in each wait */
+	BENCH_NEST,	/* calls `count` of them, one after the other */
+	BENCH_BLOCK,	/* submits each, and waits, blocked */
 	BENCH_PARALLEL, /* `count` of them, `window` at a time: submitted, then waited for, all */
 	BENCH_DEEP,	/* one that does the same with `count` - 1, down to 0; `window` times */
 

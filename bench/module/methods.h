@@ -21,6 +21,7 @@ void bench_subtask(struct chi_container *container, struct chi_task *task, uint3
 
 #define METHOD(name) int name(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 METHOD(bench_nest);
+METHOD(bench_block);
 METHOD(bench_parallel);
 METHOD(bench_deep);
 METHOD(bench_lock);

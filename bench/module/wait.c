@@ -6,21 +6,43 @@
 
 #include "methods.h"
 
-METHOD(bench_nest)
+typedef int subtask_fn(struct chi_client *client, struct chi_task *sub);
+
+static int call(struct chi_client *client, struct chi_task *sub)
 {
-	struct bench_task *self = (struct bench_task *)task;
+	return chi_call(client, sub);
+}
+
+/* Between the two the task could do something else: so it is not run in place. */
+static int submit_and_wait(struct chi_client *client, struct chi_task *sub)
+{
+	int ret = chi_submit(client, sub);
+
+	return ret < 0 ? ret : chi_wait(sub, HSHM_FOREVER);
+}
+
+static int one_by_one(struct chi_container *container, struct bench_task *self, struct chi_run_context *context,
+		      subtask_fn *run)
+{
 	struct chi_task sub;
+	int ret = 0;
 
 	bench_subtask(container, &sub, sizeof(sub), BENCH_NOOP);
 	self->begin_ns = hshm_clock_ns();
-	for (self->n_done = 0; self->n_done < self->count; self->n_done++) {
-		int ret = chi_call(chi_context_client(context), &sub);
-
-		if (ret < 0)
-			return ret;
-	}
+	for (self->n_done = 0; self->n_done < self->count && ret >= 0; self->n_done++)
+		ret = run(chi_context_client(context), &sub);
 	self->end_ns = hshm_clock_ns();
-	return 0;
+	return ret < 0 ? ret : 0;
+}
+
+METHOD(bench_nest)
+{
+	return one_by_one(container, (struct bench_task *)task, context, call);
+}
+
+METHOD(bench_block)
+{
+	return one_by_one(container, (struct bench_task *)task, context, submit_and_wait);
 }
 
 static int submit_all(struct chi_client *client, struct chi_task *const *tasks, uint32_t n_tasks)
