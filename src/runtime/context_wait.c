@@ -89,13 +89,28 @@ static uint64_t estimate_task(struct chi_worker *worker, const struct chi_task *
 	return estimate_ns;
 }
 
+/* One answer for both: of a method without buffers, in the own pool, whose module has no monitor to look into tasks. */
+static bool is_estimated_alike(const struct chi_pool *own, const struct chi_task *a, const struct chi_task *b)
+{
+	const struct chi_method *method;
+
+	if (a->pool_id != own->id || b->pool_id != own->id || a->method_id != b->method_id || !own->n_local ||
+	    own->module->table->monitor)
+		return false;
+	method = chi_pool_method(own, a->method_id);
+	return method && method->n_buffers == 0;
+}
+
 static uint64_t estimate_wait(struct chi_worker *worker, const struct chi_wait *wait)
 {
 	uint64_t longest = 0, shortest = UINT64_MAX;
 
 	for (uint32_t i = 0; i < wait->n_tasks; i++) {
-		uint64_t ns = estimate_task(worker, wait->tasks[i]);
+		uint64_t ns;
 
+		if (i && is_estimated_alike(worker->current->pool, wait->tasks[i], wait->tasks[i - 1]))
+			continue;
+		ns = estimate_task(worker, wait->tasks[i]);
 		longest = ns > longest ? ns : longest;
 		shortest = ns < shortest ? ns : shortest;
 	}
