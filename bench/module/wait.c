@@ -29,7 +29,7 @@ static int one_by_one(struct chi_container *container, struct bench_task *self, 
 
 	bench_subtask(container, &sub, sizeof(sub), BENCH_NOOP);
 	self->begin_ns = hshm_clock_ns();
-	for (self->n_done = 0; self->n_done < self->count && ret >= 0; self->n_done++)
+	for (self->n_done = 0; self->n_done < self->count && ret >= 0; self->n_done += ret >= 0)
 		ret = run(chi_context_client(context), &sub);
 	self->end_ns = hshm_clock_ns();
 	return ret < 0 ? ret : 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * embedded.c - a runtime inside this process as a scheduler: this thread, which waits, and a worker
+ *
+ * Nested: by chi_call(), as the others' tasks wait for what they have just started.
  */
 #include "ours.h"
 

@@ -2,7 +2,7 @@
 /*
  * grpc.cpp - gRPC over a Unix socket: a unary call for each message, by completion queues, without a service's description
  *
- * One thread a side asks its queue; the library's own threads run where they like.
+ * One thread a side asks its queue; the library's own threads are on the CPU of their side.
  */
 #include "peer.h"
 
@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -89,7 +90,13 @@ class Answer {
 	State state = State::asks;
 };
 
-void answer_all(grpc::AsyncGenericService *service, grpc::ServerCompletionQueue *queue, const bool &ends)
+/* Once it ends, nothing may be handed to the queue. */
+struct End {
+	std::mutex mutex;
+	bool is_there = false;
+};
+
+void answer_all(grpc::AsyncGenericService *service, grpc::ServerCompletionQueue *queue, End &end)
 {
 	std::unique_ptr<Answer> answers[PEER_OUTSTANDING];
 	void *tag;
@@ -97,16 +104,19 @@ void answer_all(grpc::AsyncGenericService *service, grpc::ServerCompletionQueue 
 
 	for (auto &answer : answers)
 		answer = std::make_unique<Answer>(service, queue);
-	while (queue->Next(&tag, &ok))
-		if (!__atomic_load_n(&ends, __ATOMIC_ACQUIRE))
+	while (queue->Next(&tag, &ok)) {
+		std::lock_guard<std::mutex> lock(end.mutex);
+
+		if (!end.is_there)
 			static_cast<Answer *>(tag)->go_on(ok);
+	}
 }
 
 void serve(peer *peer)
 {
 	grpc::AsyncGenericService service;
 	grpc::ServerBuilder builder;
-	bool ends = false;
+	End end;
 	char ready = 0;
 	int port = 0;
 
@@ -121,17 +131,19 @@ void serve(peer *peer)
 	}
 	if (peer_exchange(peer, &ready, &ready, sizeof(ready)) < 0)
 		return;
-	std::thread end([&] {
+	std::thread waits_for_end([&] {
 		char nothing;
 
 		while (read(peer->control, &nothing, 1) < 0 && errno == EINTR)
 			;
-		__atomic_store_n(&ends, true, __ATOMIC_RELEASE);
+		end.mutex.lock();
+		end.is_there = true;
+		end.mutex.unlock();
 		server->Shutdown(std::chrono::system_clock::now());
 		queue->Shutdown();
 	});
-	answer_all(&service, queue.get(), ends);
-	end.join();
+	answer_all(&service, queue.get(), end);
+	waits_for_end.join();
 }
 
 /* ---- this side ---- */

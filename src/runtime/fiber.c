@@ -143,7 +143,6 @@ static void switch_in_from(struct chi_fiber *outer, struct chi_fiber *fiber)
 	fcontext_t main = pool->main;
 	int saved_errno = errno;
 
-	chi_fiber_check(outer);
 	pool->running = NULL;
 	pool->main_stack = &outer->sanitizer;
 	switch_in(fiber);

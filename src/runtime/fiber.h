@@ -42,7 +42,8 @@ int chi_fiber_get(struct chi_fiber_pool *pool, struct chi_fiber **ret_fiber);
 bool chi_fiber_is_there(const struct chi_fiber_pool *pool);
 
 /* Let the fiber run fn(arg) from its start, until it ends or calls chi_fiber_leave() for the first time: then the
- * caller goes on, the worker's main context or another fiber. In a fiber errno is kept. */
+ * caller goes on, the worker's main context or another fiber, whose own stack is not checked here. In a fiber errno is
+ * kept. */
 void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg);
 /* From the main context: go on with a fiber that left. */
 void chi_fiber_resume(struct chi_fiber *fiber);

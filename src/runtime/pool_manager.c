@@ -24,7 +24,7 @@
  *     it. If it is the task itself that asks, it has a count of its own by then; and a caller that has other children
  *     does not count for it, as one of them may ask meanwhile.
  *
- * Checked by verify/pool_end.pml, with rest, resume and flush.
+ * G1 and G2 are checked by verify/pool_end.pml, with rest, resume and flush; G3 and G4 by model_simulate.
  */
 #include "runtime/pool_manager.h"
 

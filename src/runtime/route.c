@@ -5,6 +5,8 @@
 #include <errno.h>
 
 #include "runtime/container.h"
+#include "runtime/fault.h"
+#include "runtime/fiber.h"
 #include "runtime/log.h"
 #include "runtime/pool_manager.h"
 #include "runtime/session.h"
@@ -56,7 +58,9 @@ static bool can_be_called(struct chi_worker *worker, struct chi_lane *lane)
 	if (worker->n_calls >= worker->runtime->config.lane_batch ||
 	    worker->now_ns - worker->turn_ns >= CHI_WORKER_TURN_NS || !chi_fiber_is_there(worker->fibers))
 		return false;
+	chi_fiber_check(caller->fiber); /* it leaves its stack, as at a switch: an overflow is told as its own */
 	chi_context_set_running(worker, NULL);
+	chi_fault_current = caller; /* its stack is in use still */
 	if (chi_lane_is_idle(lane, worker->id)) {
 		worker->n_calls++;
 		return true;

@@ -377,9 +377,9 @@ static void method_ended(struct chi_worker *worker, struct chi_run_context *cont
 	chi_context_complete(worker, context, context->result);
 }
 
+/* Its fiber has ended or left: nobody is the running task now. */
 static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)
 {
-	chi_context_set_running(worker, NULL);
 	if (context->blocked || context->state == CHI_CONTEXT_READY)
 		return; /* whoever ends its wait makes it ready; or it let others go first */
 	chi_fiber_put(worker->fibers, context->fiber);
@@ -450,14 +450,18 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 {
 	if (!start(worker, context))
 		return;
+	chi_context_set_running(worker, NULL);
 	chi_context_free_spare(worker);
 	fiber_left(worker, context);
 }
 
 void chi_context_call(struct chi_worker *worker, struct chi_run_context *caller, struct chi_run_context *context)
 {
-	if (start(worker, context))
+	if (start(worker, context)) {
+		chi_context_set_running(worker, NULL);
+		chi_fault_current = caller; /* whose stack this is */
 		fiber_left(worker, context);
+	}
 	chi_context_set_running(worker, caller);
 }
 
@@ -487,6 +491,7 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 	context->state = CHI_CONTEXT_RUNNING;
 	chi_context_set_running(worker, context);
 	chi_fiber_resume(context->fiber);
+	chi_context_set_running(worker, NULL);
 	chi_context_free_spare(worker);
 	fiber_left(worker, context);
 }

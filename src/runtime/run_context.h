@@ -48,7 +48,7 @@ struct chi_run_context {
 	bool had_children;	  /* n_children was ever raised */
 	bool lock_shared;	  /* waits for a chi_rwlock as a reader */
 	bool works_for_pool;	  /* in a module's create() or destroy() */
-	bool is_held;		  /* the turn counts for it in its pool and session, or who calls it in its pool */
+	bool is_held;		  /* another counts for it: the turn, in pool and session, or its caller, in the pool */
 	bool in_place;		  /* of a turn or a call, until it leaves it: its memory is for the next one, then */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */

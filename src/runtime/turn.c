@@ -11,8 +11,8 @@
  *     Its task is completed by who resumed it.
  * F3  A runner starts no other fiber: what is routed on it besides the turn's own tasks goes to lanes, but for F4.
  * F4  A task that submits another only to wait for it (chi_call()) starts that on a fiber of its own, if it may run in
- *     place, and goes on when it ends or leaves its fiber: then it waits as always. So many calls, or so long, as a
- *     turn may have tasks; then the worker's loop has its say.
+ *     place, and goes on when it ends or leaves its fiber: then it waits as always. In one iteration of the worker's
+ *     loop there are as many calls, of all its tasks, as a turn may have tasks, and for as long.
  *
  * What each task would take and give back, the turn takes once for all that end in their place: a count in their pool
  * (G3 in pool_manager.c), one in their session, which the lane has anyway, and the memory of a run context.

@@ -10,7 +10,7 @@ if [ "${CHI_TEST_SANITIZE:-}" = thread ]; then
 fi
 bench=${CHI_TEST_BUILD_DIR:?}/bin/chimaera-bench
 groups=(roundtrip wake throughput crowd open_loop payload held locks lanes periodic start memory idle)
-others=(wait-1 wait-64 wait-deep-8) # a million tasks take too long in a debug build
+others=(call-1 call-deep-8 wait-1 wait-64) # a million tasks take too long in a debug build
 
 rc=0
 "$bench" --seconds 0.05 --idle-seconds 0.2 --json "${groups[@]}" "${others[@]}" >out 2>err || rc=$?
