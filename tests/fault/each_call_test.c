@@ -464,20 +464,29 @@ static void set_folder(uint32_t number)
 }
 
 /* What the phase does when nothing fails. */
-static void count_calls(const struct phase *phase, uint32_t number, struct tally *tally)
+static void count_once(const struct phase *phase, struct tally *tally)
 {
 	struct call_plan plan = { .underneath = options.underneath };
 
-	(void)number;
 	run_child(phase, &plan, false);
 	if (report->outcome == VIOLATION && strstr(report->why, "left behind"))
 		run_child(phase, &plan, true);
-	memcpy(tally->calls, report->plan.n_of_kind, sizeof(tally->calls));
-	memcpy(tally->n_calls, report->plan.n_calls, sizeof(tally->n_calls));
+	if (!tally->n_calls[0] || report->plan.n_calls[1] < tally->n_calls[1]) {
+		memcpy(tally->calls, report->plan.n_of_kind, sizeof(tally->calls));
+		memcpy(tally->n_calls, report->plan.n_calls, sizeof(tally->n_calls));
+	}
 	if (report->outcome == VIOLATION) {
 		tally->n_violations++;
 		tell_violation(phase);
 	}
+}
+
+/* The run in which the runtime's threads made the fewest: they look more often on a busy machine. */
+static void count_calls(const struct phase *phase, uint32_t number, struct tally *tally)
+{
+	(void)number;
+	for (int i = 0; i < 3 && !tally->n_violations; i++)
+		count_once(phase, tally);
 }
 
 static void tell(const struct phase *phase, const struct tally *tally, uint64_t took_ns)
@@ -562,11 +571,13 @@ static void run_phase_alone(const struct phase *phase, struct tally *tally)
 		run_storm(phase, options.storm, tally);
 }
 
-/* Not each that was counted is made again: who finds the answer there need not wait for it, and the runtime's threads
- * look more or less often. What is made in a run and should fail does fail: run_k() sees to that. */
+/* Not all that were counted: who finds the answer there need not wait for it, and the runtime's threads look more or less
+ * often. Two calls of ten are as much as that has made. What is made in a run and should fail does: run_k(). */
 static void expect_hits(const struct phase *phase, struct tally *tally)
 {
-	if (!tally->n_ks[0] || (tally->n_calls[1] && !tally->n_ks[1]))
+	uint64_t n_calls = tally->n_calls[0] + tally->n_calls[1], n_ks = tally->n_ks[0] + tally->n_ks[1];
+
+	if (n_ks * 4 < n_calls * 3 || !tally->n_ks[0] || (tally->n_calls[1] && !tally->n_ks[1]))
 		wrong(tally, "%s: of %llu and %llu calls no more than %llu and %llu were made to fail", phase->name,
 		      (unsigned long long)tally->n_calls[0], (unsigned long long)tally->n_calls[1],
 		      (unsigned long long)tally->n_ks[0], (unsigned long long)tally->n_ks[1]);
