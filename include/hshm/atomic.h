@@ -75,6 +75,14 @@ HSHM_STATIC_ASSERT(sizeof(hshm_au8) == 1 && sizeof(hshm_au32) == 4 && sizeof(hsh
  * a full barrier in every thread of the process. */
 #define hshm_fence_compiler() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
+/* hshm_fence_seq_cst() where a read-modify-write of this thread is the last thing before it: on x86-64 that was a full
+ * barrier already, and a second one costs as much again. */
+#if defined(__x86_64__)
+#define hshm_fence_after_rmw() hshm_fence_compiler()
+#else
+#define hshm_fence_after_rmw() hshm_fence_seq_cst()
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define HSHM_UNDER_TSAN
 #elif defined(__has_feature)

@@ -76,7 +76,8 @@ HSHM_API HSHM_NODISCARD int hipc_mpsc_queue_attach(void *memory, uint32_t depth,
  * Source: our own; one compare-and-swap claims and publishes (invariants in src/hshm/mpsc_queue.c).
  * Threads: any number, in any process. Lock-free: a producer stopped anywhere delays nobody.
  * Async-signal: yes. May switch the fiber: no.
- * Returns: 0, or -EAGAIN (full, nothing changed).
+ * Returns: 0, or -EAGAIN (full, nothing changed). When 0, its last access to memory is a read-modify-write:
+ * hshm_fence_after_rmw() will do behind it.
  */
 HSHM_API HSHM_NODISCARD int hipc_mpsc_enqueue(const struct hipc_mpsc_queue *queue, uint32_t ref);
 
@@ -103,13 +104,53 @@ static inline uint32_t hipc_mpsc_peek(const struct hipc_mpsc_consumer *consumer)
 	return (uint32_t)(word >> 32) == lap ? (uint32_t)word : 0;
 }
 
-/** hipc_mpsc_peek_ahead - the reference @n places behind the head, or 0: only good for a prefetch. The one consumer. */
-static inline uint32_t hipc_mpsc_peek_ahead(const struct hipc_mpsc_consumer *consumer, uint32_t n)
-{
-	uint64_t index = (consumer->head + n) & ((UINT64_C(1) << consumer->depth_shift) - 1);
+/* References at the head and behind it that the consumer has copied: each look at a line that producers write takes it
+ * from them, so one look is for several. */
+#define HIPC_MPSC_AHEAD 16u
 
-	/* relaxed: nothing is read through it; a reference of another lap names memory that is as good to prefetch */
-	return (uint32_t)hshm_load_relaxed(&consumer->slots[index]);
+struct hipc_mpsc_ahead {
+	uint64_t until;			/* copied as far as here; before the head: nothing is */
+	uint32_t refs[HIPC_MPSC_AHEAD]; /* by position */
+};
+
+/** hipc_mpsc_n_ahead - how many are copied. Threads: the one consumer. */
+static inline uint32_t hipc_mpsc_n_ahead(const struct hipc_mpsc_consumer *consumer, const struct hipc_mpsc_ahead *ahead)
+{
+	return ahead->until > consumer->head ? (uint32_t)(ahead->until - consumer->head) : 0;
+}
+
+/** hipc_mpsc_ahead_at - that @n places behind the head, which is copied: below hipc_mpsc_n_ahead(). */
+static inline uint32_t hipc_mpsc_ahead_at(const struct hipc_mpsc_consumer *consumer,
+					  const struct hipc_mpsc_ahead *ahead, uint32_t n)
+{
+	return ahead->refs[(consumer->head + n) % HIPC_MPSC_AHEAD];
+}
+
+/**
+ * hipc_mpsc_look_ahead - copy up to @n_max more references, as far as there are some
+ *
+ * As a hipc_mpsc_peek() at each. The head stays: they are taken one by one.
+ * Threads: the one consumer. May switch the fiber: no. Returns: how many.
+ */
+static inline uint32_t hipc_mpsc_look_ahead(const struct hipc_mpsc_consumer *consumer, struct hipc_mpsc_ahead *ahead,
+					    uint32_t n_max)
+{
+	struct hipc_mpsc_consumer at = *consumer;
+	uint32_t n = 0, ref;
+
+	at.head += hipc_mpsc_n_ahead(consumer, ahead);
+	while (n < n_max && at.head - consumer->head < HIPC_MPSC_AHEAD && (ref = hipc_mpsc_peek(&at)) != 0) {
+		ahead->refs[at.head++ % HIPC_MPSC_AHEAD] = ref;
+		n++;
+	}
+	ahead->until = at.head;
+	return n;
+}
+
+/** hipc_mpsc_take_ahead - hipc_mpsc_take() of one that is copied: hipc_mpsc_n_ahead() is not 0. The one consumer. */
+static inline uint32_t hipc_mpsc_take_ahead(struct hipc_mpsc_consumer *consumer, const struct hipc_mpsc_ahead *ahead)
+{
+	return ahead->refs[consumer->head++ % HIPC_MPSC_AHEAD];
 }
 
 /**

@@ -157,7 +157,9 @@ static int client_locate(struct chi_client *base, const void *memory, uint64_t s
 /* The lane of the calling thread: its own while there are not more threads than lanes. */
 static uint32_t lane_of_thread(const struct chi_attachment *attachment)
 {
-	return HSHM_THREAD_MODEL->index() % attachment->welcome.n_lanes;
+	uint32_t index = HSHM_THREAD_MODEL->index(), n_lanes = attachment->welcome.n_lanes;
+
+	return index < n_lanes ? index : index % n_lanes;
 }
 
 /* Full: is anybody taking from it? */
@@ -215,18 +217,27 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 	return 0;
 }
 
+/* 0: it lies elsewhere, or ends there. */
+static uint32_t ref_of_ours(const struct chi_attachment *now, const struct chi_task *task)
+{
+	uint64_t begin = (uint64_t)hipc_ref_of(&now->segment.map, task) * HIPC_REF_UNIT;
+	uint64_t room = now->segment.map.size_bytes - begin;
+
+	if (begin < now->heap_offset || room < sizeof(*task) || room < task->size_bytes)
+		return 0;
+	return (uint32_t)(begin / HIPC_REF_UNIT);
+}
+
 static int client_submit(struct chi_client *base, struct chi_task *task, enum chi_submit_next next)
 {
 	struct process_client *client = of(base);
 	struct chi_attachment *now = process_client_now(client);
-	const struct hipc_mapping *map = &now->segment.map;
 	uint32_t ref;
 
 	if (!chi_fork_guard_is_owner(&client->guard))
 		return process_client_forked();
-	ref = hipc_ref_of(map, task);
-	if (ref < now->heap_offset / HIPC_REF_UNIT || !hipc_ref_translate(map, ref, sizeof(*task)) ||
-	    !hipc_ref_translate(map, ref, task->size_bytes))
+	ref = ref_of_ours(now, task);
+	if (!ref)
 		return process_client_not_ours(client, task);
 	/* without it a client would go on filling lanes that nobody empties */
 	if (chi_attachment_is_dead(now))

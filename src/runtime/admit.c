@@ -5,7 +5,11 @@
  * Everything read from the client's segment is read once, into private memory, and only the copy is looked at. What
  * fails a check is answered in the task, if there is a place to answer in, and logged, but not more often than is
  * useful.
+ *
+ * A task that asks for the same as the newest one which ended in its place follows that: it is run in the same context,
+ * without being checked and routed anew (take_same(), chi_worker_route_in_turn()).
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -21,12 +25,7 @@
 
 /* The part of struct chi_task that a client asks with. */
 struct request {
-	uint16_t version;
-	uint16_t flags;
-	uint32_t size_bytes;
-	uint32_t pool_id;
-	uint32_t method_id;
-	struct chi_domain_query query;
+	struct chi_asked asked;
 	uint64_t period_ns;
 	/* as far as that the same layout */
 	uint32_t deadline_us;
@@ -64,25 +63,30 @@ static void log_refused(const struct chi_session *session, uint32_t ref, const s
 		return;
 	chi_log_warn("client %u (pid %d): task at offset %llu refused: %s (pool %u, method %u, %u bytes)",
 		     session->client_id, (int)session->pid, (unsigned long long)ref * HIPC_REF_UNIT,
-		     refusal_cause(error), request->pool_id, request->method_id, request->size_bytes);
+		     refusal_cause(error), request->asked.pool_id, request->asked.method_id, request->asked.size_bytes);
+}
+
+static bool is_inside(const struct chi_session *session, uint32_t ref, uint32_t size_bytes)
+{
+	return size_bytes <= session->segment.map.size_bytes - (uint64_t)ref * HIPC_REF_UNIT;
 }
 
 static int check_request(const struct chi_session *session, uint32_t ref, const struct request *request)
 {
-	uint64_t begin = (uint64_t)ref * HIPC_REF_UNIT;
+	const struct chi_asked *asked = &request->asked;
 
-	if (request->version != CHI_TASK_VERSION)
+	if (asked->version != CHI_TASK_VERSION)
 		return -EPROTO;
-	if (request->flags & ~CHI_TASK_FLAGS_KNOWN)
+	if (asked->flags & ~CHI_TASK_FLAGS_KNOWN)
 		return -EINVAL;
-	if (request->size_bytes < sizeof(struct chi_task) || request->size_bytes > CHI_TASK_SIZE_MAX)
+	if (asked->size_bytes < sizeof(struct chi_task) || asked->size_bytes > CHI_TASK_SIZE_MAX)
 		return -EMSGSIZE;
-	if (request->size_bytes > session->segment.map.size_bytes - begin)
+	if (!is_inside(session, ref, asked->size_bytes))
 		return -EFAULT;
-	if (request->query.kind < CHI_DOMAIN_LOCAL_ID || request->query.kind > CHI_DOMAIN_DYNAMIC)
+	if (asked->query.kind < CHI_DOMAIN_LOCAL_ID || asked->query.kind > CHI_DOMAIN_DYNAMIC)
 		return -EINVAL;
-	if ((request->flags & CHI_TASK_PERIODIC) &&
-	    (request->period_ns == 0 || request->query.kind == CHI_DOMAIN_GLOBAL_BCAST))
+	if ((asked->flags & CHI_TASK_PERIODIC) &&
+	    (request->period_ns == 0 || asked->query.kind == CHI_DOMAIN_GLOBAL_BCAST))
 		return -EINVAL;
 	return 0;
 }
@@ -112,53 +116,98 @@ static void copy_task(struct chi_run_context *context, const struct request *req
 	chi_clear_lines(copy, sizeof(*copy));
 	memcpy(copy, request, offsetof(struct request, deadline_us));
 	copy->deadline_us = request->deadline_us;
-	if (request->size_bytes > sizeof(*copy))
-		memcpy(copy + 1, shared + 1, request->size_bytes - sizeof(*copy));
+	if (request->asked.size_bytes > sizeof(*copy))
+		memcpy(copy + 1, shared + 1, request->asked.size_bytes - sizeof(*copy));
 }
 
-/* Pool, method, context, copy, buffers. On error there is nothing to give back. */
-static int make_context(struct chi_worker *worker, struct chi_session *session, const struct request *request,
-			const struct chi_task *shared, struct chi_run_context **ret_context)
+static void count_refused(struct chi_worker *worker, const struct chi_pool *pool, const struct chi_method *method)
 {
+	hshm_count_add(&chi_method_counters_at(worker, pool->counters_offsets[method->id])->refused, 1);
+}
+
+/* The request is checked, its pool and method found; a context for it. On error there is nothing to give back. */
+static int make_context(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
+			const struct request *request, struct chi_run_context **ret_context)
+{
+	const struct chi_asked *asked = &request->asked;
 	struct chi_run_context *context;
 	const struct chi_method *method;
 	struct chi_pool *pool;
-	uint8_t epoch;
-	int ret;
+	int ret = check_request(session, ref, request);
 
+	if (ret < 0)
+		return ret;
 	/* relaxed: a task that slips in is drained like those before it */
 	if (hshm_load_relaxed(&worker->runtime->draining))
 		return -ESHUTDOWN;
-	pool = chi_pool_hold(worker, request->pool_id, &epoch);
+	pool = chi_pool_hold(worker->runtime->pools, &worker->hold, asked->pool_id);
 	if (!pool)
 		return -ENOENT;
-	method = chi_pool_method(pool, request->method_id);
+	method = chi_pool_method(pool, asked->method_id);
 	if (!method)
 		return -ENOSYS;
-	ret = request->size_bytes != method->task_size ? -EMSGSIZE : 0;
+	ret = asked->size_bytes != method->task_size ? -EMSGSIZE : 0;
 	if (ret == 0)
-		ret = chi_context_alloc_in_turn(worker, request->size_bytes, &context);
-	if (ret < 0)
-		goto count_refused;
+		ret = chi_context_alloc_in_turn(worker, asked->size_bytes, &context);
+	if (ret < 0) {
+		count_refused(worker, pool, method);
+		return ret;
+	}
 	context->pool = pool;
-	context->flush_epoch = epoch;
+	context->flush_epoch = worker->hold.flush_epoch;
 	context->is_held = context->in_place = true;
 	context->method = method;
 	context->session = session;
 	context->task = (struct chi_task *)context->copy;
-	copy_task(context, request, shared);
-	ret = check_buffers(context);
-	if (ret < 0)
-		goto free_context;
-	chi_count_started(worker, context);
+	context->asked = *asked;
 	*ret_context = context;
 	return 0;
+}
 
-free_context:
-	chi_context_free(context);
-count_refused:
-	hshm_count_add(&chi_method_counters_at(worker, pool->counters_offsets[method->id])->refused, 1);
-	return ret;
+/* The newest task that ended in its place asked for the same: it is run once more, as another. What it was found to be
+ * holds for this one, too, but for what may have changed meanwhile. NULL: it is not the same. */
+static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
+					 const struct request *request)
+{
+	struct chi_run_context *context = worker->spare;
+	const struct chi_pool *pool;
+
+	/* relaxed: as in make_context() */
+	if (!context || !context->lane || context->session != session ||
+	    memcmp(&context->asked, &request->asked, sizeof(context->asked)) != 0 ||
+	    !is_inside(session, ref, request->asked.size_bytes) || hshm_load_relaxed(&worker->runtime->draining))
+		return NULL;
+	/* By the id, which is never given twice: what the context points to is there if its pool is. */
+	pool = chi_pool_hold(worker->runtime->pools, &worker->hold, request->asked.pool_id);
+	if (!pool)
+		return NULL;
+	assert(pool == context->pool);
+	worker->spare = NULL;
+	context->flush_epoch = worker->hold.flush_epoch;
+	/* the rest is as it was when it began, as it never left its place */
+	context->state = CHI_CONTEXT_QUEUED;
+	context->io_bytes = 0;
+	context->started_ns = 0;
+	context->deadline_ns = 0;
+	hshm_store_relaxed(&context->n_numbered, 0); /* relaxed: nobody else knows it yet */
+	return context;
+}
+
+/* The context has its pool, its method and its memory. On error it is freed. */
+static int fill_context(struct chi_worker *worker, struct chi_run_context *context, const struct request *request,
+			const struct chi_task *shared)
+{
+	int ret;
+
+	copy_task(context, request, shared);
+	ret = check_buffers(context);
+	if (ret < 0) {
+		count_refused(worker, context->pool, context->method);
+		chi_context_free(context);
+		return ret;
+	}
+	chi_count_started(worker, context);
+	return 0;
 }
 
 struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_session *session, uint32_t ref)
@@ -176,16 +225,18 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 		request.deadline_us = shared->deadline_us;
 		/* the compiler may not go back to the shared bytes for what was just copied */
 		__asm__ __volatile__("" ::: "memory");
-		ret = check_request(session, ref, &request);
+		context = take_same(worker, session, ref, &request);
+		if (!context)
+			ret = make_context(worker, session, ref, &request, &context);
 		if (ret == 0)
-			ret = make_context(worker, session, &request, shared, &context);
+			ret = fill_context(worker, context, &request, shared);
 	}
-	if (!context) {
+	if (ret < 0) {
 		/* before the answer: who got it finds it counted */
 		hshm_count_add(&worker->counters->tasks_refused, 1);
 		hshm_count_add(&chi_client_counters(worker, session)->refused, 1);
 		if (shared)
-			chi_client_task_done(session, ref, shared, request.flags, ret);
+			chi_client_task_done(session, ref, shared, request.asked.flags, ret);
 		log_refused(session, ref, &request, ret);
 		return NULL;
 	}

@@ -271,9 +271,14 @@ static void prefetch_lane(const struct chi_local_queue *queue, uint32_t lane_id)
 	__builtin_prefetch(hipc_multi_mpsc_queue_header(rings, lane_id, 0));
 }
 
+static bool is_by_hash(const struct chi_domain_query *query)
+{
+	return query->kind == CHI_DOMAIN_LOCAL_HASH || query->kind == CHI_DOMAIN_GLOBAL_HASH;
+}
+
 static uint32_t choose_lane(struct chi_local_queue *queue, const struct chi_domain_query *query)
 {
-	if (query->kind == CHI_DOMAIN_LOCAL_HASH || query->kind == CHI_DOMAIN_GLOBAL_HASH)
+	if (is_by_hash(query))
 		return mixed_below(query->value, queue->n_lanes);
 	/* relaxed: any order of turns is as good */
 	return hshm_fetch_add_relaxed(&queue->next_lane, 1) % queue->n_lanes;
@@ -421,4 +426,12 @@ int chi_container_schedule(struct chi_container *container, struct chi_monitor *
 		return chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, monitor);
 	default_lane(container, monitor);
 	return 0;
+}
+
+bool chi_container_schedules_alike(const struct chi_container *container, const struct chi_monitor *monitor)
+{
+	const struct chi_domain_query *query = &monitor->task->query;
+
+	return !container->pool->module->table->monitor &&
+	       (container->queues[monitor->queue_id].n_lanes == 1 || is_by_hash(query));
 }

@@ -50,6 +50,9 @@ int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode
 /* The same for CHI_MONITOR_LOCAL_SCHEDULE, which every task asks. */
 int chi_container_schedule(struct chi_container *container, struct chi_monitor *monitor);
 
+/* Would that answer be the same for every task that asks as this one does? */
+bool chi_container_schedules_alike(const struct chi_container *container, const struct chi_monitor *monitor);
+
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
 {
 	return &container->queues[queue_id].lane_memory[lane_id];

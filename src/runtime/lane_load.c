@@ -10,10 +10,10 @@
 #include "runtime/estimate.h"
 #include "runtime/worker.h"
 
+#define ASKED_EVERY    16u
 #define CLIENT_TASK_NS 250u /* checked, copied and routed: measured, with what it waits for the client's lines */
-#define SAMPLE_EVERY   16u
 
-void chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context)
+static void ask_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context)
 {
 	const struct chi_config *config = &worker->runtime->config;
 	struct chi_monitor monitor = { .task = context->task };
@@ -21,13 +21,18 @@ void chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const 
 
 	if (config->lane_policy != CHI_LANES_LEAST_LOAD && !config->balance_ns)
 		return;
-	if (worker->n_noted++ % SAMPLE_EVERY ||
-	    chi_container_monitor(context->container, CHI_MONITOR_EST_LOAD, &monitor) < 0)
+	if (chi_container_monitor(context->container, CHI_MONITOR_EST_LOAD, &monitor) < 0)
 		return;
 	/* relaxed, both: a figure with one writer */
 	mean_ns = hshm_load_relaxed(&lane->estimate_ns);
 	hshm_store_relaxed(&lane->estimate_ns,
 			   mean_ns ? mean_ns - mean_ns / 8 + monitor.estimate_ns / 8 : monitor.estimate_ns);
+}
+
+void chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane, const struct chi_run_context *context)
+{
+	if (worker->n_noted++ % ASKED_EVERY == 0)
+		ask_task(worker, lane, context);
 }
 
 uint64_t chi_lane_task_ns(const struct chi_lane *lane)

@@ -223,27 +223,10 @@ void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch)
 	hshm_fetch_sub_release(&pool->n_in_flight[flush_epoch], 1);
 }
 
-/* Not after `closing`, nor after a flip: a flush and an end wait for none that came later. */
-static bool lets_in(const struct chi_pool_hold *hold, uint32_t pool_id)
+struct chi_pool *chi_pool_hold_anew(struct chi_pool_manager *manager, struct chi_pool_hold *hold, uint32_t pool_id)
 {
-	const struct chi_pool *pool = hold->pool;
-
-	/* relaxed, both: seen late, it is one that came before */
-	return pool && pool->id == pool_id && (hshm_load_relaxed(&pool->flush_epoch) & 1) == hold->flush_epoch &&
-	       !hshm_load_relaxed(&pool->closing);
-}
-
-struct chi_pool *chi_pool_hold(struct chi_worker *worker, uint32_t pool_id, uint8_t *ret_flush_epoch)
-{
-	struct chi_pool_hold *hold = &worker->hold;
-
-	if (lets_in(hold, pool_id)) {
-		hold->n_more++;
-	} else {
-		chi_worker_let_go(worker);
-		hold->pool = chi_pool_get(worker->runtime->pools, pool_id, &hold->flush_epoch);
-	}
-	*ret_flush_epoch = hold->flush_epoch;
+	chi_pool_let_go(hold);
+	hold->pool = chi_pool_get(manager, pool_id, &hold->flush_epoch);
 	return hold->pool;
 }
 

@@ -25,7 +25,12 @@
 struct chi_runtime;
 struct chi_pool_manager;
 struct chi_run_context;
-struct chi_pool_hold;
+/* A worker's count in a pool, for the tasks of a turn (G3 in pool_manager.c). */
+struct chi_pool_hold {
+	struct chi_pool *pool; /* NULL: none is held */
+	uint32_t n_more;       /* tasks let in besides the first */
+	uint8_t flush_epoch;
+};
 
 enum chi_pool_state {
 	CHI_POOL_MAKING = 0, /* has its name and slot; tasks do not reach it */
@@ -84,8 +89,22 @@ void chi_pool_put(struct chi_pool *pool, uint8_t flush_epoch);
 bool chi_pool_get_by_caller(const struct chi_run_context *caller, uint32_t pool_id);
 /* It outlasts its place. */
 void chi_pool_get_again(struct chi_pool *pool, uint8_t flush_epoch);
-/* The same for a task of a lane's turn, by one count for those that end in their place: worker->hold (G3). */
-struct chi_pool *chi_pool_hold(struct chi_worker *worker, uint32_t pool_id, uint8_t *ret_flush_epoch);
+/* By a count of its own, of which the task is the first. */
+struct chi_pool *chi_pool_hold_anew(struct chi_pool_manager *manager, struct chi_pool_hold *hold, uint32_t pool_id);
+/* As chi_pool_get() for a task of a lane's turn, by one count for those that end in their place: worker->hold (G3). Not
+ * after `closing`, nor after a flip: a flush and an end wait for none that came later. */
+static inline struct chi_pool *chi_pool_hold(struct chi_pool_manager *manager, struct chi_pool_hold *hold,
+					     uint32_t pool_id)
+{
+	struct chi_pool *pool = hold->pool;
+
+	/* relaxed, both: seen late, it is one that came before */
+	if (!pool || pool->id != pool_id || (hshm_load_relaxed(&pool->flush_epoch) & 1) != hold->flush_epoch ||
+	    hshm_load_relaxed(&pool->closing))
+		return chi_pool_hold_anew(manager, hold, pool_id);
+	hold->n_more++;
+	return pool;
+}
 /* The hold ends. Its count is from here on that of the task which it let in last; or it is given up, if there is
  * one. */
 void chi_pool_hand_over(struct chi_pool_hold *hold);

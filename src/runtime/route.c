@@ -97,6 +97,24 @@ static void log_no_container(const struct chi_run_context *context, int error)
 		(unsigned long long)query->value, context->pool->n_containers, context->method->name);
 }
 
+static int run_here(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane *lane)
+{
+	hshm_count_add(&worker->counters->tasks_in_place, 1);
+	hshm_count_add(&lane->n_in_place, 1);
+	chi_lane_note_task(worker, lane, context);
+	return CHI_ROUTED_HERE;
+}
+
+/* May the next that asks for the same follow it (admit.c), if the lane is idle then? Not with a module that has a say
+ * where tasks go, nor where there are turns; nor the rest of a periodic task. */
+static bool leads_others(const struct chi_run_context *context, const struct chi_monitor *monitor)
+{
+	const struct chi_task *task = context->task;
+
+	return context->in_place && context->client_ref && !(task->flags & CHI_TASK_PERIODIC) &&
+	       task->query.kind != CHI_DOMAIN_DYNAMIC && chi_container_schedules_alike(context->container, monitor);
+}
+
 static int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
 		 struct chi_lane **ret_lane)
 {
@@ -128,10 +146,8 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
 	context->container = container;
 	if (can_run_in_place(worker, lane, from)) {
-		hshm_count_add(&worker->counters->tasks_in_place, 1);
-		hshm_count_add(&lane->n_in_place, 1);
-		chi_lane_note_task(worker, lane, context);
-		return CHI_ROUTED_HERE;
+		context->lane = leads_others(context, &monitor) ? lane : NULL;
+		return run_here(worker, context, lane);
 	}
 	*ret_lane = lane;
 	chi_context_keep(worker, context);
@@ -142,6 +158,12 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
+	struct chi_lane *lane = context->lane;
+
+	if (lane && chi_lane_is_idle(lane, worker->id)) {
+		*ret_lane = NULL;
+		return run_here(worker, context, lane);
+	}
 	return route(worker, context, FROM_TURN, ret_lane);
 }
 

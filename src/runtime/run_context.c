@@ -34,9 +34,12 @@
 #include "runtime/task_arena.h"
 #include "runtime/worker.h"
 
-/* Which tasks are timed for the learned estimate: all with that much data, and one in so many others. */
-#define TIMED_IO_BYTES	   4096u
-#define TIMED_SAMPLE_EVERY 16u
+/* Which tasks are timed for the learned estimate: all with that much data, and one in so many others; of methods that
+ * are known to be short fewer, as two looks at the clock take 50 ns. */
+#define TIMED_IO_BYTES	  4096u
+#define TIMED_EVERY	  16u
+#define TIMED_SHORT_EVERY 64u
+#define SHORT_NS	  2000u
 
 #define SLEEPERS_WOKEN 64 /* by one completion */
 
@@ -65,6 +68,14 @@ int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, st
 	spare->root = spare;
 	*ret_context = spare;
 	return 0;
+}
+
+void chi_context_alloc_spare(struct chi_worker *worker)
+{
+	struct chi_run_context *context;
+
+	if (chi_context_alloc(worker->runtime, sizeof(struct chi_task), &context) == 0)
+		worker->spare = context;
 }
 
 void chi_context_free(struct chi_run_context *context)
@@ -96,18 +107,17 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 	chi_session_get_context(context->session);
 }
 
-void chi_context_free_spare(struct chi_worker *worker)
-{
-	hshm_heap_free(worker->runtime->heap, worker->spare);
-	worker->spare = NULL;
-}
-
+/* The newest is the one that the next may be like. */
 static void leave_memory(struct chi_worker *worker, struct chi_run_context *context)
 {
-	if (worker->spare || !context->in_place)
-		chi_context_free(context);
-	else
+	struct chi_run_context *unneeded = context;
+
+	if (context->in_place) {
+		unneeded = worker->spare;
 		worker->spare = context;
+	}
+	if (unneeded)
+		hshm_heap_free(worker->runtime->heap, unneeded);
 }
 
 /* ---- completion ---- */
@@ -126,7 +136,7 @@ static void write_outputs(struct chi_run_context *context, struct chi_task *shar
  * only parking words are taken. How many sleep there, too: a thousand are woken in 8 ms, so no more than those who can
  * share a lane in good order; whoever is left over looks by himself (wait.c).
  */
-static void wake_client(struct chi_session *session, uint32_t park_ref)
+static __attribute__((noinline)) void wake_client(struct chi_session *session, uint32_t park_ref)
 {
 	uint64_t offset = (uint64_t)park_ref * sizeof(uint32_t);
 	hshm_au32 *word;
@@ -146,7 +156,7 @@ static void wake_client(struct chi_session *session, uint32_t park_ref)
  * completion word gets the link to the one before, and a byte is sent if the client is about to sleep. Until that word
  * is stored the client cannot go on past this task in its list; it is told when it can.
  */
-static void announce(struct chi_session *session, uint32_t ref, struct chi_task *shared)
+static __attribute__((noinline)) void announce(struct chi_session *session, uint32_t ref, struct chi_task *shared)
 {
 	struct chi_client_events *events = chi_client_events_of(&session->segment.map);
 	/* acq_rel: one order for all who join the list. What it was is the client's business. */
@@ -181,7 +191,7 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 		wake_client(session, (uint32_t)(before >> 32));
 }
 
-static void complete_client_task(struct chi_worker *worker, struct chi_run_context *context, int result)
+static inline void complete_client_task(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
 	struct chi_task *shared = chi_session_task(context->session, context->client_ref);
 
@@ -239,13 +249,13 @@ static void tell_waiter(struct chi_worker *worker, struct chi_run_context *conte
 	chi_wait_posted(worker, waiter);
 }
 
-static void learn(struct chi_worker *worker, struct chi_run_context *context, int result)
+static __attribute__((noinline)) void learn(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
 	uint64_t ns;
 
 	worker->now_ns = hshm_clock_ns();
 	ns = worker->now_ns - context->started_ns;
-	chi_count_time(worker, context, ns, context->io_bytes >= TIMED_IO_BYTES ? 1 : TIMED_SAMPLE_EVERY);
+	chi_count_time(worker, context, ns, context->timed_for);
 	if (result >= 0)
 		chi_estimate_learn(&context->pool->estimates[context->method->id], context->io_bytes, ns);
 }
@@ -268,7 +278,7 @@ static void leave_session(struct chi_session *session, bool is_root)
 		chi_session_put(session);
 }
 
-void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result)
+static __attribute__((noinline)) void complete(struct chi_worker *worker, struct chi_run_context *context, int result)
 {
 	struct chi_run_context *parent = context->parent;
 	struct chi_session *session = context->session;
@@ -276,9 +286,6 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	uint8_t flush_epoch = context->flush_epoch;
 	bool is_root = context->client_ref != 0, posted = false, is_held, in_place;
 
-	chi_count_run(worker, context, result);
-	if (context->started_ns)
-		learn(worker, context, result);
 	if (goes_on_periodic(worker, context, result)) {
 		chi_context_keep(worker, context);
 		if (chi_worker_put_periodic(worker, context) == 0) {
@@ -312,6 +319,20 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 		chi_pool_put(pool, flush_epoch);
 	if (!in_place)
 		child_ended(parent);
+}
+
+void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result)
+{
+	chi_count_run(worker, context, result);
+	if (context->started_ns)
+		learn(worker, context, result);
+	if (!context->is_held || !context->client_ref || (context->task->flags & CHI_TASK_PERIODIC)) {
+		complete(worker, context, result);
+		return;
+	}
+	/* most: the turn counts for it, and nobody else knows it */
+	complete_client_task(worker, context, result);
+	leave_memory(worker, context);
 }
 
 /* ---- running ---- */
@@ -401,16 +422,33 @@ static void log_no_fiber(const struct chi_worker *worker, const struct chi_run_c
 		worker->id, fibers_max, context->pool->name, context->pool->module->name, context->method->name);
 }
 
-static bool shall_time(struct chi_worker *worker, const struct chi_run_context *context)
+static bool is_short(const struct chi_run_context *context)
 {
-	return context->io_bytes >= TIMED_IO_BYTES || (context->task->flags & CHI_TASK_PERIODIC) ||
-	       ++worker->n_sampled % TIMED_SAMPLE_EVERY == 0;
+	const struct chi_estimate *estimate = &context->pool->estimates[context->method->id];
+	uint64_t base_ns = hshm_load_relaxed(&estimate->base_ns); /* relaxed: a figure; 0: unknown */
+
+	return base_ns != 0 && base_ns < SHORT_NS;
+}
+
+/* For how many it shall be timed; 0: it is not. */
+static uint32_t shall_time(struct chi_worker *worker, const struct chi_run_context *context)
+{
+	if (context->io_bytes >= TIMED_IO_BYTES)
+		return 1;
+	if (context->task->flags & CHI_TASK_PERIODIC)
+		return TIMED_EVERY;
+	if (++worker->n_sampled % TIMED_EVERY != 0)
+		return 0;
+	if (!is_short(context))
+		return TIMED_EVERY;
+	return worker->n_sampled % TIMED_SHORT_EVERY == 0 ? TIMED_SHORT_EVERY : 0;
 }
 
 static void begin(struct chi_worker *worker, struct chi_run_context *context, struct chi_fiber *fiber)
 {
 	context->fiber = fiber;
-	context->started_ns = shall_time(worker, context) ? hshm_clock_ns() : 0;
+	context->timed_for = shall_time(worker, context);
+	context->started_ns = context->timed_for ? hshm_clock_ns() : 0;
 	context->state = CHI_CONTEXT_RUNNING;
 	/* relaxed: only this worker sets it between runs */
 	hshm_store_relaxed(&context->n_children, 0);
@@ -451,7 +489,6 @@ void chi_context_start(struct chi_worker *worker, struct chi_run_context *contex
 	if (!start(worker, context))
 		return;
 	chi_context_set_running(worker, NULL);
-	chi_context_free_spare(worker);
 	fiber_left(worker, context);
 }
 
@@ -480,8 +517,6 @@ bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *con
 		return false;
 	chi_fiber_check(fiber);
 	chi_context_set_running(worker, NULL);
-	if (!context->in_place)
-		chi_context_free_spare(worker);
 	method_ended(worker, context);
 	return true;
 }
@@ -492,7 +527,6 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 	chi_context_set_running(worker, context);
 	chi_fiber_resume(context->fiber);
 	chi_context_set_running(worker, NULL);
-	chi_context_free_spare(worker);
 	fiber_left(worker, context);
 }
 

@@ -2,9 +2,10 @@
 /*
  * run_context.h - one task inside the runtime, from its check to its completion
  *
- * Made for each task that comes in, from the runtime's private heap; container lanes carry references to it. After its
- * start only the worker that runs it touches it, but for what others write: tasks below it n_children, a root's
- * n_numbered, and not_asked; who posts it work.next; who hands a lock over next.
+ * Made for each task that comes in, from the runtime's private heap, or in the memory of one that ended in its place;
+ * container lanes carry references to it. After its start only the worker that runs it touches it, but for what others
+ * write: tasks below it n_children, a root's n_numbered, and not_asked; who posts it work.next; who hands a lock over
+ * next.
  */
 #ifndef RUNTIME_RUN_CONTEXT_H
 #define RUNTIME_RUN_CONTEXT_H
@@ -21,6 +22,7 @@
 
 struct chi_arena_block;
 struct chi_fiber;
+struct chi_lane;
 struct chi_pool;
 struct chi_session;
 struct chi_worker;
@@ -32,6 +34,19 @@ enum chi_context_state {
 	CHI_CONTEXT_READY, /* in its worker's ready list */
 	CHI_CONTEXT_ENDED, /* its method has returned */
 };
+
+/* The first part of a task's request, as its submitter wrote it: two that are alike here are admitted alike, and go the
+ * same way. */
+struct chi_asked {
+	uint16_t version;
+	uint16_t flags;
+	uint32_t size_bytes;
+	uint32_t pool_id;
+	uint32_t method_id;
+	struct chi_domain_query query;
+};
+
+_Static_assert(sizeof(struct chi_asked) == offsetof(struct chi_task, period_ns), "the same layout");
 
 #define CHI_CHILDREN_JOINING (UINT32_C(1) << 31) /* the parent's method has returned and waits for the last child */
 
@@ -60,6 +75,7 @@ struct chi_run_context {
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
 	struct chi_run_context *waiter; /* ended: whom `work` tells */
 	struct hshm_min_heap_node heap_node;
+	uint32_t timed_for;	      /* so many runs that are like this one */
 	struct chi_wait *wait;	      /* blocked: what for (context_wait.c) */
 	hshm_au32 n_children;	      /* not detached, not ended; and CHI_CHILDREN_JOINING */
 	hshm_au32 n_numbered;	      /* root: numbers given to tasks of its tree */
@@ -71,6 +87,8 @@ struct chi_run_context {
 	uint64_t due_ns;      /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
+	struct chi_lane *lane;	/* run at once in its place, as the next that asks for `asked` will be; or NULL */
+	struct chi_asked asked; /* of a client's task */
 	_Alignas(64) unsigned char copy[];
 };
 

@@ -15,10 +15,9 @@
  *     loop there are as many calls, of all its tasks, as a turn may have tasks, and for as long.
  *
  * What each task would take and give back, the turn takes once for all that end in their place: a count in their pool
- * (G3 in pool_manager.c), one in their session, which the lane has anyway, and the memory of a run context.
+ * (G3 in pool_manager.c), and one in their session, which the lane has anyway. The memory of a run context is there from
+ * the turn before: worker->spare.
  */
-#include <hshm/heap.h>
-
 #include "runtime/pool_manager.h"
 #include "runtime/worker.h"
 
@@ -54,17 +53,10 @@ static bool run_on_fiber(struct chi_worker *worker, struct chi_turn *turn)
 	return !over;
 }
 
-void chi_worker_let_go(struct chi_worker *worker)
-{
-	/* first: who sees no task in flight finds no run context of one */
-	chi_context_free_spare(worker);
-	chi_pool_let_go(&worker->hold);
-}
-
 void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn)
 {
 	do
 		turn->context = turn->next(turn);
 	while (turn->context && run_on_fiber(worker, turn));
-	chi_worker_let_go(worker);
+	chi_pool_let_go(&worker->hold);
 }

@@ -356,6 +356,8 @@ static bool iterate(struct chi_worker *worker)
 	worked_late |= chi_worker_check_waiting(worker);
 	if (worked_late) /* for long, perhaps: a task may have run in place */
 		worker->now_ns = hshm_clock_ns();
+	if (!worker->spare)
+		chi_context_alloc_spare(worker);
 	return worked | worked_late;
 }
 
@@ -388,6 +390,7 @@ static int init_thread(struct chi_worker *worker)
 	ret = chi_fault_thread_init();
 	if (ret == 0 && worker->runtime->handles_faults)
 		chi_stack_thread_init();
+	chi_context_alloc_spare(worker);
 	return ret < 0 ? ret : chi_fiber_pool_create(&opts, &worker->fibers);
 }
 
@@ -465,6 +468,7 @@ int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint
 
 void chi_worker_fini(struct chi_worker *worker)
 {
+	hshm_heap_free(worker->runtime->heap, worker->spare);
 	if (worker->epoll_fd >= 0)
 		close(worker->epoll_fd);
 	hshm_doorbell_fini(&worker->doorbell);

@@ -19,6 +19,7 @@
 #include <hshm/thread_model.h>
 
 #include "runtime/fiber.h"
+#include "runtime/pool_manager.h"
 #include "runtime/run_context.h"
 #include "runtime/runtime.h"
 #include "task/counters_layout.h"
@@ -32,12 +33,6 @@ struct chi_lane_list {
 
 struct chi_context_list {
 	struct chi_run_context *first, *last;
-};
-
-struct chi_pool_hold {
-	struct chi_pool *pool; /* NULL: none is held */
-	uint32_t n_more;       /* tasks let in besides the first */
-	uint8_t flush_epoch;
 };
 
 struct chi_worker {
@@ -67,7 +62,7 @@ struct chi_worker {
 	struct chi_fiber_pool *fibers;
 	struct chi_fiber *runner;	 /* the fiber that has a lane's turn (turn.c) */
 	struct chi_pool_hold hold;	 /* of the pool of the turn's newest task (pool_manager.c, G3) */
-	struct chi_run_context *spare;	 /* memory of one that ended in its place, for the next */
+	struct chi_run_context *spare;	 /* the newest that ended in its place, for the next; NULL: it is in use */
 	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
 	struct chi_context_list yielded; /* they let others go first */
@@ -238,16 +233,14 @@ struct chi_turn {
 };
 /* Run the tasks of a turn, until there is none. */
 void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn);
-/* Give up what the turn holds. */
-void chi_worker_let_go(struct chi_worker *worker);
 
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
 /* The same for a client's task in a turn, or for a call: from `spare`, if it will do. */
 int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context);
+/* For the next to come, if there is memory. A worker without work has one. */
+void chi_context_alloc_spare(struct chi_worker *worker);
 void chi_context_free(struct chi_run_context *context);
-/* At the end of a turn, and of what a task did outside of one. */
-void chi_context_free_spare(struct chi_worker *worker);
 /* It outlasts its place in the turn or the call, or starts others: from here on it counts for itself, in its pool, and
  * in its session or with its parent. It is the one that the turn let in last, or the one that is called; or else it
  * does already, and nothing happens. */

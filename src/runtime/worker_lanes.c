@@ -21,7 +21,8 @@
 #include "task/task_queue.h"
 
 #define LOW_LATENCY_TURNS_MAX 8u
-#define PREFETCH_AHEAD	      8u
+#define LOOK_AHEAD	      8u /* references: a line of slots */
+#define LOOK_AGAIN	      8u /* left, in a lane that is deep */
 
 /* ---- lists ---- */
 
@@ -191,35 +192,69 @@ static void park_until_contexts_end(struct chi_worker *worker, struct chi_lane *
 
 /* ---- turns ---- */
 
+static void park_at_lane(struct chi_worker *worker, struct chi_lane *lane, struct chi_run_context *context,
+			 struct chi_lane *full)
+{
+	lane->stalled = context;
+	prepare_park(worker, lane);
+	chi_parking_at_lane(&lane->park, full);
+}
+
 /* Returns 0 when it is done with here, CHI_ROUTED_HERE, or -EAGAIN: the lane is parked. */
 static int route_or_park(struct chi_worker *worker, struct chi_lane *lane, struct chi_run_context *context)
 {
 	struct chi_lane *where;
 	int ret = chi_worker_route_in_turn(worker, context, &where);
 
-	chi_parking_pass_on(&lane->park, where);
-	if (ret >= 0) {
-		lane->stalled = NULL;
-		return ret;
-	}
-	lane->stalled = context;
-	prepare_park(worker, lane);
-	chi_parking_at_lane(&lane->park, where);
+	if (ret < 0)
+		park_at_lane(worker, lane, context, where);
 	return ret;
 }
 
-/* The task so far ahead in the lane: its request to read, its answer to write. Without it each task pays for both lines
- * to come from the client's core, one after the other. */
-static void prefetch_ahead(const struct chi_lane *lane, uint32_t n)
+/* The same for the task that the lane was parked with. */
+static int route_stalled(struct chi_worker *worker, struct chi_lane *lane)
 {
-	uint32_t ref = hipc_mpsc_peek_ahead(&lane->consumer, n);
+	struct chi_run_context *context = lane->stalled;
+	struct chi_lane *where;
+	int ret = chi_worker_route_in_turn(worker, context, &where);
+
+	lane->stalled = NULL;
+	chi_parking_pass_on(&lane->park, where);
+	if (ret < 0)
+		park_at_lane(worker, lane, context, where);
+	return ret;
+}
+
+/* Its request to read, its answer to write. Without it each task pays for both lines to come from the client's core, one
+ * after the other. */
+static void prefetch_task(const struct chi_lane *lane, uint32_t ref)
+{
 	const char *task = (const char *)lane->session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT;
 
-	if (!ref)
-		return;
 	/* not checked: a prefetch of rubbish does nothing */
 	__builtin_prefetch(task, 0);
 	hshm_prefetch_write(task + offsetof(struct chi_task, completion));
+}
+
+/* A client that is slower than we are writes just where we look. So we look when we have run what we saw, and it has
+ * written some more meanwhile; sooner only if it is far ahead. */
+static void look_ahead(struct chi_lane *lane)
+{
+	uint32_t n_seen = hipc_mpsc_n_ahead(&lane->consumer, &lane->ahead), n;
+
+	if (n_seen > (lane->deep ? LOOK_AGAIN : 0))
+		return;
+	n = hipc_mpsc_look_ahead(&lane->consumer, &lane->ahead, LOOK_AHEAD);
+	lane->deep = n == LOOK_AHEAD;
+	for (uint32_t i = 0; i < n; i++)
+		prefetch_task(lane, hipc_mpsc_ahead_at(&lane->consumer, &lane->ahead, n_seen + i));
+}
+
+/* 0: there is none. */
+static uint32_t dequeue(struct chi_lane *lane)
+{
+	look_ahead(lane);
+	return hipc_mpsc_n_ahead(&lane->consumer, &lane->ahead) ? chi_task_queue_dequeue_ahead(lane) : 0;
 }
 
 /* How many wait in it. The tail is a hint, and in a client's ring whatever the client likes. */
@@ -267,11 +302,10 @@ static int take_reference(struct chi_turn *turn, struct chi_run_context **ret_co
 		park_until_contexts_end(worker, lane);
 		return -ENOENT;
 	}
-	ref = chi_task_queue_dequeue(lane);
+	ref = dequeue(lane);
 	if (!ref)
 		return -ENOENT;
 	turn->n_taken++;
-	prefetch_ahead(lane, PREFETCH_AHEAD - 1);
 	*ret_context = chi_worker_admit(worker, session, ref);
 	if (!*ret_context)
 		return 0;
@@ -283,7 +317,7 @@ static struct chi_run_context *next_of_process_lane(struct chi_turn *turn)
 {
 	struct chi_worker *worker = turn->worker;
 	struct chi_run_context *context = turn->lane->stalled;
-	int ret = context ? route_or_park(worker, turn->lane, context) : 0;
+	int ret = context ? route_stalled(worker, turn->lane) : 0;
 
 	while (ret == 0 && turn->n_taken < worker->runtime->config.lane_batch &&
 	       !(turn->n_taken && chi_worker_took_long(worker)))
@@ -300,8 +334,6 @@ static uint32_t turn_process_lane(struct chi_worker *worker, struct chi_lane *la
 
 	if (was_woken)
 		lane->park.lot = NULL;
-	for (uint32_t ahead = 1; ahead < PREFETCH_AHEAD; ahead++)
-		prefetch_ahead(lane, ahead);
 	chi_worker_run_turn(worker, &turn);
 	chi_task_queue_release(lane);
 	count_contexts(chi_client_counters(worker, lane->session), turn.n_contexts);

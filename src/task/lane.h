@@ -70,6 +70,8 @@ struct chi_lane {
 	hshm_au32 *armed; /* in the main segment */
 	uint32_t armed_index;
 	int eventfd;
+	struct hipc_mpsc_ahead ahead;	 /* (owner) references that it has seen */
+	bool deep;			 /* (owner) there were as many as it looked for */
 	struct chi_run_context *stalled; /* (owner) taken from the ring, waits for room in its container lane */
 	struct chi_parked park;		 /* (owner) brings the lane back when there is room */
 } HSHM_ALIGNED(64);

@@ -62,7 +62,7 @@ int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t
 #endif
 	ret = chi_task_queue_push(queue, lane, prio, ref);
 	if (ret == 0) {
-		hshm_fence_seq_cst(); /* the push before, the look at `armed` after */
+		hshm_fence_after_rmw(); /* the push before, whose last is a CAS; the look at `armed` after */
 		chi_task_queue_ring(queue, lane, prio);
 	}
 	return ret;
@@ -72,16 +72,28 @@ int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t
 
 #define SLOTS_RELEASED_AT_ONCE (64 / sizeof(hshm_au64)) /* a line of them */
 
+static void release_line(struct chi_lane *lane)
+{
+	if (hipc_mpsc_n_unreleased(&lane->consumer) == SLOTS_RELEASED_AT_ONCE)
+		hipc_mpsc_release(&lane->consumer);
+}
+
 uint32_t chi_task_queue_dequeue(struct chi_lane *lane)
 {
 	uint32_t ref;
 
-	if (hipc_mpsc_n_unreleased(&lane->consumer) == SLOTS_RELEASED_AT_ONCE)
-		hipc_mpsc_release(&lane->consumer);
+	release_line(lane);
 	ref = hipc_mpsc_take(&lane->consumer);
 	if (ref)
 		hshm_count_add(&lane->header->n_taken, 1);
 	return ref;
+}
+
+uint32_t chi_task_queue_dequeue_ahead(struct chi_lane *lane)
+{
+	release_line(lane);
+	hshm_count_add(&lane->header->n_taken, 1);
+	return hipc_mpsc_take_ahead(&lane->consumer, &lane->ahead);
 }
 
 void chi_task_queue_release(struct chi_lane *lane)
@@ -108,8 +120,8 @@ void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_qu
 	struct chi_active_queue *active;
 	uint64_t word;
 
-	/* I3: pairs with the fence in chi_lane_deactivate() */
-	hshm_fence_seq_cst();
+	/* I3: pairs with the fence in chi_lane_deactivate(); the push ended with a CAS */
+	hshm_fence_after_rmw();
 	/* relaxed: ordered by the fence; what it says is only where to post */
 	word = hshm_load_relaxed(&lane->header->activation);
 	active = &active_queues[chi_activation_worker(word) * CHI_PRIOS + lane->header->priority];

@@ -59,6 +59,9 @@ void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint
  */
 uint32_t chi_task_queue_dequeue(struct chi_lane *lane);
 
+/* chi_task_queue_dequeue_ahead - the same for one of those in lane->ahead, of which there is one. */
+uint32_t chi_task_queue_dequeue_ahead(struct chi_lane *lane);
+
 /* chi_task_queue_release - all slots that were taken are the producers' again. Threads: the lane's worker. */
 void chi_task_queue_release(struct chi_lane *lane);
 

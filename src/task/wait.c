@@ -28,6 +28,7 @@
 #define POLL_SLEEP_US	     10u
 #define ALIVE_CHECK_NS	     (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
 #define SPINS_BETWEEN_CLOCKS 64u
+#define FETCHED_MAX	     16u /* lines at once, about as many as a core has on their way */
 
 /* The index of a task that is done (ANY), n_tasks - 1 when all are (ALL), or -1. */
 static int find_done(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode)
@@ -178,8 +179,18 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 	return done;
 }
 
+/* Their answers, which come from the worker's core, all on their way before the first is looked at; to be written, as they
+ * will be when they are handed in again: else each line would come twice. Before a wait, and not in it: a line that is
+ * taken while its answer is about to be written makes that wait. */
+static void fetch_answers(void *const *tasks, uint32_t n_tasks)
+{
+	for (uint32_t i = 0; i < n_tasks && i < FETCHED_MAX; i++)
+		hshm_prefetch_write(&((struct chi_task *)tasks[i])->completion);
+}
+
 static int wait_for(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
+	fetch_answers(tasks, n_tasks);
 	for (uint32_t i = 0; i < n_tasks; i++) {
 		if (!chi_task_submitter(tasks[i]))
 			return chi_error_set(-EINVAL, "wait for a task that was not submitted");

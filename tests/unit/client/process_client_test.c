@@ -157,6 +157,21 @@ static void queue_and_parking_words_cannot_be_lent(void **state)
 	assert_int_equal(fixture->client->ops->submit(fixture->client, on_queue, false), -EINVAL);
 }
 
+static void a_task_that_begins_in_the_last_unit_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t park_ref;
+	hshm_au32 *park = fixture->client->ops->park(fixture->client, &park_ref);
+	char *base = (char *)park - (uint64_t)park_ref * sizeof(*park);
+
+	/* its size is there to read, and 0 */
+	assert_int_equal(
+		fixture->client->ops->submit(
+			fixture->client, (struct chi_task *)(void *)(base + FAKE_CLIENT_BYTES - HIPC_REF_UNIT), false),
+		-EINVAL);
+	assert_int_equal(hshm_load_relaxed(&fixture->fake.n_lanes_asked), 0);
+}
+
 static void parking_word_is_the_lanes_and_its_reference_names_it(void **state)
 {
 	struct fixture *fixture = *state;
@@ -599,6 +614,7 @@ int main(void)
 		CASE(many_of_both_priorities_ring_each_armed_lane_once),
 		CASE(memory_that_is_not_the_clients_is_refused),
 		CASE(queue_and_parking_words_cannot_be_lent),
+		CASE(a_task_that_begins_in_the_last_unit_is_refused),
 		CASE(parking_word_is_the_lanes_and_its_reference_names_it),
 		CASE(full_lane_returns_eagain_and_the_task_stays_the_callers),
 		CASE(late_answers_are_passed_over),

@@ -244,6 +244,7 @@ static void slot_words_of_other_laps_count_as_empty(void **state)
 /* I5, I6 */
 static void no_bytes_in_the_ring_make_a_call_loop(void **state)
 {
+	struct hipc_mpsc_ahead ahead = { 0 };
 	struct ring ring = make_ring();
 	uint64_t seed = SEED;
 
@@ -259,6 +260,8 @@ static void no_bytes_in_the_ring_make_a_call_loop(void **state)
 
 			assert_true(rc == 0 || rc == -EAGAIN);
 			hipc_mpsc_is_full(&ring.queue);
+			assert_true(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 4) <= 4);
+			assert_true(hipc_mpsc_n_ahead(&ring.consumer, &ahead) <= HIPC_MPSC_AHEAD);
 			hipc_mpsc_dequeue(&ring.consumer);
 		}
 		assert_true(hshm_clock_ns() - before < 10 * HSHM_NSEC_PER_SEC); /* not for ever */
@@ -268,6 +271,140 @@ static void no_bytes_in_the_ring_make_a_call_loop(void **state)
 	for (uint32_t i = 0; i < DEPTH; i++)
 		ring.queue.slots[i].v = UINT64_C(0x7fffffff) << 32;
 	assert_int_equal(hipc_mpsc_enqueue(&ring.queue, 1), -EAGAIN);
+}
+
+/* ---- references copied ahead ---- */
+
+#define DEEP (4 * HIPC_MPSC_AHEAD)
+
+static struct ring make_deep_ring(void)
+{
+	struct ring ring;
+
+	assert_true(hipc_mpsc_queue_bytes(DEEP, HEADER) <= sizeof(memory));
+	assert_int_equal(hipc_mpsc_queue_init(memory, DEEP, HEADER, &ring.queue), 0);
+	hipc_mpsc_consumer_init(&ring.consumer, &ring.queue);
+	return ring;
+}
+
+static void put(struct ring *ring, uint32_t first_ref, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(hipc_mpsc_enqueue(&ring->queue, first_ref + i), 0);
+}
+
+static void expect_ahead(const struct ring *ring, const struct hipc_mpsc_ahead *ahead, uint32_t first_ref, uint32_t n)
+{
+	assert_int_equal(hipc_mpsc_n_ahead(&ring->consumer, ahead), n);
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(hipc_mpsc_ahead_at(&ring->consumer, ahead, i), first_ref + i);
+}
+
+static void take_ahead(struct ring *ring, const struct hipc_mpsc_ahead *ahead, uint32_t first_ref, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(hipc_mpsc_take_ahead(&ring->consumer, ahead), first_ref + i);
+	hipc_mpsc_release(&ring->consumer);
+}
+
+static void a_look_ahead_ends_at_an_empty_slot(void **state)
+{
+	struct ring ring = make_deep_ring();
+	struct hipc_mpsc_ahead ahead = { 0 };
+
+	(void)state;
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 8), 0);
+	expect_ahead(&ring, &ahead, 0, 0);
+	put(&ring, 1, 3);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 8), 3);
+	assert_int_equal(ring.consumer.head, 0);
+	expect_ahead(&ring, &ahead, 1, 3);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 8), 0);
+	/* what came later is behind what was copied, which it leaves as it is */
+	put(&ring, 4, 2);
+	assert_int_equal(hipc_mpsc_take_ahead(&ring.consumer, &ahead), 1);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 8), 2);
+	expect_ahead(&ring, &ahead, 2, 4);
+	take_ahead(&ring, &ahead, 2, 4);
+	assert_int_equal(hipc_mpsc_n_ahead(&ring.consumer, &ahead), 0);
+	assert_int_equal(hipc_mpsc_dequeue(&ring.consumer), 0);
+}
+
+static void a_look_ahead_ends_at_as_many_as_it_may_and_as_there_is_room_for(void **state)
+{
+	struct ring ring = make_deep_ring();
+	struct hipc_mpsc_ahead ahead = { 0 };
+
+	(void)state;
+	put(&ring, 1, DEEP);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 5), 5);
+	expect_ahead(&ring, &ahead, 1, 5);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, DEEP), HIPC_MPSC_AHEAD - 5);
+	expect_ahead(&ring, &ahead, 1, HIPC_MPSC_AHEAD);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, DEEP), 0);
+	/* what was taken makes room, and its place is written over */
+	take_ahead(&ring, &ahead, 1, 3);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, DEEP), 3);
+	expect_ahead(&ring, &ahead, 4, HIPC_MPSC_AHEAD);
+}
+
+static void a_look_ahead_goes_on_over_the_end_of_a_lap_and_not_into_the_next(void **state)
+{
+	struct ring ring = make_ring();
+	struct hipc_mpsc_ahead ahead = { 0 };
+
+	(void)state;
+	/* where the lap's number wraps around, too */
+	move_to(&ring, (UINT64_C(0xffffffff) << SHIFT) + 5);
+	for (uint32_t round = 0; round < 3; round++) {
+		fill(&ring, 1 + round * DEPTH);
+		/* a ring shorter than that: its first slot, seen again, is of this lap */
+		assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, HIPC_MPSC_AHEAD), DEPTH);
+		expect_ahead(&ring, &ahead, 1 + round * DEPTH, DEPTH);
+		for (uint32_t i = 0; i < DEPTH; i++)
+			assert_int_equal(hipc_mpsc_take_ahead(&ring.consumer, &ahead), 1 + round * DEPTH + i);
+		/* taken, and not released: not the producers' yet, nor there again */
+		assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, HIPC_MPSC_AHEAD), 0);
+		assert_int_equal(hipc_mpsc_enqueue(&ring.queue, 99), -EAGAIN);
+		hipc_mpsc_release(&ring.consumer);
+	}
+}
+
+/* I5: a hostile producer's */
+static void what_was_copied_is_what_is_taken(void **state)
+{
+	struct ring ring = make_deep_ring();
+	struct hipc_mpsc_ahead ahead = { 0 };
+
+	(void)state;
+	put(&ring, 1, 4);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 4), 4);
+	ring.queue.slots[0].v = 77;
+	ring.queue.slots[1].v = 0;
+	ring.queue.slots[2].v = UINT64_MAX;
+	ring.queue.tail->v = 1;
+	expect_ahead(&ring, &ahead, 1, 4);
+	take_ahead(&ring, &ahead, 1, 4);
+	/* released as ever: the ring goes on */
+	ring.queue.tail->v = 4;
+	put(&ring, 5, DEEP);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 4), 4);
+	take_ahead(&ring, &ahead, 5, 4);
+}
+
+static void a_head_past_what_was_copied_has_nothing_ahead(void **state)
+{
+	struct ring ring = make_deep_ring();
+	struct hipc_mpsc_ahead ahead = { 0 };
+
+	(void)state;
+	put(&ring, 1, 8);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 2), 2);
+	for (uint32_t ref = 1; ref <= 5; ref++)
+		assert_int_equal(hipc_mpsc_dequeue(&ring.consumer), ref);
+	assert_int_equal(hipc_mpsc_n_ahead(&ring.consumer, &ahead), 0);
+	assert_int_equal(hipc_mpsc_look_ahead(&ring.consumer, &ahead, 8), 3);
+	expect_ahead(&ring, &ahead, 6, 3);
 }
 
 int main(void)
@@ -286,6 +423,11 @@ int main(void)
 		cmocka_unit_test(claim_prepared_in_an_earlier_lap_fails),
 		cmocka_unit_test(slot_words_of_other_laps_count_as_empty),
 		cmocka_unit_test(no_bytes_in_the_ring_make_a_call_loop),
+		cmocka_unit_test(a_look_ahead_ends_at_an_empty_slot),
+		cmocka_unit_test(a_look_ahead_ends_at_as_many_as_it_may_and_as_there_is_room_for),
+		cmocka_unit_test(a_look_ahead_goes_on_over_the_end_of_a_lap_and_not_into_the_next),
+		cmocka_unit_test(what_was_copied_is_what_is_taken),
+		cmocka_unit_test(a_head_past_what_was_copied_has_nothing_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,6 +172,38 @@ static void slots_go_back_when_a_line_of_them_was_taken_and_at_the_end_of_the_tu
 	assert_int_equal(hipc_mpsc_n_unreleased(consumer), 0);
 }
 
+#define DEEP 32u
+
+/* A lane of its own, which is deeper than a line of slots. */
+static void make_deep_lane(struct chi_lane *lane, void *memory)
+{
+	memset(lane, 0, sizeof(*lane));
+	assert_int_equal(hipc_mpsc_queue_init(memory, DEEP, 0, &lane->ring), 0);
+	lane->header = &lane->own;
+	hipc_mpsc_consumer_init(&lane->consumer, &lane->ring);
+}
+
+static void those_that_were_seen_ahead_are_counted_and_go_back_by_lines(void **state)
+{
+	static char memory[1024] HSHM_ALIGNED(HSHM_FALSE_SHARING);
+	struct chi_lane lane;
+	uint32_t taken = 0;
+
+	(void)state;
+	assert_true(hipc_mpsc_queue_bytes(DEEP, 0) <= sizeof(memory));
+	make_deep_lane(&lane, memory);
+	for (uint32_t ref = 1; ref <= DEEP; ref++)
+		assert_int_equal(hipc_mpsc_enqueue(&lane.ring, ref), 0);
+	while (hipc_mpsc_look_ahead(&lane.consumer, &lane.ahead, 12) > 0)
+		for (; hipc_mpsc_n_ahead(&lane.consumer, &lane.ahead) > 0; taken++) {
+			assert_int_equal(chi_task_queue_dequeue_ahead(&lane), taken + 1);
+			assert_int_equal(hshm_load_relaxed(&lane.own.n_taken), taken + 1);
+			assert_int_equal(hipc_mpsc_n_unreleased(&lane.consumer), taken % 8 + 1);
+		}
+	assert_int_equal(taken, DEEP);
+	assert_int_equal(hipc_mpsc_enqueue(&lane.ring, 99), 0);
+}
+
 static void each_lane_has_a_header_of_its_own(void **state)
 {
 	struct stage *stage = *state;
@@ -227,6 +259,7 @@ int main(void)
 		CONTAINER_CASE(references_leave_in_the_order_they_came),
 		CONTAINER_CASE(the_header_counts_what_was_taken),
 		CONTAINER_CASE(slots_go_back_when_a_line_of_them_was_taken_and_at_the_end_of_the_turn),
+		CONTAINER_CASE(those_that_were_seen_ahead_are_counted_and_go_back_by_lines),
 		CONTAINER_CASE(each_lane_has_a_header_of_its_own),
 		CONTAINER_CASE(enqueue_on_a_full_lane_returns_eagain_and_lists_nothing),
 #endif

@@ -1,0 +1,968 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * admit_test.c - a task that asks for the same as the one before is run in that one's context: what is looked at anew for
+ * it, what is reset, and who is never followed
+ *
+ * A case writes requests into clients' segments and hands their references to worker 0, as a lane's turn does, outside
+ * of its loop's turns: what the step before left is there for the next.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* clang-format off */
+#include <cmocka.h>
+/* clang-format on */
+
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/container.h"
+#include "runtime/count.h"
+#include "runtime/pool_manager.h"
+#include "runtime/session.h"
+#include "runtime/work_orchestrator.h"
+#include "runtime/worker.h"
+#include "support/rest.h"
+#include "support/stage.h"
+
+#define N_CONTAINERS 2u
+#define N_STEPS_MAX  300u
+#define HOUR_US	     3600000000u
+#define SPIN_NS	     (50 * HSHM_NSEC_PER_USEC)
+#define TIMED_IO     4096u /* a task with so many bytes is timed each time */
+
+enum method { LOOK, LOOK_TOO, TINY };
+
+enum mode {
+	PLAIN,
+	SCRIBBLE, /* over the header of its copy */
+	LEAVE,	  /* its fiber, and comes back */
+	FAIL,
+	DETACH, /* a LOOK, into the same container */
+	CALL,	/* two such, one after the other, and wait for them */
+	SPIN,
+};
+
+struct look_task {
+	struct chi_task task;
+	uint64_t value;
+	uint32_t mode, reserved;
+	struct chi_buffer buffer;
+	uint64_t out; /* 2 * value */
+};
+
+/* What a run found. */
+struct seen {
+	struct chi_task header;
+	uint64_t value, io_bytes, deadline_ns;
+	const struct chi_session *session;
+	uint32_t method, container, worker, timed_for, flush_epoch, n_in_flight[2];
+};
+
+static struct seen seen[N_STEPS_MAX];
+static hshm_au32 n_seen;
+
+/* ---- the modules ---- */
+
+static struct look_task *look_task_of(struct chi_task *task)
+{
+	return (struct look_task *)task;
+}
+
+static void note(const struct look_task *self, const struct chi_run_context *context)
+{
+	const struct chi_pool *its = context->pool;
+	struct seen *at = &seen[hshm_load_relaxed(&n_seen)];
+
+	at->header = self->task;
+	at->value = self->value;
+	at->io_bytes = context->io_bytes;
+	at->deadline_ns = chi_context_deadline_ns(context);
+	at->session = context->session;
+	at->method = context->method->id;
+	at->container = chi_container_id(context->container);
+	at->worker = chi_context_worker(context);
+	at->timed_for = context->timed_for;
+	at->flush_epoch = context->flush_epoch;
+	for (uint32_t i = 0; i < 2; i++)
+		at->n_in_flight[i] = (uint32_t)hshm_load_relaxed(&its->n_in_flight[i]);
+	/* release: one run after the other notes; pairs with the acquire of who waits for them */
+	hshm_fetch_add_release(&n_seen, 1);
+}
+
+static void scribble(struct chi_task *task)
+{
+	task->version = 99;
+	task->size_bytes = 1;
+	task->pool_id = task->method_id = UINT32_MAX;
+	task->query = CHI_QUERY_LOCAL_ID(1);
+	task->period_ns = UINT64_MAX;
+	task->deadline_us = 1;
+}
+
+static int detach(struct chi_container *container, struct chi_run_context *context, uint64_t value)
+{
+	struct look_task *sub;
+	int ret = chi_task_alloc(chi_context_client(context), sizeof(*sub), chi_container_pool_id(container),
+				 CHI_QUERY_LOCAL_ID(chi_container_id(container)), LOOK, &sub);
+
+	if (ret < 0)
+		return ret;
+	sub->task.flags = CHI_TASK_FIRE_AND_FORGET;
+	sub->value = value;
+	return chi_submit(chi_context_client(context), sub);
+}
+
+static int call_two(struct chi_container *container, struct chi_run_context *context)
+{
+	struct look_task sub;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < 2; i++) {
+		chi_task_init(&sub.task, sizeof(sub), chi_container_pool_id(container),
+			      CHI_QUERY_LOCAL_ID(chi_container_id(container)), LOOK);
+		ret = chi_call(chi_context_client(context), &sub);
+	}
+	return ret;
+}
+
+static int look(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	struct look_task *self = look_task_of(task);
+	uint64_t end_ns = hshm_clock_ns() + SPIN_NS;
+
+	note(self, context);
+	self->out = 2 * self->value;
+	switch ((enum mode)self->mode) {
+	case SCRIBBLE:
+		scribble(task);
+		return 0;
+	case LEAVE:
+		chi_yield();
+		return 0;
+	case FAIL:
+		return -EIO;
+	case DETACH:
+		return detach(container, context, self->value + 1);
+	case CALL:
+		return call_two(container, context);
+	case SPIN:
+		while (hshm_clock_ns() < end_ns)
+			hshm_cpu_relax();
+		return 0;
+	case PLAIN:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int tiny(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)container, (void)task, (void)context;
+	chi_yield(); /* its memory is not for the next one */
+	return 0;
+}
+
+#define LOOK_METHOD(number, text)                                                                   \
+	{                                                                                           \
+		.name = (text), .id = (number), .task_size = sizeof(struct look_task), .run = look, \
+		.buffers_offset = offsetof(struct look_task, buffer), .n_buffers = 1,               \
+		.out_offset = offsetof(struct look_task, out), .out_size = sizeof(uint64_t),        \
+	}
+
+static const struct chi_method methods[] = {
+	LOOK_METHOD(LOOK, "look"),
+	LOOK_METHOD(LOOK_TOO, "look_too"),
+	{ .name = "tiny", .id = TINY, .task_size = sizeof(struct chi_task), .run = tiny },
+};
+
+static int create(struct chi_container *container, const void *params, uint64_t params_size)
+{
+	return chi_container_create_local_queue(container, 0, params_size ? *(const unsigned char *)params : 1, 0);
+}
+
+static int has_no_say(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *answer)
+{
+	(void)container, (void)mode, (void)answer;
+	return -ENOTSUP;
+}
+
+static const struct chi_module module = {
+	.size = sizeof(module),
+	.method_stride = sizeof(methods[0]),
+	.name = "look",
+	.n_methods = sizeof(methods) / sizeof(methods[0]),
+	.methods = methods,
+	.create = create,
+};
+
+static const struct chi_module watched_module = {
+	.size = sizeof(module),
+	.method_stride = sizeof(methods[0]),
+	.name = "watched_look",
+	.n_methods = sizeof(methods) / sizeof(methods[0]),
+	.methods = methods,
+	.create = create,
+	.monitor = has_no_say,
+};
+
+/* ---- the stage: pools, and the clients' sessions ---- */
+
+static struct chi_session *session, *other_session;
+static struct chi_client *other_client;
+static uint32_t other_pool, lanes_pool, watched_pool;
+
+static struct chi_worker *worker_of(uint32_t i)
+{
+	return chi_work_orch_worker(runtime->orch, i);
+}
+
+static struct chi_session *find_session(const struct chi_session *but)
+{
+	struct chi_session *found = NULL;
+
+	for (uint32_t w = 0; w < chi_work_orch_n_workers(runtime->orch); w++) {
+		struct chi_worker *worker = worker_of(w);
+
+		pthread_mutex_lock(&worker->lanes_lock);
+		for (uint32_t i = 0; i < worker->n_lanes; i++)
+			if (worker->lanes[i]->session && worker->lanes[i]->session != but)
+				found = worker->lanes[i]->session;
+		pthread_mutex_unlock(&worker->lanes_lock);
+	}
+	return found;
+}
+
+static int make_pool(struct chi_client *its, const char *name, const char *module_name, unsigned char n_lanes,
+		     uint32_t *ret_pool)
+{
+	struct chi_pool_spec spec = {
+		.module = module_name, .name = name, .n_containers = N_CONTAINERS, .params = &n_lanes, .params_size = 1
+	};
+
+	return chi_pool_create(its, &spec, ret_pool);
+}
+
+static int start(const char *config)
+{
+	hshm_store_relaxed(&n_seen, 0);
+	if (stage_start(config, &module, N_CONTAINERS) < 0 ||
+	    chi_module_register_builtin(runtime->modules, &watched_module) < 0)
+		return -1;
+	session = find_session(NULL);
+	if (chi_runtime_client(runtime, NULL, &other_client) < 0 ||
+	    make_pool(other_client, "other", "look", 1, &other_pool) < 0 ||
+	    make_pool(client, "lanes", "look", 4, &lanes_pool) < 0 ||
+	    make_pool(client, "watched", "watched_look", 1, &watched_pool) < 0) {
+		print_error("%s\n", chi_error_text());
+		return -1;
+	}
+	other_session = find_session(session);
+	return session && other_session ? 0 : -1;
+}
+
+static int start_one(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1 }\nmemory: { private_mib: 256 }\nclients: { memory_mib: 16 }\n");
+}
+
+static int start_two(void **state)
+{
+	(void)state;
+	return start("workers: { count: 2 }\nmemory: { private_mib: 256 }\nclients: { memory_mib: 16 }\n");
+}
+
+static int stop(void **state)
+{
+	chi_client_disconnect(other_client);
+	return stage_stop(state);
+}
+
+/* ---- steps of a turn ---- */
+
+struct step {
+	struct chi_session *session;
+	struct chi_task *task; /* in its segment */
+	void (*before)(struct chi_worker *worker);
+	bool admitted, followed, here;
+};
+
+static struct step steps[N_STEPS_MAX];
+static uint32_t n_steps, n_taken;
+
+/* In the upper half of the segment, where the client's own heap does not get to. */
+static void *place_in(const struct chi_session *its, uint32_t index)
+{
+	const struct hipc_mapping *map = &its->segment.map;
+
+	return (char *)map->base + map->size_bytes / 2 + (size_t)index * 4 * HIPC_REF_UNIT;
+}
+
+static struct look_task *ask(struct chi_session *its, void *memory, uint32_t pool_id, struct chi_domain_query query)
+{
+	struct look_task *task = memory;
+
+	chi_task_init(&task->task, sizeof(*task), pool_id, query, LOOK);
+	task->value = n_steps;
+	steps[n_steps++] = (struct step){ .session = its, .task = &task->task };
+	return task;
+}
+
+/* The same as all that are asked for by this. */
+static struct look_task *ask_alike(void)
+{
+	return ask(session, place_in(session, n_steps), pool, CHI_QUERY_LOCAL_ID(0));
+}
+
+static struct look_task *ask_alike_behind(void (*before)(struct chi_worker *worker))
+{
+	struct look_task *task = ask_alike();
+
+	steps[n_steps - 1].before = before;
+	return task;
+}
+
+static uint32_t ref_of(const struct step *step)
+{
+	return hipc_ref_of(&step->session->segment.map, step->task);
+}
+
+static struct chi_run_context *next_step(struct chi_turn *turn)
+{
+	while (n_taken < n_steps) {
+		struct step *step = &steps[n_taken++];
+		struct chi_run_context *context;
+		struct chi_lane *lane;
+
+		if (step->before)
+			step->before(turn->worker);
+		context = chi_worker_admit(turn->worker, step->session, ref_of(step));
+		step->admitted = context != NULL;
+		if (!context)
+			continue;
+		step->followed = context->lane != NULL;
+		step->here = chi_worker_route_in_turn(turn->worker, context, &lane) == CHI_ROUTED_HERE;
+		if (step->here)
+			return context;
+	}
+	return NULL;
+}
+
+struct errand {
+	struct chi_work work;
+	void (*fn)(struct chi_worker *worker);
+	sem_t done;
+};
+
+static void run_errand(struct chi_worker *worker, struct chi_work *work)
+{
+	struct errand *errand = (struct errand *)work; /* its first member */
+
+	errand->fn(worker);
+	sem_post(&errand->done);
+}
+
+static void on_worker(uint32_t worker, void (*fn)(struct chi_worker *worker))
+{
+	struct errand errand = { .work.fn = run_errand, .fn = fn };
+
+	sem_init(&errand.done, 0, 0);
+	chi_worker_post(worker_of(worker), &errand.work);
+	while (sem_wait(&errand.done) < 0)
+		;
+	sem_destroy(&errand.done);
+}
+
+static void take_steps(struct chi_worker *worker)
+{
+	struct chi_turn turn = { .worker = worker, .next = next_step };
+
+	chi_worker_run_turn(worker, &turn);
+}
+
+/* All that were asked for since the last time, in one turn; until they are answered. */
+static void run(void)
+{
+	uint32_t first = n_taken;
+
+	on_worker(0, take_steps);
+	for (uint32_t i = first; i < n_steps; i++)
+		while (!chi_task_done(steps[i].task))
+			HSHM_THREAD_MODEL->sleep_for_us(100);
+}
+
+static int begin(int (*start_runtime)(void **state), void **state)
+{
+	n_steps = n_taken = 0;
+	return start_runtime(state);
+}
+
+static int begin_one(void **state)
+{
+	return begin(start_one, state);
+}
+
+static int begin_two(void **state)
+{
+	return begin(start_two, state);
+}
+
+static void assert_followed(uint32_t step, bool followed)
+{
+	assert_true(steps[step].admitted);
+	assert_int_equal(steps[step].followed, followed);
+}
+
+/* Refused, with this answer. */
+static void assert_refused(uint32_t step, int error)
+{
+	assert_false(steps[step].admitted);
+	assert_int_equal(steps[step].task->result, error);
+}
+
+static uint64_t counted(hshm_au64 *counter)
+{
+	return hshm_load_relaxed(counter); /* relaxed: a figure */
+}
+
+static struct chi_pool *the_pool(void)
+{
+	uint8_t epoch;
+	struct chi_pool *found = chi_pool_get(runtime->pools, pool, &epoch);
+
+	assert_non_null(found);
+	chi_pool_put(found, epoch); /* it stays as long as the case */
+	return found;
+}
+
+static struct chi_method_counters *counters_of(enum method method)
+{
+	return chi_method_counters_at(worker_of(0), the_pool()->counters_offsets[method]);
+}
+
+/* ---- the same, and what is not ---- */
+
+static struct chi_pool *counted_pool;
+static hshm_au64 left_in_flight[2];
+
+static void look_at_counts(struct chi_worker *worker)
+{
+	(void)worker;
+	for (uint32_t i = 0; i < 2; i++)
+		hshm_store_relaxed(&left_in_flight[i], hshm_load_relaxed(&counted_pool->n_in_flight[i]));
+}
+
+static void assert_none_in_flight(void)
+{
+	counted_pool = the_pool();
+	on_worker(0, look_at_counts);
+	assert_int_equal(counted(&left_in_flight[0]), 0);
+	assert_int_equal(counted(&left_in_flight[1]), 0);
+}
+
+static void what_asks_for_the_same_follows_and_has_its_own_in_and_output(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 5; i++)
+		ask_alike();
+	run();
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_followed(i, i > 0);
+		assert_true(steps[i].here);
+		assert_int_equal(seen[i].value, i);
+		assert_int_equal(look_task_of(steps[i].task)->out, 2 * i);
+		assert_int_equal(seen[i].header.id.number, 0);
+		for (uint32_t j = 0; j < i; j++)
+			assert_true(seen[i].header.id.root != seen[j].header.id.root);
+	}
+	assert_none_in_flight();
+}
+
+static void each_field_of_the_request_counts(void **state)
+{
+	struct chi_task *task;
+
+	(void)state;
+	for (uint32_t i = 0; i < 14; i++)
+		ask_alike();
+	task = steps[1].task;
+	task->method_id = LOOK_TOO;
+	task = steps[3].task;
+	task->pool_id = other_pool;
+	task = steps[5].task;
+	task->query = CHI_QUERY_LOCAL_ID(1);
+	task = steps[7].task;
+	task->query.kind = CHI_DOMAIN_GLOBAL_ID;
+	task = steps[9].task;
+	task->version++;
+	task = steps[11].task;
+	task->flags = 0x8000;
+	task = steps[13].task;
+	task->size_bytes -= 8;
+	run();
+	for (uint32_t i = 0; i < 9; i++)
+		assert_followed(i, false);
+	assert_int_equal(seen[1].method, LOOK_TOO);
+	assert_int_equal(seen[2].method, LOOK);
+	assert_int_equal(seen[3].header.pool_id, other_pool);
+	assert_int_equal(seen[5].container, 1);
+	assert_int_equal(seen[6].container, 0);
+	assert_refused(9, -EPROTO);
+	assert_refused(11, -EINVAL);
+	assert_refused(13, -EMSGSIZE);
+	/* what was refused was no task: the one before it is the newest still */
+	assert_followed(10, true);
+	assert_followed(12, true);
+}
+
+static void a_task_of_another_session_follows_none(void **state)
+{
+	(void)state;
+	ask_alike();
+	ask(other_session, place_in(other_session, 1), pool, CHI_QUERY_LOCAL_ID(0));
+	ask_alike();
+	run();
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_followed(i, false);
+		assert_ptr_equal(seen[i].session, steps[i].session);
+		assert_int_equal(look_task_of(steps[i].task)->out, 2 * i);
+	}
+}
+
+/* Its header is inside, to the last byte. */
+static void one_that_would_end_past_the_segment_is_refused(void **state)
+{
+	const struct hipc_mapping *map = &session->segment.map;
+	struct chi_task *last = (struct chi_task *)(void *)((char *)map->base + map->size_bytes) - 1;
+
+	(void)state;
+	ask_alike();
+	*last = *steps[0].task;
+	steps[n_steps++] = (struct step){ .session = session, .task = last };
+	ask_alike();
+	run();
+	assert_refused(1, -EFAULT);
+	assert_followed(2, true);
+}
+
+static void drain(struct chi_worker *worker)
+{
+	hshm_store_relaxed(&worker->runtime->draining, 1);
+}
+
+static void drain_no_more(struct chi_worker *worker)
+{
+	hshm_store_relaxed(&worker->runtime->draining, 0);
+}
+
+static void a_runtime_that_stops_takes_no_more(void **state)
+{
+	(void)state;
+	ask_alike();
+	ask_alike_behind(drain);
+	ask_alike_behind(drain_no_more);
+	run();
+	assert_refused(1, -ESHUTDOWN);
+	assert_followed(2, true);
+}
+
+static void close_pool(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_store_relaxed(&the_pool()->closing, 1);
+}
+
+static void open_pool(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_store_relaxed(&counted_pool->closing, 0);
+}
+
+static void a_pool_that_ends_takes_no_more(void **state)
+{
+	(void)state;
+	counted_pool = the_pool();
+	ask_alike();
+	ask_alike_behind(close_pool);
+	ask_alike_behind(open_pool);
+	run();
+	assert_refused(1, -ENOENT);
+	assert_followed(2, true);
+}
+
+static void flip_epoch(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_fetch_add_relaxed(&the_pool()->flush_epoch, 1);
+}
+
+/* It outlasts its place, so that it counts for itself. */
+static void one_that_comes_after_a_flush_began_counts_for_the_next(void **state)
+{
+	(void)state;
+	ask_alike();
+	ask_alike_behind(flip_epoch)->mode = LEAVE;
+	run();
+	assert_followed(1, true);
+	assert_int_equal(seen[1].flush_epoch, 1 - seen[0].flush_epoch);
+	assert_int_equal(seen[0].n_in_flight[seen[0].flush_epoch], 1);
+	assert_int_equal(seen[1].n_in_flight[seen[0].flush_epoch], 0);
+	assert_int_equal(seen[1].n_in_flight[seen[1].flush_epoch], 1);
+	assert_none_in_flight();
+}
+
+/* ---- where it is run ---- */
+
+static void behind_what_waits_in_the_lane_it_waits_too(void **state)
+{
+	struct look_task *task;
+
+	(void)state;
+	ask_alike();
+	ask_alike();
+	task = ask_alike();
+	task->task.method_id = LOOK_TOO;
+	task->mode = DETACH;
+	ask_alike();
+	run();
+	assert_true(steps[1].here);
+	assert_followed(3, true);
+	assert_false(steps[3].here);
+	/* the detached one comes first */
+	assert_int_equal(seen[3].header.flags, CHI_TASK_FIRE_AND_FORGET);
+	assert_int_equal(seen[4].header.flags, 0);
+	assert_int_equal(seen[4].value, 3);
+	assert_int_equal(look_task_of(steps[3].task)->out, 6);
+}
+
+static void move_lane_to(struct chi_lane *lane, uint32_t worker)
+{
+	assert_int_equal(chi_work_orch_remap_lane(runtime->orch, lane, worker), 0);
+	while (chi_lane_worker(lane) != worker)
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+}
+
+static void where_its_lane_has_gone_it_goes(void **state)
+{
+	struct chi_lane *lane = chi_container_lane(the_pool()->local_table[0], 0, 0);
+
+	(void)state;
+	move_lane_to(lane, 0);
+	ask_alike();
+	run();
+	assert_true(steps[0].here);
+	move_lane_to(lane, 1);
+	ask_alike();
+	run();
+	assert_followed(1, true);
+	assert_false(steps[1].here);
+	assert_int_equal(seen[0].worker, 0);
+	assert_int_equal(seen[1].worker, 1);
+}
+
+static void ask_twice(uint32_t pool_id, struct chi_domain_query query)
+{
+	for (uint32_t i = 0; i < 2; i++)
+		ask(session, place_in(session, n_steps), pool_id, query);
+}
+
+static void none_follows_where_a_module_may_say_where_tasks_go(void **state)
+{
+	(void)state;
+	ask_twice(watched_pool, CHI_QUERY_LOCAL_ID(0));
+	ask_twice(pool, CHI_QUERY_DYNAMIC());
+	run();
+	assert_followed(1, false);
+	assert_followed(3, false);
+}
+
+static void none_follows_where_lanes_have_turns(void **state)
+{
+	(void)state;
+	ask_twice(lanes_pool, CHI_QUERY_LOCAL_ID(0));
+	ask_twice(lanes_pool, CHI_QUERY_LOCAL_HASH(7));
+	run();
+	assert_followed(1, false);
+	assert_followed(2, false);
+	assert_followed(3, true); /* its lane says the hash */
+	assert_int_equal(seen[3].container, seen[2].container);
+}
+
+/* One that fails ends in its place. */
+static void none_follows_a_periodic_task(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 2; i++) {
+		struct look_task *task = ask_alike();
+
+		task->task.flags = CHI_TASK_PERIODIC;
+		task->task.period_ns = HSHM_NSEC_PER_SEC;
+		task->mode = FAIL;
+	}
+	run();
+	assert_followed(1, false);
+	assert_int_equal(steps[1].task->result, -EIO);
+}
+
+/* ---- what is looked at, and set, anew ---- */
+
+static void set_buffer(struct look_task *task, uint64_t size_bytes)
+{
+	task->buffer.ptr = hipc_ptr_of(&session->segment.map, place_in(session, N_STEPS_MAX));
+	task->buffer.size_bytes = size_bytes;
+	task->buffer.flags = CHI_BUFFER_IN;
+}
+
+static void its_buffers_are_checked(void **state)
+{
+	uint64_t n_refused = counted(&worker_of(0)->counters->tasks_refused);
+
+	(void)state;
+	set_buffer(ask_alike(), 100);
+	set_buffer(ask_alike(), session->segment.map.size_bytes);
+	ask_alike();
+	set_buffer(ask_alike(), 100);
+	look_task_of(steps[3].task)->buffer.flags = 0x80;
+	set_buffer(ask_alike(), 200);
+	run();
+	assert_refused(1, -EFAULT);
+	assert_refused(3, -EINVAL);
+	assert_int_equal(counted(&counters_of(LOOK)->refused), 2);
+	assert_int_equal(counted(&worker_of(0)->counters->tasks_refused), n_refused + 2);
+	assert_int_equal(counted(&counters_of(LOOK)->started), 3);
+	assert_int_equal(counted(&counters_of(LOOK)->tasks), 3);
+	assert_int_equal(seen[0].io_bytes, 100);
+	assert_int_equal(seen[1].io_bytes, 0);
+	assert_int_equal(seen[2].io_bytes, 200);
+}
+
+static void the_bytes_of_the_one_before_are_not_its(void **state)
+{
+	(void)state;
+	set_buffer(ask_alike(), 100);
+	ask_alike();
+	set_buffer(ask_alike(), 20);
+	run();
+	assert_followed(1, true);
+	assert_followed(2, true);
+	assert_int_equal(seen[1].io_bytes, 0);
+	assert_int_equal(seen[2].io_bytes, 20);
+	assert_int_equal(counted(&counters_of(LOOK)->bytes), 120);
+}
+
+static void the_deadline_of_the_one_before_is_not_its(void **state)
+{
+	(void)state;
+	ask_alike()->task.deadline_us = HOUR_US;
+	ask_alike();
+	ask_alike()->task.deadline_us = HOUR_US;
+	run();
+	assert_followed(1, true);
+	assert_followed(2, true);
+	assert_true(seen[0].deadline_ns < HSHM_FOREVER);
+	assert_true(seen[1].deadline_ns == HSHM_FOREVER);
+	assert_true(seen[2].deadline_ns >= seen[0].deadline_ns && seen[2].deadline_ns < HSHM_FOREVER);
+}
+
+static void a_cancel_is_of_one(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++)
+		ask_alike();
+	hshm_store_relaxed(&steps[1].task->cancel, 1); /* relaxed: the worker is told of it after */
+	hshm_store_relaxed(&steps[2].task->cancel, 1);
+	run();
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_followed(i, i > 0);
+		assert_int_equal(steps[i].task->result, i == 1 || i == 2 ? -ECANCELED : 0);
+	}
+	assert_int_equal(hshm_load_relaxed(&n_seen), 2);
+	assert_int_equal(seen[1].value, 3);
+}
+
+/* The one before was timed; it itself does not begin. */
+static void the_time_of_the_one_before_is_not_its(void **state)
+{
+	uint64_t time_ns;
+
+	(void)state;
+	set_buffer(ask_alike(), TIMED_IO);
+	run();
+	time_ns = counted(&counters_of(LOOK)->time_ns);
+	set_buffer(ask_alike(), TIMED_IO);
+	hshm_store_relaxed(&steps[1].task->cancel, 1); /* relaxed: the worker is told of it after */
+	run();
+	assert_followed(1, true);
+	assert_int_equal(steps[1].task->result, -ECANCELED);
+	assert_int_equal(counted(&counters_of(LOOK)->time_ns), time_ns);
+}
+
+static void its_subtasks_are_numbered_from_one(void **state)
+{
+	(void)state;
+	/* in a turn each: one that waits lets the next begin */
+	for (uint32_t i = 0; i < 2; i++) {
+		ask_alike();
+		ask_alike()->mode = CALL;
+		run();
+		assert_followed(2 * i + 1, true);
+	}
+	assert_int_equal(hshm_load_relaxed(&n_seen), 8);
+	for (uint32_t i = 0; i < 8; i += 4)
+		for (uint32_t number = 0; number < 3; number++) {
+			assert_int_equal(seen[i + 1 + number].header.id.number, number);
+			assert_true(seen[i + 1 + number].header.id.root == seen[i + 1].header.id.root);
+		}
+}
+
+static void what_a_method_does_to_its_copy_stays_there(void **state)
+{
+	(void)state;
+	ask_alike()->mode = SCRIBBLE;
+	ask_alike()->mode = SCRIBBLE;
+	ask(session, place_in(session, n_steps), pool, CHI_QUERY_LOCAL_ID(1));
+	run();
+	/* compared is what was asked, not what was made of it */
+	assert_followed(1, true);
+	assert_followed(2, false);
+	assert_int_equal(seen[2].container, 1);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_memory_equal(&seen[i].header, steps[i].task, offsetof(struct chi_task, id));
+		assert_int_equal(seen[i].header.deadline_us, 0);
+		assert_int_equal(seen[i].container, 0);
+		assert_int_equal(steps[i].task->result, 0);
+	}
+}
+
+/* ---- which runs are timed ---- */
+
+static void is_short(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 1500);
+}
+
+static void is_long(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 3000);
+}
+
+static void is_unknown(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 0);
+}
+
+/* Each of them stands for as many as there are of its kind. */
+static void expect_timed(void (*before)(struct chi_worker *worker), uint32_t every)
+{
+	uint32_t first = hshm_load_relaxed(&n_seen), n_timed = 0;
+	uint64_t time_ns = counted(&counters_of(LOOK)->time_ns);
+
+	n_steps = n_taken = 0;
+	for (uint32_t i = 0; i < 64; i++)
+		ask_alike_behind(before)->mode = SPIN;
+	run();
+	for (uint32_t i = first; i < first + 64; i++) {
+		assert_true(seen[i].timed_for == 0 || seen[i].timed_for == every);
+		n_timed += seen[i].timed_for != 0;
+	}
+	assert_int_equal(n_timed, 64 / every);
+	assert_true(counted(&counters_of(LOOK)->time_ns) - time_ns >= 64 * SPIN_NS);
+}
+
+static void of_short_methods_one_in_64_is_timed_of_others_one_in_16(void **state)
+{
+	(void)state;
+	expect_timed(is_short, 64);
+	expect_timed(is_long, 16);
+	expect_timed(is_unknown, 16);
+}
+
+static void with_much_data_each_is_timed_for_itself(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 8; i++)
+		set_buffer(ask_alike_behind(is_short), TIMED_IO);
+	run();
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(seen[i].timed_for, 1);
+}
+
+/* ---- the memory for the next ---- */
+
+static bool has_spare;
+
+static void look_for_spare(struct chi_worker *worker)
+{
+	has_spare = worker->spare != NULL;
+}
+
+static void expect_spares(void)
+{
+	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++) {
+		has_spare = false;
+		wait_until_rests(worker_of(i));
+		on_worker(i, look_for_spare);
+		assert_true(has_spare);
+	}
+}
+
+static void take_spare(struct chi_worker *worker)
+{
+	take_steps(worker);
+	look_for_spare(worker);
+}
+
+static void a_worker_at_rest_has_memory_for_the_next(void **state)
+{
+	struct look_task *task;
+
+	(void)state;
+	expect_spares();
+	/* it takes the worker's, and is not over when the turn is */
+	task = ask_alike();
+	task->task.method_id = TINY;
+	task->task.size_bytes = sizeof(struct chi_task);
+	on_worker(0, take_spare);
+	assert_false(has_spare);
+	while (!chi_task_done(task))
+		HSHM_THREAD_MODEL->sleep_for_us(100);
+	expect_spares();
+}
+
+int main(void)
+{
+#define CASE(name)     cmocka_unit_test_setup_teardown(name, begin_one, stop)
+#define CASE_TWO(name) cmocka_unit_test_setup_teardown(name, begin_two, stop)
+	const struct CMUnitTest tests[] = {
+		CASE(what_asks_for_the_same_follows_and_has_its_own_in_and_output),
+		CASE(each_field_of_the_request_counts),
+		CASE(a_task_of_another_session_follows_none),
+		CASE(one_that_would_end_past_the_segment_is_refused),
+		CASE(a_runtime_that_stops_takes_no_more),
+		CASE(a_pool_that_ends_takes_no_more),
+		CASE(one_that_comes_after_a_flush_began_counts_for_the_next),
+		CASE(behind_what_waits_in_the_lane_it_waits_too),
+		CASE_TWO(where_its_lane_has_gone_it_goes),
+		CASE(none_follows_where_a_module_may_say_where_tasks_go),
+		CASE(none_follows_where_lanes_have_turns),
+		CASE(none_follows_a_periodic_task),
+		CASE(its_buffers_are_checked),
+		CASE(the_bytes_of_the_one_before_are_not_its),
+		CASE(the_deadline_of_the_one_before_is_not_its),
+		CASE(a_cancel_is_of_one),
+		CASE(the_time_of_the_one_before_is_not_its),
+		CASE(its_subtasks_are_numbered_from_one),
+		CASE(what_a_method_does_to_its_copy_stays_there),
+		CASE(of_short_methods_one_in_64_is_timed_of_others_one_in_16),
+		CASE(with_much_data_each_is_timed_for_itself),
+		CASE_TWO(a_worker_at_rest_has_memory_for_the_next),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
