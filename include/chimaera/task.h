@@ -268,9 +268,9 @@ CHI_API CHI_NODISCARD int chi_wait_any(void *const *tasks, uint32_t n_tasks, uin
 /**
  * chi_call - submit (retrying while the lane is full) and wait for ever
  *
- * In a method, a task whose lane is idle and of the same worker is run at once, on a fiber of its own, ahead of the
- * worker's other tasks (workers.run_in_place); not one that is periodic or fire-and-forget. After workers.lane_batch
- * such calls on a worker, or a millisecond, those have their say.
+ * In a method, a task whose lane is idle and of the same worker is run at once, on the caller's stack, ahead of the
+ * worker's other tasks (workers.run_in_place); not one that is periodic or fire-and-forget. It has fibers.stack_kib of
+ * its own, as any. After workers.lane_batch such calls on a worker, or a millisecond, those have their say.
  * Returns: the task's result, or what chi_submit() or chi_wait() said. May switch the fiber: yes.
  */
 CHI_API CHI_NODISCARD int chi_call(struct chi_client *client, void *task);

@@ -164,17 +164,15 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 	return 0;
 }
 
-/* The newest task that ended in its place asked for the same: it is run once more, as another. What it was found to be
- * holds for this one, too, but for what may have changed meanwhile. NULL: it is not the same. */
+/* In the context of a task of this client that asked for the same. NULL: there is none. */
 static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
 					 const struct request *request)
 {
-	struct chi_run_context *context = worker->spare;
+	struct chi_run_context *context = chi_context_same(worker, &request->asked);
 	const struct chi_pool *pool;
 
 	/* relaxed: as in make_context() */
-	if (!context || !context->lane || context->session != session ||
-	    memcmp(&context->asked, &request->asked, sizeof(context->asked)) != 0 ||
+	if (!context || !context->client_ref || context->session != session ||
 	    !is_inside(session, ref, request->asked.size_bytes) || hshm_load_relaxed(&worker->runtime->draining))
 		return NULL;
 	/* By the id, which is never given twice: what the context points to is there if its pool is. */
@@ -182,18 +180,13 @@ static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_s
 	if (!pool)
 		return NULL;
 	assert(pool == context->pool);
-	worker->spare = NULL;
+	chi_context_take_same(worker, context);
 	context->flush_epoch = worker->hold.flush_epoch;
-	/* the rest is as it was when it began, as it never left its place */
-	context->state = CHI_CONTEXT_QUEUED;
-	context->io_bytes = 0;
-	context->started_ns = 0;
-	context->deadline_ns = 0;
-	hshm_store_relaxed(&context->n_numbered, 0); /* relaxed: nobody else knows it yet */
+	context->is_held = context->in_place = true;
 	return context;
 }
 
-/* The context has its pool, its method and its memory. On error it is freed. */
+/* The context has its pool, its method and its memory. On error it is the spare. */
 static int fill_context(struct chi_worker *worker, struct chi_run_context *context, const struct request *request,
 			const struct chi_task *shared)
 {
@@ -203,11 +196,41 @@ static int fill_context(struct chi_worker *worker, struct chi_run_context *conte
 	ret = check_buffers(context);
 	if (ret < 0) {
 		count_refused(worker, context->pool, context->method);
-		chi_context_free(context);
+		chi_context_leave_memory(worker, context);
 		return ret;
 	}
 	chi_count_started(worker, context);
 	return 0;
+}
+
+/* The task is claimed: read once, checked, with a context. */
+static int admit(struct chi_worker *worker, struct chi_session *session, uint32_t ref, struct chi_task *shared,
+		 struct request *request, struct chi_run_context **ret_context)
+{
+	int ret = 0;
+
+	/* the answer's line comes from the client's core while the request's is read and run */
+	hshm_prefetch_write(&shared->completion);
+	chi_sanitizer_from_client(session);
+	memcpy(request, shared, offsetof(struct request, deadline_us));
+	request->deadline_us = shared->deadline_us;
+	/* the compiler may not go back to the shared bytes for what was just copied */
+	__asm__ __volatile__("" ::: "memory");
+	*ret_context = take_same(worker, session, ref, request);
+	if (!*ret_context)
+		ret = make_context(worker, session, ref, request, ret_context);
+	return ret < 0 ? ret : fill_context(worker, *ret_context, request, shared);
+}
+
+static void refuse(struct chi_worker *worker, struct chi_session *session, uint32_t ref, struct chi_task *shared,
+		   const struct request *request, int error)
+{
+	/* before the answer: who got it finds it counted */
+	hshm_count_add(&worker->counters->tasks_refused, 1);
+	hshm_count_add(&chi_client_counters(worker, session)->refused, 1);
+	if (shared)
+		chi_client_task_done(session, ref, shared, request->asked.flags, error);
+	log_refused(session, ref, request, error);
 }
 
 struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_session *session, uint32_t ref)
@@ -217,27 +240,10 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 	struct chi_task *shared = NULL;
 	int ret = chi_session_claim(session, ref, &shared);
 
-	if (ret == 0) {
-		/* the answer's line comes from the client's core while the request's is read and run */
-		hshm_prefetch_write(&shared->completion);
-		chi_sanitizer_from_client(session);
-		memcpy(&request, shared, offsetof(struct request, deadline_us));
-		request.deadline_us = shared->deadline_us;
-		/* the compiler may not go back to the shared bytes for what was just copied */
-		__asm__ __volatile__("" ::: "memory");
-		context = take_same(worker, session, ref, &request);
-		if (!context)
-			ret = make_context(worker, session, ref, &request, &context);
-		if (ret == 0)
-			ret = fill_context(worker, context, &request, shared);
-	}
-	if (ret < 0) {
-		/* before the answer: who got it finds it counted */
-		hshm_count_add(&worker->counters->tasks_refused, 1);
-		hshm_count_add(&chi_client_counters(worker, session)->refused, 1);
-		if (shared)
-			chi_client_task_done(session, ref, shared, request.asked.flags, ret);
-		log_refused(session, ref, &request, ret);
+	if (ret == 0)
+		ret = admit(worker, session, ref, shared, &request, &context);
+	if (ret != 0) {
+		refuse(worker, session, ref, shared, &request, ret);
 		return NULL;
 	}
 	context->client_ref = ref;

@@ -252,16 +252,14 @@ static void line_add_task(struct line *line, const struct chi_run_context *conte
 static void tell_stack_overflow(const struct chi_fiber *fiber, const struct chi_run_context *context)
 {
 	struct line line = { .n = 0 };
-	const void *low, *high;
 
-	chi_fiber_stack(fiber, &low, &high);
 	line_add(&line, "chimaera: fatal: stack overflow in ");
 	if (context)
 		line_add_task(&line, context);
 	else
 		line_add(&line, "a fiber without a task");
 	line_add(&line, ": its stack has ");
-	line_add_number(&line, (uint64_t)((const char *)high - (const char *)low) / 1024, 10);
+	line_add_number(&line, chi_fiber_stack_bytes(fiber) / 1024, 10);
 	line_add(&line, " KiB; raise fibers.stack_kib");
 	line_write(&line);
 }

@@ -64,14 +64,13 @@ struct slab {
 };
 
 struct chi_fiber_pool {
-	/* whom the running fiber goes back to: the worker's own context, or the fiber that started it */
-	fcontext_t main;
-	struct chi_sanitizer_stack *main_stack;
+	fcontext_t main; /* the thread's own context, while a fiber runs */
 	struct chi_fiber *running;
 	struct chi_fiber *idle; /* last in, first out: its stack may still be in the cache */
 	uint32_t n_made;
 	uint32_t n_idle;
 	uint32_t fibers_max;
+	uint64_t free_bytes; /* what each piece of work has */
 	struct chi_stack_layout layout;
 	struct chi_sanitizer_stack sanitizer;
 	struct slab *slabs;
@@ -117,7 +116,7 @@ static inline void forget_two_returns(void)
 #endif
 }
 
-/* On the stack of who will be gone back to. */
+/* On the main stack. */
 static void switch_in(struct chi_fiber *fiber)
 {
 	struct chi_fiber_pool *pool = fiber->pool;
@@ -126,30 +125,13 @@ static void switch_in(struct chi_fiber *fiber)
 	assert(!pool->running);
 	pool->running = fiber;
 	fiber->state = FIBER_RUNNING;
-	chi_sanitizer_leave(pool->main_stack, &fiber->sanitizer);
+	chi_sanitizer_leave(&pool->sanitizer, &fiber->sanitizer);
 	back = jump_fcontext(fiber->context, fiber);
 	forget_two_returns();
-	chi_sanitizer_arrive(pool->main_stack, NULL);
+	chi_sanitizer_arrive(&pool->sanitizer, NULL);
 	fiber->context = back.from;
 	pool->running = NULL;
 	check_stack(fiber, fiber->context);
-}
-
-/* On the stack of @outer: the first piece of another fiber. */
-static void switch_in_from(struct chi_fiber *outer, struct chi_fiber *fiber)
-{
-	struct chi_fiber_pool *pool = fiber->pool;
-	struct chi_sanitizer_stack *main_stack = pool->main_stack;
-	fcontext_t main = pool->main;
-	int saved_errno = errno;
-
-	pool->running = NULL;
-	pool->main_stack = &outer->sanitizer;
-	switch_in(fiber);
-	pool->main_stack = main_stack;
-	pool->main = main;
-	pool->running = outer;
-	errno = saved_errno;
 }
 
 /* On the fiber's stack. */
@@ -159,9 +141,9 @@ static void switch_out(struct chi_fiber *fiber, enum fiber_state state)
 	transfer_t back;
 
 	fiber->state = state;
-	chi_sanitizer_leave(&fiber->sanitizer, pool->main_stack);
+	chi_sanitizer_leave(&fiber->sanitizer, &pool->sanitizer);
 	back = jump_fcontext(pool->main, NULL);
-	chi_sanitizer_arrive(&fiber->sanitizer, pool->main_stack);
+	chi_sanitizer_arrive(&fiber->sanitizer, &pool->sanitizer);
 	pool->main = back.from;
 }
 
@@ -172,7 +154,7 @@ _Noreturn void chi_fiber_main(transfer_t first)
 {
 	struct chi_fiber *fiber = first.data;
 
-	chi_sanitizer_arrive(&fiber->sanitizer, fiber->pool->main_stack);
+	chi_sanitizer_arrive(&fiber->sanitizer, &fiber->pool->sanitizer);
 	fiber->pool->main = first.from;
 	for (;;) {
 		fiber->fn(fiber->arg);
@@ -225,10 +207,7 @@ void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg)
 	assert(fiber->state == FIBER_IDLE || fiber->state == FIBER_ENDED);
 	fiber->fn = fn;
 	fiber->arg = arg;
-	if (fiber->pool->running)
-		switch_in_from(fiber->pool->running, fiber);
-	else
-		switch_in(fiber);
+	switch_in(fiber);
 }
 
 void chi_fiber_resume(struct chi_fiber *fiber)
@@ -251,6 +230,18 @@ void chi_fiber_set_arg(struct chi_fiber *fiber, void *arg)
 	fiber->arg = arg;
 }
 
+void *chi_fiber_arg(const struct chi_fiber *fiber)
+{
+	return fiber->arg;
+}
+
+bool chi_fiber_has_room(const struct chi_fiber *fiber)
+{
+	uint64_t left = (uint64_t)((const char *)__builtin_frame_address(0) - fiber->low);
+
+	return left >= fiber->pool->free_bytes;
+}
+
 void chi_fiber_check(const struct chi_fiber *fiber)
 {
 	check_stack(fiber, __builtin_frame_address(0));
@@ -270,14 +261,14 @@ int chi_fiber_pool_create(const struct chi_fiber_opts *opts, struct chi_fiber_po
 
 	if (!pool)
 		return -ENOMEM;
-	rc = chi_stack_layout_init(opts->stack_bytes, opts->guard, &pool->layout);
+	rc = chi_stack_layout_init(opts->stack_bytes + opts->more_bytes, opts->guard, &pool->layout);
 	if (rc) {
 		free(pool);
 		return rc;
 	}
 	pool->fibers_max = opts->fibers_max;
+	pool->free_bytes = opts->stack_bytes;
 	chi_sanitizer_init_thread(&pool->sanitizer);
-	pool->main_stack = &pool->sanitizer;
 	*ret_pool = pool;
 	return 0;
 }
@@ -338,11 +329,6 @@ static int add_slab(struct chi_fiber_pool *pool)
 	return 0;
 }
 
-bool chi_fiber_is_there(const struct chi_fiber_pool *pool)
-{
-	return pool->idle || pool->n_made < pool->fibers_max;
-}
-
 int chi_fiber_get(struct chi_fiber_pool *pool, struct chi_fiber **ret_fiber)
 {
 	uint64_t stack_bytes = pool->layout.stack_bytes;
@@ -377,6 +363,11 @@ void chi_fiber_stack(const struct chi_fiber *fiber, const void **ret_low, const 
 {
 	*ret_low = fiber->low;
 	*ret_high = fiber->low + fiber->pool->layout.stack_bytes;
+}
+
+uint64_t chi_fiber_stack_bytes(const struct chi_fiber *fiber)
+{
+	return fiber->pool->free_bytes;
 }
 
 bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address)

@@ -21,9 +21,10 @@ enum chi_fiber_guard {
 };
 
 struct chi_fiber_opts {
-	uint64_t stack_bytes; /* whole pages, guard not included */
+	uint64_t stack_bytes; /* for each piece of work; whole pages, guard not included */
 	uint32_t fibers_max;  /* of this pool; past it -EAGAIN */
 	enum chi_fiber_guard guard;
+	uint64_t more_bytes; /* besides: as much may be in use when the next begins above */
 };
 
 typedef void (*chi_fiber_fn)(void *arg);
@@ -38,20 +39,18 @@ void chi_fiber_pool_destroy(struct chi_fiber_pool *pool);
  * vm.max_map_count once when it is that (mprotect guards). -ENOMEM. */
 int chi_fiber_get(struct chi_fiber_pool *pool, struct chi_fiber **ret_fiber);
 
-/* Is there an idle one, or room for more? */
-bool chi_fiber_is_there(const struct chi_fiber_pool *pool);
-
-/* Let the fiber run fn(arg) from its start, until it ends or calls chi_fiber_leave() for the first time: then the
- * caller goes on, the worker's main context or another fiber, whose own stack is not checked here. In a fiber errno is
- * kept. */
+/* From the main context: let the fiber run fn(arg) from its start, until it ends or leaves for the first time. In a
+ * fiber errno is kept. */
 void chi_fiber_start(struct chi_fiber *fiber, chi_fiber_fn fn, void *arg);
 /* From the main context: go on with a fiber that left. */
 void chi_fiber_resume(struct chi_fiber *fiber);
-/* From inside a fiber: back to the main context, or to the fiber that has just started this one; to be resumed
- * later. */
+/* From inside a fiber: back to the main context; to be resumed later. */
 void chi_fiber_leave(struct chi_fiber *fiber);
-/* What chi_fiber_pool_each_begun() names it by from now on, in place of the argument it was started with. */
+/* What it is at: the argument it was started with, or what stands in its place since. */
 void chi_fiber_set_arg(struct chi_fiber *fiber, void *arg);
+void *chi_fiber_arg(const struct chi_fiber *fiber);
+/* On the fiber: are stack_bytes of its stack free? Then another piece of work may be run on it, above this one. */
+bool chi_fiber_has_room(const struct chi_fiber *fiber);
 /* On the fiber, between two pieces of work of its own: the look for an overflow that a switch makes. */
 void chi_fiber_check(const struct chi_fiber *fiber);
 /* Has fn returned? Then the fiber can be put back. From the main context. */
@@ -61,6 +60,8 @@ void chi_fiber_put(struct chi_fiber_pool *pool, struct chi_fiber *fiber);
 
 /* Lowest and highest address of the stack; the guard lies below the lowest. Async-signal: yes. */
 void chi_fiber_stack(const struct chi_fiber *fiber, const void **ret_low, const void **ret_high);
+/* What each piece of work on it has: stack_bytes as asked for. Async-signal: yes. */
+uint64_t chi_fiber_stack_bytes(const struct chi_fiber *fiber);
 /* Is the address in the fiber's guard? Async-signal: yes. */
 bool chi_fiber_in_guard(const struct chi_fiber *fiber, const void *address);
 

@@ -51,12 +51,15 @@ static struct tally *find_tally(struct tallies *tallies, const struct chi_run_co
 	return &tallies->entries[tallies->n++];
 }
 
+/* The task that the fiber is at, and those that it was called by. */
 static void add_begun(void *fiber_arg, void *arg)
 {
-	struct tally *tally = find_tally(arg, fiber_arg);
+	for (const struct chi_run_context *at = fiber_arg; at; at = at->below) {
+		struct tally *tally = find_tally(arg, at);
 
-	if (tally)
-		tally->n_begun++;
+		if (tally)
+			tally->n_begun++;
+	}
 }
 
 static void add_waiting(struct tallies *tallies, const struct chi_run_context *context)

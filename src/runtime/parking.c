@@ -130,13 +130,8 @@ static void parked_context_wakes(struct chi_worker *worker, struct chi_work *wor
 	chi_worker_make_ready(worker, entry->context);
 }
 
-static int route(struct chi_worker *worker, struct chi_run_context *context, bool is_call, struct chi_lane **ret_lane)
-{
-	return is_call ? chi_worker_route_call(worker, context, ret_lane) : chi_worker_route(worker, context, ret_lane);
-}
-
-static void park_and_route(struct chi_worker *worker, struct chi_run_context *context, bool is_call,
-			   struct chi_lane *full)
+/* Into a lane, not in place: what would run here could keep for long what it owes the lot (P4). */
+static void park_and_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane *full)
 {
 	struct parked_context entry = { .parked = { .work.fn = parked_context_wakes, .worker = worker },
 					.context = worker->current };
@@ -146,7 +141,7 @@ static void park_and_route(struct chi_worker *worker, struct chi_run_context *co
 	do {
 		chi_parking_at_lane(&entry.parked, lane);
 		chi_context_block(entry.context); /* woken through our own inbox, so never before it has blocked */
-		ret = route(worker, context, is_call, &lane);
+		ret = chi_worker_route(worker, context, &lane);
 		chi_parking_pass_on(&entry.parked, lane);
 	} while (ret == -EAGAIN);
 }
@@ -154,7 +149,8 @@ static void park_and_route(struct chi_worker *worker, struct chi_run_context *co
 void chi_parking_route(struct chi_worker *worker, struct chi_run_context *context, bool is_call)
 {
 	struct chi_lane *lane;
+	int ret = is_call ? chi_worker_route_call(worker, context, &lane) : chi_worker_route(worker, context, &lane);
 
-	if (route(worker, context, is_call, &lane) == -EAGAIN)
-		park_and_route(worker, context, is_call, lane);
+	if (ret == -EAGAIN)
+		park_and_route(worker, context, lane);
 }

@@ -46,7 +46,7 @@ int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, c
 enum route_from {
 	FROM_LOOP,
 	FROM_TURN, /* what is to run in place does so on the fiber of the turn (F3 in turn.c) */
-	FROM_CALL, /* it does so on one of its own, while the caller waits on its (F4) */
+	FROM_CALL, /* it does so on the caller's, above that one's frames (F4) */
 };
 
 /* F4. The lane is looked at, as always, outside of any method (T3 in lane_take.c): on success no task is the current
@@ -56,9 +56,8 @@ static bool can_be_called(struct chi_worker *worker, struct chi_lane *lane)
 	struct chi_run_context *caller = worker->current;
 
 	if (worker->n_calls >= worker->runtime->config.lane_batch ||
-	    worker->now_ns - worker->turn_ns >= CHI_WORKER_TURN_NS || !chi_fiber_is_there(worker->fibers))
+	    worker->now_ns - worker->turn_ns >= CHI_WORKER_TURN_NS || !chi_fiber_has_room(caller->fiber))
 		return false;
-	chi_fiber_check(caller->fiber); /* it leaves its stack, as at a switch: an overflow is told as its own */
 	chi_context_set_running(worker, NULL);
 	chi_fault_current = caller; /* its stack is in use still */
 	if (chi_lane_is_idle(lane, worker->id)) {
@@ -105,14 +104,14 @@ static int run_here(struct chi_worker *worker, struct chi_run_context *context, 
 	return CHI_ROUTED_HERE;
 }
 
-/* May the next that asks for the same follow it (admit.c), if the lane is idle then? Not with a module that has a say
- * where tasks go, nor where there are turns; nor the rest of a periodic task. */
+/* May the next that asks for the same follow it (chi_context_same()), if the lane is idle then? Not with a module that
+ * has a say where tasks go, nor where there are turns; nor the rest of a periodic task. */
 static bool leads_others(const struct chi_run_context *context, const struct chi_monitor *monitor)
 {
 	const struct chi_task *task = context->task;
 
-	return context->in_place && context->client_ref && !(task->flags & CHI_TASK_PERIODIC) &&
-	       task->query.kind != CHI_DOMAIN_DYNAMIC && chi_container_schedules_alike(context->container, monitor);
+	return context->in_place && !(task->flags & CHI_TASK_PERIODIC) && task->query.kind != CHI_DOMAIN_DYNAMIC &&
+	       chi_container_schedules_alike(context->container, monitor);
 }
 
 static int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
@@ -180,8 +179,15 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	struct chi_run_context *caller = worker->current;
-	int ret = route(worker, context, FROM_CALL, ret_lane);
+	struct chi_lane *lane = context->lane;
+	int ret;
 
+	if (lane && can_be_called(worker, lane)) {
+		*ret_lane = NULL;
+		ret = run_here(worker, context, lane);
+	} else {
+		ret = route(worker, context, FROM_CALL, ret_lane);
+	}
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_call(worker, caller, context);

@@ -94,6 +94,8 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 {
 	if (context->in_place && context->parent)
 		chi_context_join_parent(context);
+	if (context->in_place && !worker->spare)
+		chi_context_alloc_spare(worker);
 	context->in_place = false;
 	if (!context->is_held)
 		return;
@@ -108,7 +110,7 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 }
 
 /* The newest is the one that the next may be like. */
-static void leave_memory(struct chi_worker *worker, struct chi_run_context *context)
+void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context *context)
 {
 	struct chi_run_context *unneeded = context;
 
@@ -255,6 +257,7 @@ static __attribute__((noinline)) void learn(struct chi_worker *worker, struct ch
 
 	worker->now_ns = hshm_clock_ns();
 	ns = worker->now_ns - context->started_ns;
+	worker->sample_was_short = ns < SHORT_NS;
 	chi_count_time(worker, context, ns, context->timed_for);
 	if (result >= 0)
 		chi_estimate_learn(&context->pool->estimates[context->method->id], context->io_bytes, ns);
@@ -310,7 +313,7 @@ static __attribute__((noinline)) void complete(struct chi_worker *worker, struct
 	if (posted)
 		tell_waiter(worker, context);
 	else
-		leave_memory(worker, context);
+		chi_context_leave_memory(worker, context);
 	if (!is_held && !parent)
 		leave_session(session, is_root);
 	/* the pool may be taken apart once its count is 0: last but for the parent, which counts in a pool of its
@@ -332,7 +335,7 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	}
 	/* most: the turn counts for it, and nobody else knows it */
 	complete_client_task(worker, context, result);
-	leave_memory(worker, context);
+	chi_context_leave_memory(worker, context);
 }
 
 /* ---- running ---- */
@@ -398,12 +401,15 @@ static void method_ended(struct chi_worker *worker, struct chi_run_context *cont
 	chi_context_complete(worker, context, context->result);
 }
 
-/* Its fiber has ended or left: nobody is the running task now. */
-static void fiber_left(struct chi_worker *worker, struct chi_run_context *context)
+/* The fiber has ended or left, in the task that started it, or in one that was called from there. */
+static void fiber_left(struct chi_worker *worker, struct chi_fiber *fiber)
 {
-	if (context->blocked || context->state == CHI_CONTEXT_READY)
-		return; /* whoever ends its wait makes it ready; or it let others go first */
-	chi_fiber_put(worker->fibers, context->fiber);
+	struct chi_run_context *context = chi_fiber_arg(fiber);
+
+	chi_context_set_running(worker, NULL);
+	if (!chi_fiber_ended(fiber))
+		return; /* whoever ends the task's wait makes it ready; or it let others go first */
+	chi_fiber_put(worker->fibers, fiber);
 	method_ended(worker, context);
 }
 
@@ -430,7 +436,8 @@ static bool is_short(const struct chi_run_context *context)
 	return base_ns != 0 && base_ns < SHORT_NS;
 }
 
-/* For how many it shall be timed; 0: it is not. */
+/* For how many it shall be timed; 0: it is not. One rule for each TIMED_SHORT_EVERY runs, whatever they turn out to
+ * take: so what they stand for adds up. */
 static uint32_t shall_time(struct chi_worker *worker, const struct chi_run_context *context)
 {
 	if (context->io_bytes >= TIMED_IO_BYTES)
@@ -439,7 +446,9 @@ static uint32_t shall_time(struct chi_worker *worker, const struct chi_run_conte
 		return TIMED_EVERY;
 	if (++worker->n_sampled % TIMED_EVERY != 0)
 		return 0;
-	if (!is_short(context))
+	if (worker->n_sampled % TIMED_SHORT_EVERY == 0)
+		worker->samples_few = worker->sample_was_short;
+	if (!worker->samples_few || !is_short(context))
 		return TIMED_EVERY;
 	return worker->n_sampled % TIMED_SHORT_EVERY == 0 ? TIMED_SHORT_EVERY : 0;
 }
@@ -464,8 +473,7 @@ static int prepare(struct chi_worker *worker, struct chi_run_context *context)
 	return chi_context_early_end(context);
 }
 
-/* Returns whether it began; else it has ended. */
-static bool start(struct chi_worker *worker, struct chi_run_context *context)
+void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
 {
 	struct chi_fiber *fiber;
 	int ret = prepare(worker, context);
@@ -477,28 +485,36 @@ static bool start(struct chi_worker *worker, struct chi_run_context *context)
 	}
 	if (ret < 0) {
 		chi_context_complete(worker, context, ret);
-		return false;
+		return;
 	}
 	begin(worker, context, fiber);
 	chi_fiber_start(fiber, fiber_main, context);
-	return true;
+	fiber_left(worker, fiber);
 }
 
-void chi_context_start(struct chi_worker *worker, struct chi_run_context *context)
+static void run_on_stack_of(struct chi_worker *worker, struct chi_run_context *caller, struct chi_run_context *context)
 {
-	if (!start(worker, context))
-		return;
+	struct chi_fiber *fiber = caller->fiber;
+
+	context->below = caller;
+	begin(worker, context, fiber);
+	run_method(context);
+	chi_fiber_check(fiber);
+	chi_fiber_set_arg(fiber, caller);
 	chi_context_set_running(worker, NULL);
-	fiber_left(worker, context);
+	chi_fault_current = caller; /* whose stack this is */
+	method_ended(worker, context);
 }
 
 void chi_context_call(struct chi_worker *worker, struct chi_run_context *caller, struct chi_run_context *context)
 {
-	if (start(worker, context)) {
-		chi_context_set_running(worker, NULL);
-		chi_fault_current = caller; /* whose stack this is */
-		fiber_left(worker, context);
-	}
+	int ret = prepare(worker, context), saved_errno = errno;
+
+	if (ret < 0)
+		chi_context_complete(worker, context, ret);
+	else
+		run_on_stack_of(worker, caller, context);
+	errno = saved_errno;
 	chi_context_set_running(worker, caller);
 }
 
@@ -523,11 +539,12 @@ bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *con
 
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context)
 {
+	struct chi_fiber *fiber = context->fiber;
+
 	context->state = CHI_CONTEXT_RUNNING;
 	chi_context_set_running(worker, context);
-	chi_fiber_resume(context->fiber);
-	chi_context_set_running(worker, NULL);
-	fiber_left(worker, context);
+	chi_fiber_resume(fiber);
+	fiber_left(worker, fiber);
 }
 
 void chi_context_count_load(struct chi_run_context *context)
@@ -551,10 +568,9 @@ void chi_context_leave(struct chi_run_context *context)
 	struct chi_worker *worker = context->worker;
 
 	chi_context_keep(worker, context);
-	if (worker->runner == context->fiber) { /* F1 */
+	if (worker->runner == context->fiber) /* F1 */
 		worker->runner = NULL;
-		chi_fiber_set_arg(context->fiber, context);
-	}
+	chi_fiber_set_arg(context->fiber, context);
 	chi_fiber_leave(context->fiber);
 }
 

@@ -87,8 +87,9 @@ struct chi_run_context {
 	uint64_t due_ns;      /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
-	struct chi_lane *lane;	/* run at once in its place, as the next that asks for `asked` will be; or NULL */
-	struct chi_asked asked; /* of a client's task */
+	struct chi_lane *lane; /* run at once in its place, as the next that asks for `asked` will be; or NULL */
+	struct chi_asked asked;
+	struct chi_run_context *below; /* called it in place: whose stack it is on, too (F4 in turn.c); or NULL */
 	_Alignas(64) unsigned char copy[];
 };
 

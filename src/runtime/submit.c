@@ -135,33 +135,61 @@ static void take_parent(struct chi_run_context *context, struct chi_run_context 
 		chi_context_join_parent(context);
 }
 
+static int make_context(struct chi_worker *worker, struct chi_task *task, struct chi_pool *pool, bool is_call,
+			struct chi_run_context **ret_context)
+{
+	struct chi_run_context *context = NULL;
+	const struct chi_method *method = NULL;
+	int ret = check_subtask(pool, task, &method);
+
+	if (ret == 0)
+		ret = is_call ? chi_context_alloc_in_turn(worker, sizeof(*task), &context)
+			      : chi_context_alloc(worker->runtime, 0, &context);
+	if (ret < 0)
+		return ret;
+	context->pool = pool;
+	context->method = method;
+	context->worker = worker;
+	if (is_call)
+		memcpy(&context->asked, task, sizeof(context->asked));
+	*ret_context = context;
+	return 0;
+}
+
+/* In the context of a called task that asked for the same. NULL: there is none. */
+static struct chi_run_context *take_same(struct chi_worker *worker, const struct chi_task *task)
+{
+	struct chi_run_context *context = chi_context_same(worker, (const struct chi_asked *)(const void *)task);
+
+	if (!context || context->client_ref)
+		return NULL;
+	chi_context_take_same(worker, context);
+	context->root = context;
+	return context;
+}
+
 static int make_subtask(struct chi_worker *worker, struct chi_task *task, bool is_call,
 			struct chi_run_context **ret_context)
 {
-	struct chi_run_context *parent = worker->current, *context = NULL;
-	const struct chi_method *method = NULL;
+	struct chi_run_context *parent = worker->current, *context;
 	struct entry entry;
 	int ret = enter_pool(worker, task->pool_id, is_call, &entry);
 
 	if (ret < 0)
 		return ret;
-	ret = check_subtask(entry.pool, task, &method);
-	if (ret == 0)
-		ret = is_call ? chi_context_alloc_in_turn(worker, sizeof(*task), &context)
-			      : chi_context_alloc(worker->runtime, 0, &context);
+	context = is_call ? take_same(worker, task) : NULL;
+	if (!context)
+		ret = make_context(worker, task, entry.pool, is_call, &context);
 	if (ret < 0) {
 		if (!entry.by_caller)
 			chi_pool_put(entry.pool, entry.flush_epoch);
 		return ret;
 	}
 	context->task = task;
-	context->pool = entry.pool;
 	context->flush_epoch = entry.flush_epoch;
 	context->is_held = entry.by_caller;
 	context->in_place = is_call;
-	context->method = method;
-	context->worker = worker;
-	context->io_bytes = declared_bytes(task, method);
+	context->io_bytes = declared_bytes(task, context->method);
 	take_parent(context, parent);
 	give_id(worker, parent, context);
 	chi_context_take_deadline(context);

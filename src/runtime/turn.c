@@ -9,14 +9,15 @@
  *     takes it out of the turn: runner = NULL (chi_context_leave()).
  * F2  Whoever comes back from a method and is not the runner any more touches nothing of the turn, which may be over.
  *     Its task is completed by who resumed it.
- * F3  A runner starts no other fiber: what is routed on it besides the turn's own tasks goes to lanes, but for F4.
- * F4  A task that submits another only to wait for it (chi_call()) starts that on a fiber of its own, if it may run in
- *     place, and goes on when it ends or leaves its fiber: then it waits as always. In one iteration of the worker's
- *     loop there are as many calls, of all its tasks, as a turn may have tasks, and for as long.
+ * F3  A fiber starts no other: what is routed on it besides the turn's own tasks goes to lanes, or runs on it (F4).
+ * F4  A task that submits another only to wait for it (chi_call()) runs that as a function, on its own stack, if it may
+ *     run in place and there is room. If that one waits, the fiber leaves with both, and who resumes it goes on with
+ *     that one. The fiber's argument is the task that it is at; `below` leads to those that called it. In one iteration
+ *     of the worker's loop there are as many calls, of all its tasks, as a turn may have tasks, and for as long.
  *
  * What each task would take and give back, the turn takes once for all that end in their place: a count in their pool
- * (G3 in pool_manager.c), and one in their session, which the lane has anyway. The memory of a run context is there from
- * the turn before: worker->spare.
+ * (G3 in pool_manager.c), and one in their session, which the lane has anyway. The memory of a run context is there
+ * from the turn before: worker->spare.
  */
 #include "runtime/pool_manager.h"
 #include "runtime/worker.h"

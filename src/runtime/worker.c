@@ -28,7 +28,9 @@
 #include "runtime/log.h"
 #include "runtime/thread_stack.h"
 
-#define EVENTS_MAX    64
+#define EVENTS_MAX 64
+#define CALLERS_STACK_BYTES \
+	(16 * UINT64_C(1024)) /* of a fiber's stack: so much may callers use below a task that is called in place */
 #define POLL_EVERY_NS (10 * HSHM_NSEC_PER_USEC) /* epoll costs 134 ns */
 #define CLOCK_EVERY   32u			/* iterations without work; the clock costs 25 ns */
 #define LOOKS_BARE    256u			/* for work, before the first pause: that is 25 ns, too */
@@ -301,6 +303,8 @@ static void become_busy(struct chi_worker *worker)
 static void become_idle(struct chi_worker *worker)
 {
 	count_busy(worker);
+	if (!worker->spare)
+		chi_context_alloc_spare(worker);
 	worker->n_idle_looks = 0;
 	worker->idle_since_ns = worker->now_ns;
 	worker->spinning = take_spin_permit(worker);
@@ -356,8 +360,6 @@ static bool iterate(struct chi_worker *worker)
 	worked_late |= chi_worker_check_waiting(worker);
 	if (worked_late) /* for long, perhaps: a task may have run in place */
 		worker->now_ns = hshm_clock_ns();
-	if (!worker->spare)
-		chi_context_alloc_spare(worker);
 	return worked | worked_late;
 }
 
@@ -379,7 +381,8 @@ static void bind_to_cpu(struct chi_worker *worker)
 static int init_thread(struct chi_worker *worker)
 {
 	const struct chi_config *config = &worker->runtime->config;
-	struct chi_fiber_opts opts = { config->stack_bytes, config->fibers_max, config->fiber_guard };
+	struct chi_fiber_opts opts = { config->stack_bytes, config->fibers_max, config->fiber_guard,
+				       CALLERS_STACK_BYTES };
 	int ret;
 
 	chi_cur_worker = worker;

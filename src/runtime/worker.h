@@ -69,8 +69,10 @@ struct chi_worker {
 	struct hshm_min_heap waiting;	 /* the waiting queue: blocked tasks by the time they may be done */
 	uint64_t n_roots;
 	uint32_t n_sampled;
-	uint32_t n_calls; /* in place, since the loop had its say (F4 in turn.c) */
-	uint32_t n_noted; /* tasks started from lanes, for the lanes' estimates */
+	bool sample_was_short; /* the last run that was timed */
+	bool samples_few;      /* of short methods, as long as these are the worker's samples */
+	uint32_t n_calls;      /* in place, since the loop had its say (F4 in turn.c) */
+	uint32_t n_noted;      /* tasks started from lanes, for the lanes' estimates */
 
 	/* time */
 	uint64_t now_ns;  /* as of this iteration, or a little older */
@@ -218,7 +220,7 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 #define CHI_ROUTED_HERE 1
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 /* As chi_worker_route(), for the running task, which waits for this one: what can run in place does so now, until it
- * ends or leaves its fiber (F4 in turn.c). */
+ * ends (F4 in turn.c). */
 int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 
 /* turn.c */
@@ -238,9 +240,30 @@ void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn);
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
 /* The same for a client's task in a turn, or for a call: from `spare`, if it will do. */
 int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context);
-/* For the next to come, if there is memory. A worker without work has one. */
+/* The newest that ended in its place, if it asked for the same and was run at once: what it was found to be holds for a
+ * task that asks so now, but for what may have changed meanwhile. NULL: it is not the same. */
+static inline struct chi_run_context *chi_context_same(const struct chi_worker *worker, const struct chi_asked *asked)
+{
+	struct chi_run_context *context = worker->spare;
+
+	return context && context->lane && memcmp(&context->asked, asked, sizeof(*asked)) == 0 ? context : NULL;
+}
+/* Use it once more, as another. All else is as when it was made, as it never left its place. */
+static inline void chi_context_take_same(struct chi_worker *worker, struct chi_run_context *context)
+{
+	worker->spare = NULL;
+	context->state = CHI_CONTEXT_QUEUED;
+	context->io_bytes = 0;
+	context->started_ns = 0;
+	context->deadline_ns = 0;
+	context->below = NULL;
+	hshm_store_relaxed(&context->not_asked, 0); /* relaxed: nobody else knows it yet */
+}
+/* For the next to come, if there is memory. A worker without work has one; it looks again before it rests. */
 void chi_context_alloc_spare(struct chi_worker *worker);
 void chi_context_free(struct chi_run_context *context);
+/* What is over in its place is the spare from here on. */
+void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context *context);
 /* It outlasts its place in the turn or the call, or starts others: from here on it counts for itself, in its pool, and
  * in its session or with its parent. It is the one that the turn let in last, or the one that is called; or else it
  * does already, and nothing happens. */
@@ -249,7 +272,7 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 void chi_context_join_parent(struct chi_run_context *context);
 /* In a fiber of its own. */
 void chi_context_start(struct chi_worker *worker, struct chi_run_context *context);
-/* The same from the caller's fiber (F4 in turn.c): returns when it has ended, or left its fiber. */
+/* On the caller's stack (F4 in turn.c): returns when it has ended. */
 void chi_context_call(struct chi_worker *worker, struct chi_run_context *caller, struct chi_run_context *context);
 /* On the fiber that has the turn, until its end. False: it was blocked meanwhile and has the fiber for itself, which
  * returns now, and touches nothing of the turn. */

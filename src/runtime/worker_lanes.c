@@ -225,8 +225,8 @@ static int route_stalled(struct chi_worker *worker, struct chi_lane *lane)
 	return ret;
 }
 
-/* Its request to read, its answer to write. Without it each task pays for both lines to come from the client's core, one
- * after the other. */
+/* Its request to read, its answer to write. Without it each task pays for both lines to come from the client's core,
+ * one after the other. */
 static void prefetch_task(const struct chi_lane *lane, uint32_t ref)
 {
 	const char *task = (const char *)lane->session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT;

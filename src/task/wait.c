@@ -179,9 +179,9 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 	return done;
 }
 
-/* Their answers, which come from the worker's core, all on their way before the first is looked at; to be written, as they
- * will be when they are handed in again: else each line would come twice. Before a wait, and not in it: a line that is
- * taken while its answer is about to be written makes that wait. */
+/* Their answers, which come from the worker's core, all on their way before the first is looked at; to be written, as
+ * they will be when they are handed in again: else each line would come twice. Before a wait, and not in it: a line
+ * that is taken while its answer is about to be written makes that wait. */
 static void fetch_answers(void *const *tasks, uint32_t n_tasks)
 {
 	for (uint32_t i = 0; i < n_tasks && i < FETCHED_MAX; i++)
@@ -190,7 +190,8 @@ static void fetch_answers(void *const *tasks, uint32_t n_tasks)
 
 static int wait_for(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
-	fetch_answers(tasks, n_tasks);
+	if (mode == CHI_WAIT_FOR_ALL)
+		fetch_answers(tasks, n_tasks);
 	for (uint32_t i = 0; i < n_tasks; i++) {
 		if (!chi_task_submitter(tasks[i]))
 			return chi_error_set(-EINVAL, "wait for a task that was not submitted");

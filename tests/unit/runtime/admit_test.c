@@ -841,19 +841,25 @@ static void what_a_method_does_to_its_copy_stays_there(void **state)
 
 static void is_short(struct chi_worker *worker)
 {
-	(void)worker;
+	worker->sample_was_short = worker->samples_few = true;
+	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 1500);
+}
+
+static void is_short_after_a_long_one(struct chi_worker *worker)
+{
+	worker->sample_was_short = worker->samples_few = false;
 	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 1500);
 }
 
 static void is_long(struct chi_worker *worker)
 {
-	(void)worker;
+	worker->sample_was_short = worker->samples_few = true;
 	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 3000);
 }
 
 static void is_unknown(struct chi_worker *worker)
 {
-	(void)worker;
+	worker->sample_was_short = worker->samples_few = true;
 	hshm_store_relaxed(&the_pool()->estimates[LOOK].base_ns, 0);
 }
 
@@ -879,6 +885,7 @@ static void of_short_methods_one_in_64_is_timed_of_others_one_in_16(void **state
 {
 	(void)state;
 	expect_timed(is_short, 64);
+	expect_timed(is_short_after_a_long_one, 16);
 	expect_timed(is_long, 16);
 	expect_timed(is_unknown, 16);
 }
@@ -924,14 +931,25 @@ static void a_worker_at_rest_has_memory_for_the_next(void **state)
 
 	(void)state;
 	expect_spares();
-	/* it takes the worker's, and is not over when the turn is */
+	/* it takes the worker's, and is not over when the turn is: there is another at once */
 	task = ask_alike();
 	task->task.method_id = TINY;
 	task->task.size_bytes = sizeof(struct chi_task);
 	on_worker(0, take_spare);
-	assert_false(has_spare);
+	assert_true(has_spare);
 	while (!chi_task_done(task))
 		HSHM_THREAD_MODEL->sleep_for_us(100);
+	expect_spares();
+}
+
+static void a_task_that_is_refused_leaves_its_memory_for_the_next(void **state)
+{
+	(void)state;
+	expect_spares();
+	ask_alike();
+	set_buffer(ask_alike(), session->segment.map.size_bytes);
+	run();
+	assert_refused(1, -EFAULT);
 	expect_spares();
 }
 
@@ -962,6 +980,7 @@ int main(void)
 		CASE(of_short_methods_one_in_64_is_timed_of_others_one_in_16),
 		CASE(with_much_data_each_is_timed_for_itself),
 		CASE_TWO(a_worker_at_rest_has_memory_for_the_next),
+		CASE(a_task_that_is_refused_leaves_its_memory_for_the_next),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,7 +115,9 @@ static struct chi_run_context context = { .task = &task, .method = &method, .poo
 
 static void run_task(enum chi_fiber_guard guard, chi_fiber_fn fn)
 {
-	struct chi_fiber_opts opts = { .stack_bytes = STACK_BYTES, .fibers_max = 8, .guard = guard };
+	struct chi_fiber_opts opts = {
+		.stack_bytes = STACK_BYTES, .fibers_max = 8, .guard = guard, .more_bytes = 16384
+	};
 	struct chi_fiber_pool *fibers;
 
 	must(chi_fault_install() == 0);

@@ -88,56 +88,50 @@ static void fiber_runs_until_it_leaves_and_goes_on_where_it_was(void **state)
 	chi_fiber_pool_destroy(pool);
 }
 
-struct chain {
-	struct chi_fiber_pool *pool;
-	struct job *jobs;
-	int at, n;
-	int seen[3]; /* how far the one below was when its first piece was over */
+struct deep {
+	struct chi_fiber *fiber;
+	bool had_room, has_room;
 };
 
-/* Each starts the next, and goes on when that leaves. */
-static void start_the_next(void *arg)
+static void use_the_stack(void *arg)
 {
-	struct chain *chain = arg;
-	int at = chain->at++;
-	struct job *job = &chain->jobs[at];
+	struct deep *deep = arg;
+	volatile char used[3 * 4096];
 
-	if (at + 1 < chain->n) {
-		errno = 100 + at;
-		chi_fiber_start(chain->jobs[at + 1].fiber, start_the_next, chain);
-		job->errno_kept = errno == 100 + at;
-		chain->seen[at] = chain->jobs[at + 1].at;
-	}
-	errno = EDOM;
-	count_up(job);
+	used[0] = used[sizeof(used) - 1] = 1;
+	deep->has_room = chi_fiber_has_room(deep->fiber);
 }
 
-/* The one that it started goes back to it once; resumed, each goes back to the main context. */
-static void a_fiber_starts_another_and_goes_on_when_that_leaves(void **state)
+static void look_for_room(void *arg)
 {
-	struct chi_fiber_pool *pool = pool_of(4, CHI_FIBER_GUARD_AUTO);
-	struct job jobs[3] = { { .n_leaves = 2 }, { .n_leaves = 1 }, { .n_leaves = 0 } };
-	struct chain chain = { .pool = pool, .jobs = jobs, .n = 3 };
+	struct deep *deep = arg;
 
-	(void)state;
-	for (int i = 0; i < 3; i++)
-		jobs[i].fiber = fiber_of(pool);
-	chi_fiber_start(jobs[0].fiber, start_the_next, &chain);
-	assert_int_equal(jobs[0].at, 1);
-	assert_int_equal(chain.seen[0], 1);
-	assert_int_equal(chain.seen[1], -1);
-	assert_true(jobs[0].errno_kept && jobs[1].errno_kept);
-	assert_true(chi_fiber_ended(jobs[2].fiber));
-	assert_false(chi_fiber_ended(jobs[1].fiber) || chi_fiber_ended(jobs[0].fiber));
-	chi_fiber_resume(jobs[0].fiber);
-	assert_int_equal(jobs[0].at, 2);
-	chi_fiber_resume(jobs[1].fiber);
-	assert_int_equal(jobs[1].at, -1);
-	chi_fiber_resume(jobs[0].fiber);
-	assert_int_equal(jobs[0].at, -1);
-	for (int i = 0; i < 3; i++)
-		chi_fiber_put(pool, jobs[i].fiber);
+	deep->had_room = chi_fiber_has_room(deep->fiber);
+	use_the_stack(deep);
+}
+
+static bool has_room_after_12_kib(uint64_t more_bytes)
+{
+	struct chi_fiber_opts opts = { 64 * 1024, 1, CHI_FIBER_GUARD_AUTO, more_bytes };
+	struct chi_fiber_pool *pool;
+	struct deep deep;
+
+	assert_int_equal(chi_fiber_pool_create(&opts, &pool), 0);
+	deep.fiber = fiber_of(pool);
+	chi_fiber_start(deep.fiber, look_for_room, &deep);
+	assert_ptr_equal(chi_fiber_arg(deep.fiber), &deep);
+	assert_int_equal(deep.had_room, more_bytes > 0);
+	chi_fiber_put(pool, deep.fiber);
 	chi_fiber_pool_destroy(pool);
+	return deep.has_room;
+}
+
+static void a_stack_has_room_as_long_as_what_is_promised_is_free(void **state)
+{
+	(void)state;
+	assert_false(has_room_after_12_kib(0));
+	assert_false(has_room_after_12_kib(8 * 1024));
+	assert_true(has_room_after_12_kib(32 * 1024));
 }
 
 static void last_fiber_put_is_the_first_taken(void **state)
@@ -422,7 +416,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fiber_runs_until_it_leaves_and_goes_on_where_it_was),
-		cmocka_unit_test(a_fiber_starts_another_and_goes_on_when_that_leaves),
+		cmocka_unit_test(a_stack_has_room_as_long_as_what_is_promised_is_free),
 		cmocka_unit_test(last_fiber_put_is_the_first_taken),
 		cmocka_unit_test(recycled_fiber_runs_a_new_function_a_million_times_on_one_stack),
 		cmocka_unit_test(ten_thousand_fibers_are_blocked_at_once),

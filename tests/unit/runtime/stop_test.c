@@ -39,9 +39,9 @@ static uint32_t pool;
 
 /* ---- a module that does not let go ---- */
 
-enum { METHOD_HOLD, METHOD_WAIT, METHOD_NOTHING };
+enum { METHOD_HOLD, METHOD_WAIT, METHOD_NOTHING, METHOD_CALL, METHOD_CALL_TWICE, METHOD_WAIT_LATER };
 
-static hshm_au32 let_go, n_held, hold_destroy;
+static hshm_au32 let_go, n_held, hold_destroy, n_later;
 
 /* Neither returns nor waits. */
 static int run_hold(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
@@ -69,6 +69,32 @@ static int run_nothing(struct chi_container *container, struct chi_task *task, s
 	return 0;
 }
 
+/* Waits, but for the first time. */
+static int run_wait_later(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	return hshm_fetch_add_acq_rel(&n_later, 1) == 0 ? 0 : run_wait(container, task, context);
+}
+
+static int call(struct chi_container *container, struct chi_run_context *context, uint32_t method_id)
+{
+	struct chi_task sub;
+
+	chi_task_init(&sub, sizeof(sub), chi_container_pool_id(container), CHI_QUERY_LOCAL_ID(0), method_id);
+	return chi_call(chi_context_client(context), &sub);
+}
+
+static int run_call(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)task;
+	return call(container, context, METHOD_WAIT);
+}
+
+static int run_call_twice(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
+{
+	(void)task;
+	return call(container, context, METHOD_WAIT_LATER) < 0 ? -EIO : call(container, context, METHOD_WAIT_LATER);
+}
+
 static int make_one(struct chi_container *container, const void *params, uint64_t params_size)
 {
 	(void)params, (void)params_size;
@@ -90,6 +116,9 @@ static const struct chi_method methods[] = {
 	{ .name = "hold", .id = METHOD_HOLD, .task_size = sizeof(struct chi_task), .run = run_hold },
 	{ .name = "wait", .id = METHOD_WAIT, .task_size = sizeof(struct chi_task), .run = run_wait },
 	{ .name = "nothing", .id = METHOD_NOTHING, .task_size = sizeof(struct chi_task), .run = run_nothing },
+	{ .name = "call", .id = METHOD_CALL, .task_size = sizeof(struct chi_task), .run = run_call },
+	{ .name = "call_twice", .id = METHOD_CALL_TWICE, .task_size = sizeof(struct chi_task), .run = run_call_twice },
+	{ .name = "wait_later", .id = METHOD_WAIT_LATER, .task_size = sizeof(struct chi_task), .run = run_wait_later },
 };
 
 static const struct chi_module holder = {
@@ -223,6 +252,37 @@ static void tasks_given_up_are_told_by_pool_module_and_method(void **state)
 	said("given up in pool 'other' (module 'holder'), method 'wait': 1 that had begun, 0 that had not");
 }
 
+/* They share a stack: the lane of the second pool is on the worker of the client's. */
+static void who_called_a_task_that_is_given_up_is_told_too(void **state)
+{
+	struct chi_pool_spec spec = { .module = "holder", .name = "other" };
+
+	(void)state;
+	assert_int_equal(chi_pool_create(client, &spec, &pool), 1);
+	submit(METHOD_CALL);
+	until_held(1);
+	assert_int_equal(stop(), -ETIMEDOUT);
+	assert_int_equal(n_given_up, 2);
+	said("given up in pool 'other' (module 'holder'), method 'wait': 1 that had begun, 0 that had not");
+	said("given up in pool 'other' (module 'holder'), method 'call': 1 that had begun, 0 that had not");
+}
+
+/* One call in an iteration: the second, which asks for the same as the first, waits in its lane and has a stack of its
+ * own. */
+static void who_called_a_task_that_waited_in_its_lane_is_told_once(void **state)
+{
+	struct chi_pool_spec spec = { .module = "holder", .name = "other" };
+
+	(void)state;
+	hshm_store_relaxed(&n_later, 0);
+	assert_int_equal(chi_pool_create(client, &spec, &pool), 1);
+	submit(METHOD_CALL_TWICE);
+	until_held(1);
+	assert_int_equal(stop(), -ETIMEDOUT);
+	assert_int_equal(n_given_up, 2);
+	said("given up in pool 'other' (module 'holder'), method 'call_twice': 1 that had begun, 0 that had not");
+}
+
 static void *let_go_when_stopping(void *arg)
 {
 	(void)arg;
@@ -292,6 +352,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(a_method_that_never_returns_does_not_hold_up_the_stop, set_up),
 		CASE(tasks_given_up_are_told_by_pool_module_and_method),
+		CASE(who_called_a_task_that_is_given_up_is_told_too),
+		CASE(who_called_a_task_that_waited_in_its_lane_is_told_once),
 		CASE(tasks_that_had_not_begun_are_told_too),
 		CASE(a_destroy_that_never_returns_does_not_hold_up_the_stop),
 		CASE(a_destroy_that_waits_for_ever_does_not_hold_up_the_stop),

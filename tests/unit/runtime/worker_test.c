@@ -539,6 +539,28 @@ static void calls_are_run_in_place_but_not_without_end(void **state)
 	assert_true(in_place >= N / 2);
 }
 
+static int start_for_deep_calls(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, lane_batch: 1000 }\nmemory: { private_mib: 256 }\n", 16);
+}
+
+/* As deep as its stack has room for the one called; from there on in lanes. */
+static void deep_calls_leave_the_stack_that_is_used_up(void **state)
+{
+	enum { N = 900 };
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+	uint64_t in_place;
+
+	(void)state;
+	wait_until_rests(worker);
+	in_place = count_of(&worker->counters->tasks_in_place);
+	assert_int_equal(call(PROBE_DEEP, 0, N), N);
+	in_place = count_of(&worker->counters->tasks_in_place) - in_place;
+	print_message("%llu tasks in place\n", (unsigned long long)in_place);
+	assert_in_range(in_place, 2, N - 2);
+}
+
 /* One in 16 is timed: after a millisecond of them, as the clock said last, the next call is a wait as always. */
 static void long_calls_are_run_in_place_for_a_millisecond(void **state)
 {
@@ -813,6 +835,7 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(duplicates_are_dropped_and_no_task_runs_twice, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(calls_are_run_in_place_but_not_without_end, start_for_calls, stop),
+		cmocka_unit_test_setup_teardown(deep_calls_leave_the_stack_that_is_used_up, start_for_deep_calls, stop),
 		cmocka_unit_test_setup_teardown(long_calls_are_run_in_place_for_a_millisecond, start_one_worker_of_16,
 						stop),
 		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_three_lanes,
