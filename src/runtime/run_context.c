@@ -43,6 +43,9 @@
 
 #define SLEEPERS_WOKEN 64 /* by one completion */
 
+/* Of a task that is copied into the spare context: all such contexts are of one size, so that memory at rest is. */
+#define SPARE_TASK_BYTES 448u
+
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context)
 {
 	void *memory;
@@ -60,9 +63,10 @@ int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, st
 {
 	struct chi_run_context *spare = worker->spare;
 
-	/* what was a client's task had room for the smallest */
-	if (!spare || task_bytes > sizeof(struct chi_task))
+	if (task_bytes > SPARE_TASK_BYTES)
 		return chi_context_alloc(worker->runtime, task_bytes, ret_context);
+	if (!spare)
+		return chi_context_alloc(worker->runtime, SPARE_TASK_BYTES, ret_context);
 	worker->spare = NULL;
 	chi_clear_lines(spare, sizeof(*spare));
 	spare->root = spare;
@@ -74,7 +78,7 @@ void chi_context_alloc_spare(struct chi_worker *worker)
 {
 	struct chi_run_context *context;
 
-	if (chi_context_alloc(worker->runtime, sizeof(struct chi_task), &context) == 0)
+	if (chi_context_alloc(worker->runtime, SPARE_TASK_BYTES, &context) == 0)
 		worker->spare = context;
 }
 
@@ -109,12 +113,21 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 	chi_session_get_context(context->session);
 }
 
+/* Is it of the one size? */
+static bool may_be_spare(const struct chi_run_context *context)
+{
+	bool holds_task = (const void *)context->task ==
+			  context->copy; /* one that is called is where its caller has it */
+
+	return context->in_place && (!holds_task || context->asked.size_bytes <= SPARE_TASK_BYTES);
+}
+
 /* The newest is the one that the next may be like. */
 void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context *context)
 {
 	struct chi_run_context *unneeded = context;
 
-	if (context->in_place) {
+	if (may_be_spare(context)) {
 		unneeded = worker->spare;
 		worker->spare = context;
 	}

@@ -33,7 +33,7 @@
 #define SPIN_NS	     (50 * HSHM_NSEC_PER_USEC)
 #define TIMED_IO     4096u /* a task with so many bytes is timed each time */
 
-enum method { LOOK, LOOK_TOO, TINY };
+enum method { LOOK, LOOK_TOO, TINY, LOOK_HUGE };
 
 enum mode {
 	PLAIN,
@@ -51,6 +51,12 @@ struct look_task {
 	uint32_t mode, reserved;
 	struct chi_buffer buffer;
 	uint64_t out; /* 2 * value */
+};
+
+/* Does not fit the memory that is kept for the next. */
+struct huge_task {
+	struct look_task look;
+	char more[512];
 };
 
 /* What a run found. */
@@ -176,6 +182,7 @@ static const struct chi_method methods[] = {
 	LOOK_METHOD(LOOK, "look"),
 	LOOK_METHOD(LOOK_TOO, "look_too"),
 	{ .name = "tiny", .id = TINY, .task_size = sizeof(struct chi_task), .run = tiny },
+	{ .name = "huge", .id = LOOK_HUGE, .task_size = sizeof(struct huge_task), .run = look },
 };
 
 static int create(struct chi_container *container, const void *params, uint64_t params_size)
@@ -624,7 +631,8 @@ static void behind_what_waits_in_the_lane_it_waits_too(void **state)
 	ask_alike();
 	ask_alike();
 	task = ask_alike();
-	task->task.method_id = LOOK_TOO;
+	task->task.method_id = LOOK_HUGE;
+	task->task.size_bytes = sizeof(struct huge_task);
 	task->mode = DETACH;
 	ask_alike();
 	run();
