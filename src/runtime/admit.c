@@ -182,7 +182,6 @@ static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_s
 	assert(pool == context->pool);
 	chi_context_take_same(worker, context);
 	context->flush_epoch = worker->hold.flush_epoch;
-	context->is_held = context->in_place = true;
 	return context;
 }
 

@@ -113,11 +113,10 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 	chi_session_get_context(context->session);
 }
 
-/* Is it of the one size? */
+/* Is it of the one size? One that is called holds no task: that is where its caller has it. */
 static bool may_be_spare(const struct chi_run_context *context)
 {
-	bool holds_task = (const void *)context->task ==
-			  context->copy; /* one that is called is where its caller has it */
+	bool holds_task = (const void *)context->task == context->copy;
 
 	return context->in_place && (!holds_task || context->asked.size_bytes <= SPARE_TASK_BYTES);
 }
