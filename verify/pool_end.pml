@@ -3,9 +3,9 @@
  * pool_end.pml - tasks get into a pool, rest and resume in it, and leave, while it is flushed and ended
  *
  * Two workers let a task each in (chi_pool_get()); a task rests once at most (chi_pool_rest(), chi_pool_resume()) and
- * leaves (chi_pool_put()). The ender (end_pool()): closing = 1; fence; looks until nobody is present (n_present()) and no flush
- * has the pool pinned; clears the slot; a round through all workers' inboxes, between two of their turns; frees the pool. The
- * flusher (flush_pool()) flips the parity twice. Locked steps are one step.
+ * leaves (chi_pool_put()). The ender (end_pool()): closing = 1; fence; looks until nobody is present (chi_pool_n_present())
+ * and no flush has the pool pinned; clears the slot; a round through all workers' inboxes, between two of their turns; frees
+ * the pool. The flusher (flush_pool()) flips the parity twice. Locked steps are one step.
  *
  * Buffered: `closing`; the adds of a worker whose answer is not used (all but the count at the way in). Not the cleared slot and the
  * flip: seen late, they are a worker's that has read the slot and the parity, and has not counted yet.
@@ -146,7 +146,7 @@ proctype worker(byte w)
 	od
 }
 
-/* One try of n_present(): n, and whether the word stayed as it was. */
+/* One try of chi_pool_n_present(): n, and whether the word stayed as it was. */
 inline look()
 {
 #ifdef BREAK_FLIGHT_FIRST

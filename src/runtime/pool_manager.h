@@ -25,7 +25,7 @@
 struct chi_runtime;
 struct chi_pool_manager;
 struct chi_run_context;
-/* A worker's count in a pool, for the tasks of a turn (G3 in pool_manager.c). */
+/* A worker's count in a pool, for the tasks of a turn (G3 in pool_entry.c). */
 struct chi_pool_hold {
 	struct chi_pool *pool; /* NULL: none is held */
 	uint32_t n_more;       /* tasks let in besides the first */
