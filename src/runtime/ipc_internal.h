@@ -2,7 +2,21 @@
 /*
  * ipc_internal.h - the ipc manager's own structures, for its files and their tests
  *
- * One thread owns everything here but what is marked: `pending` is filled under `lock`; `retired` and `reclaimed` are
+ *   ipc_manager.c   the manager's life
+ *   ipc_thread.c    the thread: what it looks at
+ *   ipc_accept.c    the named socket, and who comes in by it or from this process
+ *   ipc_peer.c      connections: before their hello, and their end
+ *   ipc_request.c   what a peer asks for
+ *   ipc_answer.c    what it is told
+ *   ipc_session.c   the life of a session: slot, lanes, end
+ *   ipc_socket.c    sockets and credentials, as the kernel has them
+ *
+ * Nothing that a peer sends, or does not send, can hold the ipc thread: every descriptor is non-blocking, one message
+ * is read per event, a greeter has a deadline, an answer that does not fit into the peer's buffer ends the peer, and
+ * every number is checked before it is used. What it does for a peer is bounded: a segment of a configured size, one
+ * lane a request.
+ *
+ * It owns everything here but what is marked: `pending` is filled under `lock`; `retired` and `reclaimed` are
  * stacks that workers push to; `stopping`, `ending` and `n_sessions` are flags and a count that others read or set.
  *
  * A peer is a connection. Before its hello it is in the list of greeters, and has a deadline; after, it belongs to a
@@ -27,6 +41,7 @@
 #include <sys/types.h>
 
 #include <hshm/atomic.h>
+#include <hshm/clock.h>
 #include <hshm/thread_model.h>
 
 #include "runtime/fd_closer.h"
@@ -35,6 +50,10 @@
 #include "runtime/session.h"
 #include "runtime/work_orchestrator.h"
 #include "task/handshake.h"
+
+#define CHI_IPC_LISTEN_PAUSE_NS (100 * HSHM_NSEC_PER_MSEC) /* when we are out of descriptors */
+#define CHI_IPC_REFUSALS_LOGGED 10u			   /* a second */
+#define CHI_IPC_SESSIONS_LOGGED 20u			   /* a second; beginnings and ends */
 
 struct chi_runtime;
 struct ipc_session;
@@ -107,10 +126,54 @@ struct chi_ipc_manager {
 	hshm_aptr reclaimed; /* struct chi_session, by next_reclaim */
 };
 
-/* ---- ipc_manager.c ---- */
+/* ---- ipc_thread.c ---- */
 
+/* @arg: the manager. */
+void chi_ipc_thread(void *arg);
 /* The last reference is gone. Threads: any of the runtime. */
 void chi_ipc_reclaim(struct chi_ipc_manager *ipc, struct chi_session *session);
+
+/* From here on: the ipc thread, or who starts and ends it. */
+
+/* ---- ipc_accept.c ---- */
+
+/* Take the name. Returns 0, or as chi_ipc_create(). */
+int chi_ipc_listen(struct chi_ipc_manager *ipc);
+void chi_ipc_stop_accepting(struct chi_ipc_manager *ipc);
+void chi_ipc_on_listener(struct chi_ipc_manager *ipc);
+/* Those who came by chi_ipc_connect_local(). */
+void chi_ipc_adopt_local(struct chi_ipc_manager *ipc);
+
+/* ---- ipc_peer.c ---- */
+
+int chi_ipc_watch(struct chi_ipc_manager *ipc, int fd, uint32_t events, struct ipc_source *source);
+/* By hand, before every close: while a forked child holds a copy, closing ours would not take it out. */
+void chi_ipc_unwatch(struct chi_ipc_manager *ipc, int fd);
+/* NULL: no memory. Threads: any. */
+struct ipc_peer *chi_ipc_peer_make(int socket, bool local);
+void chi_ipc_greeter_add(struct chi_ipc_manager *ipc, struct ipc_peer *peer);
+void chi_ipc_greeter_remove(struct chi_ipc_manager *ipc, struct ipc_peer *peer);
+/* The end of a connection, for whatever reason. The struct stays until the events at hand are done. */
+void chi_ipc_peer_end(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const char *why);
+void chi_ipc_free_dead(struct chi_ipc_manager *ipc);
+
+/* ---- ipc_request.c ---- */
+
+void chi_ipc_on_socket(struct chi_ipc_manager *ipc, struct ipc_peer *peer, uint32_t events);
+
+/* ---- ipc_answer.c ---- */
+
+void chi_ipc_send_refusal(int socket, uint32_t serial, int error, const char *text);
+/* Say no and why. The caller decides whether the connection ends. */
+void chi_ipc_refuse(struct chi_ipc_manager *ipc, struct ipc_peer *peer, int error, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Descriptors that a peer does not take count for the whole user: whoever hoards them must not end the others. */
+void chi_ipc_refuse_descriptor(struct chi_ipc_manager *ipc, struct ipc_peer *peer);
+/* A client that gave up waiting asks again; one that asks for ever fills its socket with descriptors. False:
+ * it was refused, and ended. */
+bool chi_ipc_may_ask(struct chi_ipc_manager *ipc, struct ipc_peer *peer);
+/* Its end comes with it, if it does not read. */
+void chi_ipc_answer(struct chi_ipc_manager *ipc, struct ipc_peer *peer, const void *answer, size_t size, int fd);
 
 /* ---- ipc_session.c; the ipc thread, or chi_ipc_destroy() after it ---- */
 

@@ -30,7 +30,7 @@
 #define OPS_MAX	     48u
 #define SENT_FDS_MAX 20u
 #define LANES	     2u
-#define ANSWERS_MAX  (LANES * CHI_PRIOS + 16u) /* as ipc_manager.c counts them */
+#define ANSWERS_MAX  (LANES * CHI_PRIOS + 16u) /* as ipc_answer.c counts them */
 #define GENERATION   UINT64_C(0x1234567)
 
 static struct fuzz_stage stage;
