@@ -84,6 +84,9 @@ HSHM_API HSHM_NODISCARD int hipc_mpsc_enqueue(const struct hipc_mpsc_queue *queu
 /** hipc_mpsc_is_full - would an enqueue fail now? A hint to anyone but a sole producer. Threads: any. */
 HSHM_API bool hipc_mpsc_is_full(const struct hipc_mpsc_queue *queue);
 
+/** hipc_mpsc_waits - has the consumer left what was enqueued last? A hint. Threads: any. */
+HSHM_API bool hipc_mpsc_waits(const struct hipc_mpsc_queue *queue);
+
 /** hipc_mpsc_consumer_init - be the consumer of a queue nobody has consumed from. Threads: the one consumer. */
 HSHM_API void hipc_mpsc_consumer_init(struct hipc_mpsc_consumer *consumer, const struct hipc_mpsc_queue *queue);
 

@@ -269,6 +269,20 @@ static hshm_au32 *client_park(struct chi_client *base, uint32_t *ret_ref)
 	return (hshm_au32 *)((char *)now->segment.map.base + offset);
 }
 
+static bool client_is_waking(struct chi_client *base)
+{
+	struct chi_attachment *now = process_client_now(of(base));
+	uint32_t lane = lane_of_thread(now);
+
+	for (uint32_t prio = 0; prio < CHI_PRIOS; prio++) {
+		/* acquire: as in push() */
+		if (hshm_load_acquire(&now->lanes[lane * CHI_PRIOS + prio].opened) &&
+		    chi_task_queue_is_waking(&now->queue, lane, prio))
+			return true;
+	}
+	return false;
+}
+
 const struct chi_client_ops chi_process_client_ops = {
 	.alloc = client_alloc,
 	.free = client_free,
@@ -279,6 +293,7 @@ const struct chi_client_ops chi_process_client_ops = {
 	.alive = client_alive,
 	.serves = client_serves,
 	.park = client_park,
+	.is_waking = client_is_waking,
 };
 
 /* ---- life ---- */

@@ -136,6 +136,14 @@ bool hipc_mpsc_is_full(const struct hipc_mpsc_queue *queue)
 	return lap_diff(hshm_load_relaxed(slot_at(queue, pos)), pos >> queue->depth_shift) < 0;
 }
 
+bool hipc_mpsc_waits(const struct hipc_mpsc_queue *queue)
+{
+	/* relaxed, both: a hint, and nothing else is read by it */
+	uint64_t pos = hshm_load_relaxed(queue->tail) - 1;
+
+	return (uint32_t)hshm_load_relaxed(slot_at(queue, pos)) != 0;
+}
+
 void hipc_mpsc_consumer_init(struct hipc_mpsc_consumer *consumer, const struct hipc_mpsc_queue *queue)
 {
 	*consumer = (struct hipc_mpsc_consumer){

@@ -41,6 +41,8 @@ struct chi_client_ops {
 	void (*cancelled)(struct chi_client *client);
 	/* the calling thread's parking word and its reference (offset / 4 in the segment); NULL for the inner client */
 	hshm_au32 *(*park)(struct chi_client *client, uint32_t *ret_ref);
+	/* Is a worker that slept being woken for what the calling thread submitted? NULL: not known */
+	bool (*is_waking)(struct chi_client *client);
 };
 
 struct chi_client {

@@ -46,6 +46,14 @@ void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint
 	}
 }
 
+bool chi_task_queue_is_waking(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio)
+{
+	const struct chi_lane_bell *bell = &queue->bells[lane * queue->queue.n_prios + prio];
+
+	/* relaxed: a hint. The worker takes `armed` back before it looks at the ring. */
+	return hshm_load_relaxed(bell->armed) && hipc_mpsc_waits(&bell->ring);
+}
+
 int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
 {
 	int ret;

@@ -50,6 +50,9 @@ int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t
 int chi_task_queue_push(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
 
+/* Does something wait in this lane of a process queue whose worker was asleep and is not up yet? A hint. */
+bool chi_task_queue_is_waking(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio);
+
 /**
  * chi_task_queue_dequeue - take the oldest reference of a lane
  *

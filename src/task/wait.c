@@ -7,6 +7,9 @@
  * client's policy spin, or spin a little and then sleep until woken. Either way look now and then whether the runtime
  * lives.
  *
+ * While the worker is being woken for it, a hybrid waiter spins on, within limits: to sleep meanwhile would add its own
+ * waking to the worker's. It does not yield: if others want its CPU, that would cost it a whole slice.
+ *
  * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING,
  * then sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the
  * word and wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares. A
@@ -28,6 +31,7 @@
 #define POLL_SLEEP_US	     10u
 #define ALIVE_CHECK_NS	     (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
 #define SPINS_BETWEEN_CLOCKS 64u
+#define SPINS_IN_WAKE	     5u	 /* times spin_ns, at most, while a worker is being woken */
 #define FETCHED_MAX	     16u /* lines at once, about as many as a core has on their way */
 
 /* The index of a task that is done (ANY), n_tasks - 1 when all are (ALL), or -1. */
@@ -102,37 +106,46 @@ static void sleep_until_woken(struct chi_client *client, void *const *tasks, uin
 		HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);
 }
 
-/* One step of the client's policy. */
-static void pause_by_policy(struct chi_client *client, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
-			    uint64_t waited_ns, uint64_t left_ns)
-{
-	bool can_park = client->ops->park != NULL;
+struct waiting {
+	struct chi_client *client;
+	void *const *tasks;
+	uint32_t n_tasks;
+	enum chi_wait_mode mode;
+	uint64_t waited_ns;	/* as the clock said last */
+	uint64_t spin_until_ns; /* of it: CHI_WAIT_HYBRID */
+};
 
-	switch (client->wait_policy) {
-	case CHI_WAIT_BUSY:
-		hshm_cpu_relax();
-		return;
-	case CHI_WAIT_HYBRID:
-		if (waited_ns < client->spin_ns) {
-			hshm_cpu_relax();
-			return;
-		}
-		if (can_park) {
-			sleep_until_woken(client, tasks, n_tasks, mode,
-					  left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
-			return;
-		}
-		break;
-	default:
-		break;
-	}
-	HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);
+static bool spins(const struct waiting *waiting)
+{
+	uint32_t policy = waiting->client->wait_policy;
+
+	return policy == CHI_WAIT_BUSY || (policy == CHI_WAIT_HYBRID && waiting->waited_ns < waiting->spin_until_ns);
 }
 
-static bool policy_spins(const struct chi_client *client, uint64_t waited_ns)
+/* Its spinning is over. */
+static bool may_spin_on(const struct waiting *waiting)
 {
-	return client->wait_policy == CHI_WAIT_BUSY ||
-	       (client->wait_policy == CHI_WAIT_HYBRID && waited_ns < client->spin_ns);
+	struct chi_client *client = waiting->client;
+
+	return waiting->waited_ns / SPINS_IN_WAKE < client->spin_ns && client->ops->is_waking &&
+	       client->ops->is_waking(client);
+}
+
+/* One step of the client's policy. */
+static void pause_by_policy(struct waiting *waiting, uint64_t left_ns)
+{
+	struct chi_client *client = waiting->client;
+
+	if (spins(waiting)) {
+		hshm_cpu_relax();
+	} else if (client->wait_policy == CHI_WAIT_HYBRID && may_spin_on(waiting)) {
+		waiting->spin_until_ns = waiting->waited_ns + client->spin_ns;
+	} else if (client->wait_policy == CHI_WAIT_HYBRID && client->ops->park) {
+		sleep_until_woken(client, waiting->tasks, waiting->n_tasks, waiting->mode,
+				  left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
+	} else {
+		HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);
+	}
 }
 
 static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
@@ -147,6 +160,7 @@ static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
 static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
 	struct chi_client *client = chi_task_submitter(tasks[0]);
+	struct waiting waiting = { client, tasks, n_tasks, mode, 0, client->spin_ns };
 	uint64_t begin_ns, alive_ns, now_ns;
 	int done = find_done(tasks, n_tasks, mode);
 
@@ -170,10 +184,11 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 		}
 		if (timed_out)
 			return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
-		pause_by_policy(client, tasks, n_tasks, mode, now_ns - begin_ns, timeout_ns - (now_ns - begin_ns));
+		waiting.waited_ns = now_ns - begin_ns;
+		pause_by_policy(&waiting, timeout_ns - waiting.waited_ns);
 		done = find_done(tasks, n_tasks, mode);
 		/* while spinning, the clock (25 ns) is read now and then only */
-		if (done < 0 && (n_pauses % SPINS_BETWEEN_CLOCKS == 0 || !policy_spins(client, now_ns - begin_ns)))
+		if (done < 0 && (n_pauses % SPINS_BETWEEN_CLOCKS == 0 || !spins(&waiting)))
 			now_ns = hshm_clock_ns();
 	}
 	return done;

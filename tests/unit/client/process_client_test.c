@@ -96,6 +96,28 @@ static void armed_lane_is_rung_and_a_hot_one_is_not(void **state)
 	assert_int_equal(eventfd_read(fixture->fake.eventfd, &rings), 0);
 }
 
+/* It is, from the ring of an armed lane until its worker takes `armed` back; but nobody is while nothing waits there. */
+static void a_worker_is_being_woken_while_its_armed_lane_has_work(void **state)
+{
+	struct fixture *fixture = *state;
+	hshm_au32 *armed = (hshm_au32 *)((char *)fixture->fake.main.map.base + chi_main_armed_offset(0));
+	struct hipc_mpsc_consumer low = { 0 };
+	uint32_t lane = HSHM_THREAD_MODEL->index() % FAKE_LANES;
+	bool (*is_waking)(struct chi_client *) = fixture->client->ops->is_waking;
+
+	assert_false(is_waking(fixture->client)); /* no lane is open */
+	hshm_store_relaxed(armed, 1);
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, 0)), 0);
+	assert_true(is_waking(fixture->client));
+	hshm_store_relaxed(armed, 0);
+	assert_false(is_waking(fixture->client));
+	assert_int_not_equal(fake_take(&fixture->fake, &low, lane, CHI_PRIO_LOW_LATENCY), 0);
+	hshm_store_relaxed(armed, 1);
+	assert_false(is_waking(fixture->client));
+	assert_int_equal(chi_submit(fixture->client, new_task(fixture->client, CHI_TASK_HIGH_LATENCY)), 0);
+	assert_true(is_waking(fixture->client));
+}
+
 static void many_of_both_priorities_ring_each_armed_lane_once(void **state)
 {
 	struct fixture *fixture = *state;
@@ -611,6 +633,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(submitted_tasks_arrive_in_order_at_their_priority),
 		CASE(armed_lane_is_rung_and_a_hot_one_is_not),
+		CASE(a_worker_is_being_woken_while_its_armed_lane_has_work),
 		CASE(many_of_both_priorities_ring_each_armed_lane_once),
 		CASE(memory_that_is_not_the_clients_is_refused),
 		CASE(queue_and_parking_words_cannot_be_lent),

@@ -125,6 +125,21 @@ static void a_taken_slot_is_full_until_it_is_released(void **state)
 		assert_int_equal(hipc_mpsc_dequeue(&ring.consumer), ref);
 }
 
+static void what_was_enqueued_waits_until_its_slot_is_released(void **state)
+{
+	struct ring ring = make_ring();
+
+	(void)state;
+	assert_false(hipc_mpsc_waits(&ring.queue));
+	for (uint32_t ref = 1; ref <= 2 * DEPTH; ref++) {
+		assert_int_equal(hipc_mpsc_enqueue(&ring.queue, ref), 0);
+		assert_true(hipc_mpsc_waits(&ring.queue));
+		assert_int_equal(hipc_mpsc_take(&ring.consumer), ref);
+		hipc_mpsc_release(&ring.consumer);
+		assert_false(hipc_mpsc_waits(&ring.queue));
+	}
+}
+
 static void enqueue_on_full_lane_returns_eagain(void **state)
 {
 	struct ring ring = make_ring();
@@ -415,6 +430,7 @@ int main(void)
 		cmocka_unit_test(references_leave_in_the_order_they_came),
 		cmocka_unit_test(peek_leaves_the_reference_there),
 		cmocka_unit_test(a_taken_slot_is_full_until_it_is_released),
+		cmocka_unit_test(what_was_enqueued_waits_until_its_slot_is_released),
 		cmocka_unit_test(enqueue_on_full_lane_returns_eagain),
 		cmocka_unit_test(attached_description_reaches_the_same_ring),
 		cmocka_unit_test(laps_wrap_around_at_32_bits),

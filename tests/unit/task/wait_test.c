@@ -332,6 +332,66 @@ static void a_sleeper_for_all_is_woken_by_each(void **state)
 	assert_in_range(hshm_load_relaxed(&fixture.fake.park), 0, N_TASKS);
 }
 
+/* ---- hybrid: the worker is being woken ---- */
+
+static uint32_t n_looks, n_parks;
+
+static hshm_au32 *count_park(struct chi_client *client, uint32_t *ret_ref)
+{
+	n_parks++;
+	return fake_park(client, ret_ref);
+}
+
+static bool wakes_and_completes_at_the_second_look(struct chi_client *client)
+{
+	(void)client;
+	if (++n_looks == 2)
+		complete(&fixture.tasks[0]);
+	return true;
+}
+
+static bool never_wakes(struct chi_client *client)
+{
+	(void)client;
+	return true;
+}
+
+static void wait_hybrid(const struct chi_client_ops *ops, uint64_t spin_ns)
+{
+	n_looks = n_parks = 0;
+	fixture.fake.client.ops = ops;
+	fixture.fake.client.spin_ns = spin_ns;
+	assert_int_equal(chi_wait(&fixture.tasks[0], 2000 * MSEC), 0);
+}
+
+static void a_hybrid_waiter_does_not_sleep_while_its_worker_is_woken(void **state)
+{
+	struct chi_client_ops ops = fake_ops;
+
+	(void)state;
+	start_over(CHI_WAIT_HYBRID);
+	ops.park = count_park;
+	ops.is_waking = wakes_and_completes_at_the_second_look;
+	wait_hybrid(&ops, 50 * MSEC); /* or it is stopped for 150 ms there */
+	assert_int_equal(n_looks, 2);
+	assert_int_equal(n_parks, 0);
+}
+
+static void a_worker_that_does_not_wake_is_not_spun_for(void **state)
+{
+	struct chi_client_ops ops = fake_ops;
+	struct completer completer_;
+
+	(void)state;
+	start_over(CHI_WAIT_HYBRID);
+	ops.park = count_park;
+	ops.is_waking = never_wakes;
+	start_completer(&completer_, &fixture.tasks[0], 0); /* once it sleeps */
+	wait_hybrid(&ops, 1000);
+	pthread_join(completer_.thread, NULL);
+	assert_true(n_parks > 0);
+}
+
 /* ---- hybrid: several wait for one ---- */
 
 #define N_WAITERS 3
@@ -499,6 +559,8 @@ int main(void)
 		cmocka_unit_test(a_task_that_a_dead_runtime_completed_is_done),
 		cmocka_unit_test(a_sleeper_is_woken_through_its_park_word),
 		cmocka_unit_test(a_sleeper_for_all_is_woken_by_each),
+		cmocka_unit_test(a_hybrid_waiter_does_not_sleep_while_its_worker_is_woken),
+		cmocka_unit_test(a_worker_that_does_not_wake_is_not_spun_for),
 		cmocka_unit_test(several_who_wait_for_one_task_all_find_it_done),
 		cmocka_unit_test(what_completes_before_the_mark_keeps_the_waiter_awake),
 		cmocka_unit_test(hybrid_without_a_park_word_polls),
