@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * container_lane.pml - activation of a container lane: three producers that may end at any step, one worker
+ * container_lane.pml - activation of a container lane: three producers that may end at any step, one worker; or two producers, and the
+ * worker puts the third task into the lane when he finds it idle
  *
  * Checked when all is quiet: every enqueue that returned was taken; at any time: the lane is in the run list at most once.
  *
@@ -16,7 +17,10 @@
  * red   NO_FENCE_BELL         lost_task    producer: no fence between active queue push and load of `sleeping`
  * red   NO_FENCE_IDLE         lost_task    worker: no fence between idle word and second look
  * red   NO_FENCE_SLEEP        lost_task    worker: no fence between `sleeping` and last look
+ * red   OWN_NOT_LISTED        lost_task    the worker's own task: marked, but not listed
+ * red   OWN_WHEN_LISTED       lane_twice   the worker's own task: the lane is listed whether it is idle or not
  * reach DUPLICATE             a duplicate was dropped
+ * reach OWN_DUPLICATE         the worker listed the lane by itself while a producer pushed it: dropped
  * reach WOKEN                 a producer woke the sleeping worker, and its task was taken
  * reach SECOND_LOOK           the second look found work
  * reach STALE_MARK            a mark failed since the worker had moved on
@@ -28,7 +32,7 @@
 #endif
 #define W	NP	/* the worker's buffer */
 
-mtype = { RING, ACTIVE, MARK, IDLE, SLEEP };
+mtype = { RING, ACTIVE, MARK, OWN_MARK, IDLE, SLEEP };
 chan sb[NP + 1] = [3] of { mtype, bit };
 
 /*
@@ -83,6 +87,7 @@ inline apply(p, op, arg)
 #endif
 		fi;
 		fresh[p] = 0
+	:: op == OWN_MARK -> queued = 1
 	:: op == IDLE -> queued = 0; fresh[0] = 0; fresh[1] = 0; fresh[2] = 0
 	:: op == SLEEP -> sleeping = arg
 	fi;
@@ -157,6 +162,9 @@ dead:	atomic { q = 0; s = 0 }
 proctype worker()
 {
 	byte i;
+#ifdef REACH_OWN_DUPLICATE
+	bit own_listed;
+#endif
 #ifdef REACH_WOKEN
 	bit woken;
 #endif
@@ -171,6 +179,8 @@ proctype worker()
 		:: run_list > 0 ->
 #ifdef REACH_DUPLICATE
 			REACHED(1)
+#elif defined(REACH_OWN_DUPLICATE)
+			REACHED(own_listed)
 #else
 			skip
 #endif
@@ -180,6 +190,24 @@ proctype worker()
 			CHECK(lane_twice, run_list <= 1)
 		fi
 	   }
+#ifndef BREAK_DUPLICATE_BY_WORD
+#ifdef BREAK_OWN_WHEN_LISTED
+	:: atomic { turn == NP - 1 && empty(sb[W]) ->
+#else
+	:: atomic { turn == NP - 1 && run_list == 0 && empty(sb[W]) && !queued ->	/* the last producer's task is the worker's own */
+#endif
+		turn++;
+		ring++; place[NP - 1] = ring; owed[NP - 1] = 1;
+#ifndef BREAK_OWN_NOT_LISTED
+		run_list++;
+		CHECK(lane_twice, run_list <= 1);
+#endif
+#ifdef REACH_OWN_DUPLICATE
+		own_listed = 1
+#endif
+	   };
+		sb[W]!OWN_MARK,0
+#endif
 	:: run_list > 0 ->			/* run list's turn: a batch of one */
 		if
 		:: atomic { ring > 0 -> pop();
@@ -194,7 +222,11 @@ proctype worker()
 			:: ring == 0 -> run_list--
 			:: ring > 0 -> skip
 #else
+#ifdef REACH_OWN_DUPLICATE
+			:: atomic { empty(sb[W]) && ring == 0 -> run_list--; own_listed = 0 }
+#else
 			:: empty(sb[W]) && ring == 0 -> run_list--
+#endif
 			:: empty(sb[W]) && ring > 0 ->
 #ifdef REACH_SECOND_LOOK
 				REACHED(1)

@@ -151,6 +151,8 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	*ret_lane = lane;
 	chi_context_keep(worker, context);
 	chi_context_count_load(context);
+	if (!worker->current && chi_lane_is_idle(lane, worker->id))
+		return chi_worker_enqueue_own(worker, lane, chi_context_ref(worker->runtime, context));
 	return chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
 				      chi_context_ref(worker->runtime, context));
 }

@@ -50,11 +50,12 @@ struct chi_worker {
 	/* lanes with work */
 	struct chi_active_queue *active; /* [CHI_PRIOS] */
 	struct chi_lane_list run_list[CHI_PRIOS];
-	bool active_next[CHI_PRIOS]; /* run list and active queue take turns */
-	uint32_t low_latency_turns;  /* since the last high-latency one */
-	uint32_t low_latency_polls;  /* the same for hot lanes */
-	uint32_t hot_next;	     /* where the next look at the hot lanes begins */
-	struct chi_lane **hot;	     /* process lanes that are polled, oldest first */
+	struct chi_lane_list woken[CHI_PRIOS]; /* those that were idle when the worker itself gave them work */
+	uint8_t next_source[CHI_PRIOS];	       /* run list, active queue and woken list take turns */
+	uint32_t low_latency_turns;	       /* since the last high-latency one */
+	uint32_t low_latency_polls;	       /* the same for hot lanes */
+	uint32_t hot_next;		       /* where the next look at the hot lanes begins */
+	struct chi_lane **hot;		       /* process lanes that are polled, oldest first */
 	uint32_t n_hot;
 	struct chi_lane *turn; /* whose turn it is; NULL: none */
 
@@ -163,6 +164,9 @@ struct chi_work *chi_worker_take_retires(struct chi_worker *worker);
 
 /* worker_lanes.c: which lane next, and a turn of it */
 bool chi_worker_run_next_lane(struct chi_worker *worker);
+/* As chi_task_queue_enqueue(), by the worker, to a lane that is idle (chi_lane_is_idle()): listed at once
+ * (I5 in task_queue.c). Not in a method: T3 in lane_take.c. */
+int chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref);
 bool chi_worker_poll_hot(struct chi_worker *worker);
 bool chi_worker_arm_all(struct chi_worker *worker);
 bool chi_worker_sweep(struct chi_worker *worker);

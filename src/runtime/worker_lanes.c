@@ -2,12 +2,12 @@
 /*
  * worker_lanes.c - which lane a worker runs next, and a turn of it
  *
- * A lane with work is in exactly one of these places, all the worker's own: the run list (in_run_list; also while its
- * turn is on), the hot list (process lanes that are polled, also while their turn is on), or a parking lot (it waits
- * for room elsewhere). The active queues are how it gets here; found there again meanwhile, it is a duplicate and
- * dropped.
+ * A lane with work is in exactly one of these places, all the worker's own: the run list, or that of those which the
+ * worker woke itself (in_run_list, both; also while its turn is on), the hot list (process lanes that are polled, also
+ * while their turn is on), or a parking lot (it waits for room elsewhere). The active queues are how others get it
+ * here; found there again meanwhile, it is a duplicate and dropped.
  *
- * L1  Run list and active queue take turns, so lanes that are always full starve none that wake.
+ * L1  Run list, woken list and active queue take turns, so lanes that are always full starve none that wake.
  * L2  Low-latency lanes first; after LOW_LATENCY_TURNS_MAX of them one high-latency lane has its turn.
  */
 #include <errno.h>
@@ -26,10 +26,8 @@
 
 /* ---- lists ---- */
 
-static void append_run_list(struct chi_worker *worker, struct chi_lane *lane)
+static void append(struct chi_lane_list *list, struct chi_lane *lane)
 {
-	struct chi_lane_list *list = &worker->run_list[lane->header->priority];
-
 	lane->in_run_list = true;
 	lane->next = NULL;
 	if (list->last)
@@ -39,9 +37,13 @@ static void append_run_list(struct chi_worker *worker, struct chi_lane *lane)
 	list->last = lane;
 }
 
-static struct chi_lane *pop_run_list(struct chi_worker *worker, uint32_t prio)
+static void append_run_list(struct chi_worker *worker, struct chi_lane *lane)
 {
-	struct chi_lane_list *list = &worker->run_list[prio];
+	append(&worker->run_list[lane->header->priority], lane);
+}
+
+static struct chi_lane *pop(struct chi_lane_list *list)
+{
 	struct chi_lane *lane = list->first;
 
 	if (lane) {
@@ -52,9 +54,8 @@ static struct chi_lane *pop_run_list(struct chi_worker *worker, uint32_t prio)
 	return lane;
 }
 
-static void remove_run_list(struct chi_worker *worker, struct chi_lane *lane)
+static void remove_lane(struct chi_lane_list *list, const struct chi_lane *lane)
 {
-	struct chi_lane_list *list = &worker->run_list[lane->header->priority];
 	struct chi_lane *before = NULL;
 
 	for (struct chi_lane *at = list->first; at; before = at, at = at->next) {
@@ -415,6 +416,20 @@ static void run_lane(struct chi_worker *worker, struct chi_lane *lane)
 
 /* ---- which lane next ---- */
 
+int chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref)
+{
+	int ret = hipc_mpsc_enqueue(&lane->ring, ref);
+	uint64_t word;
+
+	if (ret < 0)
+		return ret;
+	append(&worker->woken[lane->header->priority], lane);
+	/* relaxed, both: the worker and the generation are ours to change, and whoever else marks it writes the same */
+	word = hshm_load_relaxed(&lane->header->activation);
+	hshm_store_relaxed(&lane->header->activation, word | CHI_ACTIVATION_QUEUED);
+	return 0;
+}
+
 static bool is_duplicate(const struct chi_lane *lane)
 {
 	return lane->in_run_list || lane->hot || lane->parked;
@@ -451,14 +466,23 @@ static struct chi_lane *take_active(struct chi_worker *worker, uint32_t prio)
 	return NULL;
 }
 
+enum source { FROM_RUN_LIST, FROM_ACTIVE, FROM_WOKEN, N_SOURCES };
+
+static struct chi_lane *take_from(struct chi_worker *worker, uint32_t prio, uint32_t source)
+{
+	if (source == FROM_ACTIVE)
+		return take_active(worker, prio);
+	return pop(source == FROM_WOKEN ? &worker->woken[prio] : &worker->run_list[prio]);
+}
+
 static struct chi_lane *take_lane(struct chi_worker *worker, uint32_t prio)
 {
-	bool active_first = worker->active_next[prio];
-	struct chi_lane *lane = active_first ? take_active(worker, prio) : pop_run_list(worker, prio);
+	uint32_t first = worker->next_source[prio];
+	struct chi_lane *lane = NULL;
 
-	if (!lane)
-		lane = active_first ? pop_run_list(worker, prio) : take_active(worker, prio);
-	worker->active_next[prio] = !active_first; /* L1 */
+	for (uint32_t i = 0; i < N_SOURCES && !lane; i++)
+		lane = take_from(worker, prio, (first + i) % N_SOURCES);
+	worker->next_source[prio] = (first + 1) % N_SOURCES; /* L1 */
 	return lane;
 }
 
@@ -545,7 +569,8 @@ bool chi_worker_poll_hot(struct chi_worker *worker)
 bool chi_worker_has_lanes(struct chi_worker *worker)
 {
 	for (uint32_t prio = 0; prio < CHI_PRIOS; prio++)
-		if (worker->run_list[prio].first || hipc_mpsc_peek(&worker->active[prio].consumer))
+		if (worker->run_list[prio].first || worker->woken[prio].first ||
+		    hipc_mpsc_peek(&worker->active[prio].consumer))
 			return true;
 	return false;
 }
@@ -596,8 +621,10 @@ void chi_worker_empty_active(struct chi_worker *worker)
 
 void chi_worker_take_out_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
-	if (lane->in_run_list)
-		remove_run_list(worker, lane);
+	if (lane->in_run_list) {
+		remove_lane(&worker->run_list[lane->header->priority], lane);
+		remove_lane(&worker->woken[lane->header->priority], lane);
+	}
 	lane->in_run_list = false;
 	for (uint32_t i = 0; lane->hot && i < worker->n_hot; i++)
 		if (worker->hot[i] == lane)

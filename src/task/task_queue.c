@@ -19,6 +19,9 @@
  *     (Dekker).
  * I4  The doorbell test stands outside the `if`: the one who found `queued` set may be the only one awake, when the
  *     other producer stopped between its push to the active queue and its own ring.
+ * I5  The worker that finds its lane idle lists it by itself, and marks it by a store: as if it had pushed it and taken
+ *     it out at once. No fence, as its own idle word comes before; and no room of the active queue, so that lanes that
+ *     are filled by their worker alone are never swept (chi_worker_enqueue_own()).
  *
  * Checked by verify/container_lane.pml. Client lanes (process queues): verify/client_lane.pml.
  */

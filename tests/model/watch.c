@@ -68,25 +68,49 @@ static void check_first(const struct chi_lane *lane, uint64_t began)
 			  "order: a task starts before one that was enqueued in its lane before it");
 }
 
+static struct entry *enqueue_begins(const struct chi_lane *lane, uint32_t ref)
+{
+	struct entry *entry = new_entry();
+
+	*entry = (struct entry){ lane, ref, ++order.now, UINT64_MAX };
+	return entry;
+}
+
+static void enqueue_ended(struct entry *entry, const struct entry *begun, int ret)
+{
+	/* it may have started already, and its place be another's */
+	if (entry->ref != begun->ref || entry->began != begun->began)
+		return;
+	entry->ended = ++order.now;
+	if (ret < 0)
+		entry->ref = 0;
+}
+
 int __real_chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 int __wrap_chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 int __wrap_chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
 {
-	uint64_t began = ++order.now;
-	struct entry *entry;
+	struct entry *entry, begun;
 	int ret;
 
 	if (!queue->active_queues)
 		return __real_chi_task_queue_enqueue(queue, lane, prio, ref);
-	entry = new_entry();
-	*entry = (struct entry){ queue->lanes[lane * queue->queue.n_prios + prio], ref, began, UINT64_MAX };
+	entry = enqueue_begins(queue->lanes[lane * queue->queue.n_prios + prio], ref);
+	begun = *entry;
 	ret = __real_chi_task_queue_enqueue(queue, lane, prio, ref);
-	/* it may have started already, and its place be another's */
-	if (entry->ref == ref && entry->began == began) {
-		entry->ended = ++order.now;
-		if (ret < 0)
-			entry->ref = 0;
-	}
+	enqueue_ended(entry, &begun, ret);
+	return ret;
+}
+
+int __real_chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref);
+int __wrap_chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref);
+int __wrap_chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref)
+{
+	struct entry *entry = enqueue_begins(lane, ref), begun = *entry;
+	int ret = __real_chi_worker_enqueue_own(worker, lane, ref);
+
+	enqueue_ended(entry, &begun, ret);
+	sim_count_add(lanes_woken_by_own, ret == 0);
 	return ret;
 }
 
@@ -201,7 +225,8 @@ void sim_watch_quiet(void)
 		if (worker->ended.v || !worker->doorbell.sleeping.v)
 			continue;
 		for (uint32_t prio = 0; prio < CHI_PRIOS; prio++)
-			sim_check(!worker->run_list[prio].first && !hipc_mpsc_peek(&worker->active[prio].consumer),
+			sim_check(!worker->run_list[prio].first && !worker->woken[prio].first &&
+					  !hipc_mpsc_peek(&worker->active[prio].consumer),
 				  "lost wake-up: worker %u sleeps, with a lane to be run", i);
 		sim_check(!worker->inbox.v, "lost wake-up: worker %u sleeps, with something in its inbox", i);
 		sim_check(!worker->ready.first, "worker %u sleeps, with tasks that are ready", i);

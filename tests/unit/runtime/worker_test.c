@@ -688,8 +688,18 @@ static int start_tiny_active_queue(void **state)
 	return start("workers: { count: 1, run_in_place: false, active_depth: 2 }\nmemory: { private_mib: 256 }\n", 64);
 }
 
-/* More lanes with work than the active queue holds: the sweep finds the rest. */
+/* A method fills more lanes than the active queue holds: the sweep finds the rest. */
 static void a_full_active_queue_is_swept(void **state)
+{
+	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
+
+	(void)state;
+	assert_int_equal(call(PROBE_FLOOD, 0, 256), 256);
+	assert_true(count_of(&worker->counters->sweeps) > 0);
+}
+
+/* I5 of task_queue.c: a client's tasks for many lanes of the worker that lets them in. */
+static void lanes_that_their_worker_fills_are_not_swept(void **state)
 {
 	struct chi_worker *worker = chi_work_orch_worker(fixture.runtime->orch, 0);
 	struct probe_task *tasks[256];
@@ -709,7 +719,8 @@ static void a_full_active_queue_is_swept(void **state)
 		assert_int_equal(tasks[i]->task.result, 0);
 		chi_task_free(fixture.client, tasks[i]);
 	}
-	assert_true(count_of(&worker->counters->sweeps) > 0);
+	assert_int_equal(count_of(&worker->counters->sweeps), 0);
+	assert_int_equal(count_of(&worker->counters->duplicates), 0);
 }
 
 /* A client that never stops filling its lane keeps no other lane from its turn. */
@@ -843,6 +854,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(long_turns_of_a_lane_do_not_slow_those_that_are_ready,
 						start_three_lanes, stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
+		cmocka_unit_test_setup_teardown(lanes_that_their_worker_fills_are_not_swept, start_tiny_active_queue,
+						stop),
 		cmocka_unit_test_setup_teardown(a_lane_that_is_always_full_starves_none, start_one_worker, stop),
 		cmocka_unit_test_setup_teardown(a_task_that_comes_alone_counts_as_work, start_one_worker_alone, stop),
 		cmocka_unit_test_setup_teardown(what_it_is_at_counts_as_work_before_its_end, start_one_worker, stop),
