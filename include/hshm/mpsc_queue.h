@@ -107,6 +107,12 @@ static inline uint32_t hipc_mpsc_peek(const struct hipc_mpsc_consumer *consumer)
 	return (uint32_t)(word >> 32) == lap ? (uint32_t)word : 0;
 }
 
+/** hipc_mpsc_prefetch_head - the line of the slot at the head, before a look at it. Threads: the one consumer. */
+static inline void hipc_mpsc_prefetch_head(const struct hipc_mpsc_consumer *consumer)
+{
+	hshm_prefetch_write(&consumer->slots[consumer->head & ((UINT64_C(1) << consumer->depth_shift) - 1)]);
+}
+
 /* References at the head and behind it that the consumer has copied: each look at a line that producers write takes it
  * from them, so one look is for several. */
 #define HIPC_MPSC_AHEAD 16u

@@ -57,13 +57,18 @@ HSHM_API HSHM_NODISCARD int hipc_multi_mpsc_queue_attach(void *memory, uint32_t 
 HSHM_API struct hipc_mpsc_queue hipc_multi_mpsc_queue_lane(const struct hipc_multi_mpsc_queue *queue, uint32_t lane,
 							   uint32_t prio);
 
+/** hipc_multi_mpsc_queue_tail - where one of them begins, with its tail. Not checked. Threads: any. */
+static inline void *hipc_multi_mpsc_queue_tail(const struct hipc_multi_mpsc_queue *queue, uint32_t lane, uint32_t prio)
+{
+	return (char *)queue->memory + ((size_t)lane * queue->n_prios + prio) * queue->lane_stride_bytes;
+}
+
 /** hipc_multi_mpsc_queue_header - where the user's header of one of them lies. Not checked. Threads: any. */
 static inline void *hipc_multi_mpsc_queue_header(const struct hipc_multi_mpsc_queue *queue, uint32_t lane,
 						 uint32_t prio)
 {
 	/* behind the tail, as hipc_mpsc_queue_attach() has it */
-	return (char *)queue->memory + ((size_t)lane * queue->n_prios + prio) * queue->lane_stride_bytes +
-	       HSHM_FALSE_SHARING;
+	return (char *)hipc_multi_mpsc_queue_tail(queue, lane, prio) + HSHM_FALSE_SHARING;
 }
 
 HSHM_END_DECLS

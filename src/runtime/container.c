@@ -271,6 +271,21 @@ static void prefetch_lane(const struct chi_local_queue *queue, uint32_t lane_id)
 	__builtin_prefetch(hipc_multi_mpsc_queue_header(rings, lane_id, 0));
 }
 
+/* The lanes have turns, so it is known which come next. Where tasks go through rings, their lines, too. */
+static void prefetch_next_lanes(const struct chi_container *container, const struct chi_local_queue *queue,
+				uint32_t lane_id)
+{
+	uint32_t first = lane_id + 1 < queue->n_lanes ? lane_id + 1 : 0;
+	uint32_t second = first + 1 < queue->n_lanes ? first + 1 : 0;
+
+	prefetch_lane(queue, second);
+	if (container->runtime->config.run_in_place)
+		return;
+	chi_lane_prefetch(&queue->lane_memory[second]);
+	hshm_prefetch_write(hipc_multi_mpsc_queue_tail(&queue->queue.queue, second, 0));
+	hipc_mpsc_prefetch_head(&queue->lane_memory[first].consumer); /* empty: there the next goes */
+}
+
 static bool is_by_hash(const struct chi_domain_query *query)
 {
 	return query->kind == CHI_DOMAIN_LOCAL_HASH || query->kind == CHI_DOMAIN_GLOBAL_HASH;
@@ -294,7 +309,10 @@ static void default_lane(struct chi_container *container, struct chi_monitor *mo
 	if (queue->n_lanes == 1)
 		return;
 	monitor->lane_id = choose_lane(queue, &monitor->task->query);
-	prefetch_lane(queue, monitor->lane_id);
+	if (is_by_hash(&monitor->task->query))
+		prefetch_lane(queue, monitor->lane_id);
+	else
+		prefetch_next_lanes(container, queue, monitor->lane_id);
 }
 
 /* The container with the fewest tasks; among equals each in its turn. */

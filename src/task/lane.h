@@ -77,6 +77,7 @@ struct chi_lane {
 } HSHM_ALIGNED(64);
 
 _Static_assert(offsetof(struct chi_lane, ring) == 64, "the first line");
+_Static_assert(offsetof(struct chi_lane, parking.n_parked) / 64 == 2, "the third: chi_lane_prefetch()");
 
 #define CHI_ACTIVATION_WORKER_MASK UINT64_C(0xffff)
 #define CHI_ACTIVATION_QUEUED	   (UINT64_C(1) << 16)
@@ -102,6 +103,14 @@ static inline bool chi_lane_is_idle(const struct chi_lane *lane, uint32_t worker
 	uint64_t word = hshm_load_acquire(&lane->header->activation);
 
 	return (word & (CHI_ACTIVATION_QUEUED | CHI_ACTIVATION_WORKER_MASK)) == worker_id && !lane->in_run_list;
+}
+
+/* The lines of a container lane that its turn, or an enqueue, needs. */
+static inline void chi_lane_prefetch(const struct chi_lane *lane)
+{
+	hshm_prefetch_write(lane);
+	__builtin_prefetch(&lane->ring);
+	__builtin_prefetch(&lane->parking.n_parked);
 }
 
 /* The rest exists in the runtime's library only. */
