@@ -44,8 +44,8 @@ static int look(struct chi_container *container, struct chi_task *task, struct c
 
 	(void)container, (void)task, (void)context;
 	n_ahead[n] = hipc_mpsc_n_ahead(&lane->consumer, &lane->ahead);
-	/* relaxed: the semaphores, and the tasks' ends, order it */
-	hshm_store_relaxed(&n_run, n + 1);
+	/* release: pairs with the acquire in finish() */
+	hshm_store_release(&n_run, n + 1);
 	if (n == hshm_load_relaxed(&stopper)) {
 		sem_post(&stopped);
 		wait_for(&go_on);
@@ -96,6 +96,7 @@ static void put(uint32_t n)
 static void finish(void)
 {
 	assert_int_equal(chi_wait_all((void **)tasks, n_tasks, TIME_MAX_NS), 0);
+	assert_int_equal(hshm_load_acquire(&n_run), n_tasks);
 	for (uint32_t i = 0; i < n_tasks; i++)
 		chi_task_free(client, tasks[i]);
 }
