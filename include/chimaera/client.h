@@ -30,8 +30,8 @@ struct chi_client_opts {
 	uint64_t start_timeout_ns; /* for a runtime that is not there yet, is just going, or does not answer: try again
 				      * and again for so long in all, as chi_client_reconnect() does; 0 = try once;
 				      * HSHM_FOREVER = no limit */
-	uint64_t spin_ns;	   /* CHI_WAIT_HYBRID: spin for so long before sleeping, and on, up to five times as
-				      * long, while the runtime's worker is being woken for us; 0 = 30 us */
+	uint64_t spin_ns;	   /* CHI_WAIT_HYBRID: spin for so long before sleeping, from when the runtime's
+				      * worker is awake, but three times that at most; 0 = 30 us */
 };
 #define CHI_CLIENT_OPTS(...) ((struct chi_client_opts){ .size = sizeof(struct chi_client_opts), __VA_ARGS__ })
 

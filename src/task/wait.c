@@ -7,8 +7,9 @@
  * client's policy spin, or spin a little and then sleep until woken. Either way look now and then whether the runtime
  * lives.
  *
- * While the worker is being woken for it, a hybrid waiter spins on, within limits: to sleep meanwhile would add its own
- * waking to the worker's. It does not yield: if others want its CPU, that would cost it a whole slice.
+ * A hybrid waiter's spinning counts from when its worker is up, within limits: to sleep meanwhile would add its own
+ * waking to the worker's. The limits are for where a host gives both one CPU: there the worker comes up once the client
+ * sleeps. It does not yield: if others want its CPU, that would cost it a whole slice.
  *
  * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING,
  * then sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the
@@ -31,7 +32,7 @@
 #define POLL_SLEEP_US	     10u
 #define ALIVE_CHECK_NS	     (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
 #define SPINS_BETWEEN_CLOCKS 64u
-#define SPINS_IN_WAKE	     5u	 /* times spin_ns, at most, while a worker is being woken */
+#define SPINS_IN_WAKE	     2u	 /* times spin_ns, at most, until a worker that is being woken is up */
 #define FETCHED_MAX	     16u /* lines at once, about as many as a core has on their way */
 
 /* The index of a task that is done (ANY), n_tasks - 1 when all are (ALL), or -1. */
@@ -122,13 +123,14 @@ static bool spins(const struct waiting *waiting)
 	return policy == CHI_WAIT_BUSY || (policy == CHI_WAIT_HYBRID && waiting->waited_ns < waiting->spin_until_ns);
 }
 
-/* Its spinning is over. */
-static bool may_spin_on(const struct waiting *waiting)
+/* After a look at the clock: until spin_ns after the worker was last seen to be asleep. */
+static void spin_on_in_wake(struct waiting *waiting)
 {
 	struct chi_client *client = waiting->client;
 
-	return waiting->waited_ns / SPINS_IN_WAKE < client->spin_ns && client->ops->is_waking &&
-	       client->ops->is_waking(client);
+	if (client->wait_policy == CHI_WAIT_HYBRID && waiting->waited_ns / SPINS_IN_WAKE < client->spin_ns &&
+	    client->ops->is_waking && client->ops->is_waking(client))
+		waiting->spin_until_ns = waiting->waited_ns + client->spin_ns;
 }
 
 /* One step of the client's policy. */
@@ -138,8 +140,6 @@ static void pause_by_policy(struct waiting *waiting, uint64_t left_ns)
 
 	if (spins(waiting)) {
 		hshm_cpu_relax();
-	} else if (client->wait_policy == CHI_WAIT_HYBRID && may_spin_on(waiting)) {
-		waiting->spin_until_ns = waiting->waited_ns + client->spin_ns;
 	} else if (client->wait_policy == CHI_WAIT_HYBRID && client->ops->park) {
 		sleep_until_woken(client, waiting->tasks, waiting->n_tasks, waiting->mode,
 				  left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
@@ -184,12 +184,14 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 		}
 		if (timed_out)
 			return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
-		waiting.waited_ns = now_ns - begin_ns;
 		pause_by_policy(&waiting, timeout_ns - waiting.waited_ns);
 		done = find_done(tasks, n_tasks, mode);
 		/* while spinning, the clock (25 ns) is read now and then only */
-		if (done < 0 && (n_pauses % SPINS_BETWEEN_CLOCKS == 0 || !spins(&waiting)))
+		if (done < 0 && (n_pauses % SPINS_BETWEEN_CLOCKS == 0 || !spins(&waiting))) {
 			now_ns = hshm_clock_ns();
+			waiting.waited_ns = now_ns - begin_ns;
+			spin_on_in_wake(&waiting);
+		}
 	}
 	return done;
 }

@@ -334,19 +334,29 @@ static void a_sleeper_for_all_is_woken_by_each(void **state)
 
 /* ---- hybrid: the worker is being woken ---- */
 
-static uint32_t n_looks, n_parks;
-
-static hshm_au32 *count_park(struct chi_client *client, uint32_t *ret_ref)
+static hshm_au32 *park_and_complete(struct chi_client *client, uint32_t *ret_ref)
 {
-	n_parks++;
-	return fake_park(client, ret_ref);
+	*ret_ref = fake_of(client)->park_ref;
+	complete(&fixture.tasks[0]);
+	return &fake_of(client)->park;
 }
 
-static bool wakes_and_completes_at_the_second_look(struct chi_client *client)
+static uint32_t n_parks;
+static uint64_t completes_ns; /* 0: it has */
+
+static hshm_au32 *count_and_complete(struct chi_client *client, uint32_t *ret_ref)
+{
+	n_parks++;
+	return park_and_complete(client, ret_ref);
+}
+
+static bool wakes_and_completes(struct chi_client *client)
 {
 	(void)client;
-	if (++n_looks == 2)
+	if (completes_ns && hshm_clock_ns() >= completes_ns) {
 		complete(&fixture.tasks[0]);
+		completes_ns = 0;
+	}
 	return true;
 }
 
@@ -356,25 +366,31 @@ static bool never_wakes(struct chi_client *client)
 	return true;
 }
 
-static void wait_hybrid(const struct chi_client_ops *ops, uint64_t spin_ns)
+/* The spinning would be over when the task is completed. */
+static bool spins_until_its_worker_is_up(void)
 {
-	n_looks = n_parks = 0;
-	fixture.fake.client.ops = ops;
+	struct chi_client_ops ops = fake_ops;
+	const uint64_t spin_ns = 20 * MSEC;
+
+	start_over(CHI_WAIT_HYBRID);
+	ops.park = count_and_complete;
+	ops.is_waking = wakes_and_completes;
+	fixture.fake.client.ops = &ops;
 	fixture.fake.client.spin_ns = spin_ns;
-	assert_int_equal(chi_wait(&fixture.tasks[0], 2000 * MSEC), 0);
+	n_parks = 0;
+	completes_ns = hshm_clock_ns() + spin_ns + spin_ns / 4;
+	assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
+	return n_parks == 0;
 }
 
 static void a_hybrid_waiter_does_not_sleep_while_its_worker_is_woken(void **state)
 {
-	struct chi_client_ops ops = fake_ops;
+	uint32_t n_rounds = 0;
 
 	(void)state;
-	start_over(CHI_WAIT_HYBRID);
-	ops.park = count_park;
-	ops.is_waking = wakes_and_completes_at_the_second_look;
-	wait_hybrid(&ops, 50 * MSEC); /* or it is stopped for 150 ms there */
-	assert_int_equal(n_looks, 2);
-	assert_int_equal(n_parks, 0);
+	/* where the thread is stopped for 15 ms, it may be too late */
+	while (!spins_until_its_worker_is_up())
+		assert_true(++n_rounds < 20);
 }
 
 static void a_worker_that_does_not_wake_is_not_spun_for(void **state)
@@ -384,12 +400,12 @@ static void a_worker_that_does_not_wake_is_not_spun_for(void **state)
 
 	(void)state;
 	start_over(CHI_WAIT_HYBRID);
-	ops.park = count_park;
 	ops.is_waking = never_wakes;
+	fixture.fake.client.ops = &ops;
+	fixture.fake.client.spin_ns = 1000;
 	start_completer(&completer_, &fixture.tasks[0], 0); /* once it sleeps */
-	wait_hybrid(&ops, 1000);
+	assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
 	pthread_join(completer_.thread, NULL);
-	assert_true(n_parks > 0);
 }
 
 /* ---- hybrid: several wait for one ---- */
@@ -469,13 +485,6 @@ static void several_who_wait_for_one_task_all_find_it_done(void **state)
 		}
 		assert_true(enough_were_prompt(n_prompt, n_rounds));
 	}
-}
-
-static hshm_au32 *park_and_complete(struct chi_client *client, uint32_t *ret_ref)
-{
-	*ret_ref = fake_of(client)->park_ref;
-	complete(&fixture.tasks[0]);
-	return &fake_of(client)->park;
 }
 
 /* The completion falls between the last look and the mark: nobody would wake the sleeper, so it may not sleep. */
