@@ -6,8 +6,8 @@
  * fails a check is answered in the task, if there is a place to answer in, and logged, but not more often than is
  * useful.
  *
- * A task that asks for the same as the newest one which ended in its place follows that: it is run in the same context,
- * without being checked and routed anew (take_same(), chi_worker_route_in_turn()).
+ * A task that asks for the same as the newest one which is over follows that: it is run in the same context, without
+ * being checked and routed anew (take_same(), chi_worker_route_in_turn()).
  */
 #include <assert.h>
 #include <errno.h>
@@ -125,6 +125,14 @@ static void count_refused(struct chi_worker *worker, const struct chi_pool *pool
 	hshm_count_add(&chi_method_counters_at(worker, pool->counters_offsets[method->id])->refused, 1);
 }
 
+/* Most tasks are small: their contexts are all of one size, so that memory at rest is, too. */
+static int alloc_context(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context)
+{
+	return task_bytes <= CHI_MADE_TASK_BYTES
+		       ? chi_context_alloc_made(worker, CHI_MADE_FOR_CLIENT, ret_context)
+		       : chi_context_alloc(worker->runtime, task_bytes, ret_context);
+}
+
 /* The request is checked, its pool and method found; a context for it. On error there is nothing to give back. */
 static int make_context(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
 			const struct request *request, struct chi_run_context **ret_context)
@@ -148,7 +156,7 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 		return -ENOSYS;
 	ret = asked->size_bytes != method->task_size ? -EMSGSIZE : 0;
 	if (ret == 0)
-		ret = chi_context_alloc_in_turn(worker, asked->size_bytes, &context);
+		ret = alloc_context(worker, asked->size_bytes, &context);
 	if (ret < 0) {
 		count_refused(worker, pool, method);
 		return ret;
@@ -168,11 +176,11 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
 					 const struct request *request)
 {
-	struct chi_run_context *context = chi_context_same(worker, &request->asked);
+	struct chi_run_context *context = chi_context_same(worker, CHI_MADE_FOR_CLIENT, &request->asked);
 	const struct chi_pool *pool;
 
 	/* relaxed: as in make_context() */
-	if (!context || !context->client_ref || context->session != session ||
+	if (!context || context->session != session ||
 	    !is_inside(session, ref, request->asked.size_bytes) || hshm_load_relaxed(&worker->runtime->draining))
 		return NULL;
 	/* By the id, which is never given twice: what the context points to is there if its pool is. */
@@ -182,10 +190,11 @@ static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_s
 	assert(pool == context->pool);
 	chi_context_take_same(worker, context);
 	context->flush_epoch = worker->hold.flush_epoch;
+	context->is_held = context->in_place = true;
 	return context;
 }
 
-/* The context has its pool, its method and its memory. On error it is the spare. */
+/* The context has its pool, its method and its memory. On error it is a spare. */
 static int fill_context(struct chi_worker *worker, struct chi_run_context *context, const struct request *request,
 			const struct chi_task *shared)
 {

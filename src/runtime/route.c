@@ -10,6 +10,7 @@
 #include "runtime/log.h"
 #include "runtime/pool_manager.h"
 #include "runtime/session.h"
+#include "runtime/work_orchestrator.h"
 #include "runtime/worker.h"
 
 #define REFUSALS_LOGGED_PER_SECOND 5
@@ -104,14 +105,26 @@ static int run_here(struct chi_worker *worker, struct chi_run_context *context, 
 	return CHI_ROUTED_HERE;
 }
 
-/* May the next that asks for the same follow it (chi_context_same()), if the lane is idle then? Not with a module that
- * has a say where tasks go, nor where there are turns; nor the rest of a periodic task. */
+/* May those that ask for the same follow it (chi_context_same())? Not with a module that has a say where tasks go, nor
+ * where there are turns; nor the rest of a periodic task. */
 static bool leads_others(const struct chi_run_context *context, const struct chi_monitor *monitor)
 {
 	const struct chi_task *task = context->task;
 
-	return context->in_place && !(task->flags & CHI_TASK_PERIODIC) && task->query.kind != CHI_DOMAIN_DYNAMIC &&
-	       chi_container_schedules_alike(context->container, monitor);
+	return context->make != CHI_MADE_ODDLY && !(task->flags & CHI_TASK_PERIODIC) &&
+	       task->query.kind != CHI_DOMAIN_DYNAMIC && chi_container_schedules_alike(context->container, monitor);
+}
+
+/* 0 or -EAGAIN. */
+static int put_into_lane(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane *lane, bool leads)
+{
+	chi_context_keep(worker, context);
+	context->lane = leads ? lane : NULL;
+	chi_context_count_load(context);
+	if (!worker->current && chi_lane_is_idle(lane, worker->id))
+		return chi_worker_enqueue_own(worker, lane, chi_context_ref(worker->runtime, context));
+	return chi_lane_enqueue(lane, chi_work_orch_active_queues(worker->runtime->orch),
+				chi_context_ref(worker->runtime, context));
 }
 
 static int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
@@ -120,6 +133,7 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	struct chi_monitor monitor = { .task = context->task };
 	struct chi_container *container = context->container;
 	struct chi_lane *lane;
+	bool leads;
 	int ret;
 
 	*ret_lane = NULL;
@@ -144,17 +158,13 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	}
 	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
 	context->container = container;
+	leads = leads_others(context, &monitor);
 	if (can_run_in_place(worker, lane, from)) {
-		context->lane = leads_others(context, &monitor) ? lane : NULL;
+		context->lane = leads ? lane : NULL;
 		return run_here(worker, context, lane);
 	}
 	*ret_lane = lane;
-	chi_context_keep(worker, context);
-	chi_context_count_load(context);
-	if (!worker->current && chi_lane_is_idle(lane, worker->id))
-		return chi_worker_enqueue_own(worker, lane, chi_context_ref(worker->runtime, context));
-	return chi_task_queue_enqueue(&container->queues[monitor.queue_id].queue, monitor.lane_id, 0,
-				      chi_context_ref(worker->runtime, context));
+	return put_into_lane(worker, context, lane, leads);
 }
 
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
@@ -170,8 +180,13 @@ int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *
 
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	int ret = route(worker, context, FROM_LOOP, ret_lane);
+	int ret;
 
+	if (context->lane && worker->current) {
+		*ret_lane = context->lane;
+		return put_into_lane(worker, context, context->lane, true);
+	}
+	ret = route(worker, context, FROM_LOOP, ret_lane);
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_start(worker, context);

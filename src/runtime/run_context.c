@@ -43,9 +43,6 @@
 
 #define SLEEPERS_WOKEN 64 /* by one completion */
 
-/* Of a task that is copied into the spare context: all such contexts are of one size, so that memory at rest is. */
-#define SPARE_TASK_BYTES 448u
-
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context)
 {
 	void *memory;
@@ -59,27 +56,24 @@ int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct c
 	return 0;
 }
 
-int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context)
+int chi_context_alloc_made(struct chi_worker *worker, enum chi_context_make make, struct chi_run_context **ret_context)
 {
-	struct chi_run_context *spare = worker->spare;
+	static const uint32_t task_bytes[CHI_MAKES] = { [CHI_MADE_FOR_CLIENT] = CHI_MADE_TASK_BYTES };
+	struct chi_run_context *context = worker->spares[make].newest;
 
-	if (task_bytes > SPARE_TASK_BYTES)
-		return chi_context_alloc(worker->runtime, task_bytes, ret_context);
-	if (!spare)
-		return chi_context_alloc(worker->runtime, SPARE_TASK_BYTES, ret_context);
-	worker->spare = NULL;
-	chi_clear_lines(spare, sizeof(*spare));
-	spare->root = spare;
-	*ret_context = spare;
+	if (context) {
+		chi_context_take_spare(worker, context);
+		chi_clear_lines(context, sizeof(*context));
+		context->root = context;
+	} else {
+		int ret = chi_context_alloc(worker->runtime, task_bytes[make], &context);
+
+		if (ret < 0)
+			return ret;
+	}
+	context->make = make;
+	*ret_context = context;
 	return 0;
-}
-
-void chi_context_alloc_spare(struct chi_worker *worker)
-{
-	struct chi_run_context *context;
-
-	if (chi_context_alloc(worker->runtime, SPARE_TASK_BYTES, &context) == 0)
-		worker->spare = context;
 }
 
 void chi_context_free(struct chi_run_context *context)
@@ -98,9 +92,8 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 {
 	if (context->in_place && context->parent)
 		chi_context_join_parent(context);
-	if (context->in_place && !worker->spare)
-		chi_context_alloc_spare(worker);
 	context->in_place = false;
+	context->lane = NULL; /* nobody is like it */
 	if (!context->is_held)
 		return;
 	context->is_held = false;
@@ -113,25 +106,46 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 	chi_session_get_context(context->session);
 }
 
-/* Is it of the one size? One that is called holds no task: that is where its caller has it. */
-static bool may_be_spare(const struct chi_run_context *context)
-{
-	bool holds_task = (const void *)context->task == context->copy;
-
-	return context->in_place && (!holds_task || context->asked.size_bytes <= SPARE_TASK_BYTES);
-}
-
-/* The newest is the one that the next may be like. */
 void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context *context)
 {
-	struct chi_run_context *unneeded = context;
+	struct chi_spares *spares = &worker->spares[context->make];
 
-	if (may_be_spare(context)) {
-		unneeded = worker->spare;
-		worker->spare = context;
+	if (context->make == CHI_MADE_ODDLY || spares->n == CHI_SPARES_MAX) {
+		hshm_heap_free(worker->runtime->heap, context);
+		return;
 	}
-	if (unneeded)
-		hshm_heap_free(worker->runtime->heap, unneeded);
+	context->next = spares->newest;
+	spares->newest = context;
+	spares->n++;
+}
+
+static void free_spares(struct chi_worker *worker, enum chi_context_make make, uint32_t n_left)
+{
+	struct chi_spares *spares = &worker->spares[make];
+
+	while (spares->n > n_left) {
+		struct chi_run_context *context = spares->newest;
+
+		chi_context_take_spare(worker, context);
+		hshm_heap_free(worker->runtime->heap, context);
+	}
+}
+
+void chi_context_rest_spares(struct chi_worker *worker)
+{
+	struct chi_run_context *context;
+
+	free_spares(worker, CHI_MADE_FOR_CLIENT, 1);
+	free_spares(worker, CHI_MADE_FOR_SUBTASK, 0);
+	if (worker->spares[CHI_MADE_FOR_CLIENT].n == 0 &&
+	    chi_context_alloc_made(worker, CHI_MADE_FOR_CLIENT, &context) == 0)
+		chi_context_leave_memory(worker, context);
+}
+
+void chi_context_free_spares(struct chi_worker *worker)
+{
+	free_spares(worker, CHI_MADE_FOR_CLIENT, 0);
+	free_spares(worker, CHI_MADE_FOR_SUBTASK, 0);
 }
 
 /* ---- completion ---- */
@@ -259,7 +273,7 @@ static void tell_waiter(struct chi_worker *worker, struct chi_run_context *conte
 		chi_worker_post(waiter->worker, &context->work);
 		return;
 	}
-	chi_context_free(context);
+	chi_context_leave_memory(worker, context);
 	chi_wait_posted(worker, waiter);
 }
 
@@ -594,7 +608,7 @@ static void child_posted(struct chi_worker *worker, struct chi_work *work)
 		(struct chi_run_context *)((char *)work - offsetof(struct chi_run_context, work));
 	struct chi_run_context *waiter = child->waiter;
 
-	hshm_heap_free(worker->runtime->heap, child);
+	chi_context_leave_memory(worker, child);
 	chi_wait_posted(worker, waiter);
 }
 

@@ -2,8 +2,8 @@
 /*
  * run_context.h - one task inside the runtime, from its check to its completion
  *
- * Made for each task that comes in, from the runtime's private heap, or in the memory of one that ended in its place;
- * container lanes carry references to it. After its start only the worker that runs it touches it, but for what others
+ * Made for each task that comes in, from the runtime's private heap, or in the memory of one that is over; container
+ * lanes carry references to it. After its start only the worker that runs it touches it, but for what others
  * write: tasks below it n_children, a root's n_numbered, and not_asked; who posts it work.next; who hands a lock over
  * next.
  */
@@ -28,6 +28,14 @@ struct chi_session;
 struct chi_worker;
 struct chi_wait;
 
+/* Where its memory goes when it is over: to those of the worker's next that are made like it, or back to the heap. */
+enum chi_context_make {
+	CHI_MADE_ODDLY = 0,
+	CHI_MADE_FOR_CLIENT, /* room for a copy of the task */
+	CHI_MADE_FOR_SUBTASK,
+	CHI_MAKES
+};
+
 enum chi_context_state {
 	CHI_CONTEXT_QUEUED = 0, /* in a lane, or about to be */
 	CHI_CONTEXT_RUNNING,
@@ -48,6 +56,8 @@ struct chi_asked {
 
 _Static_assert(sizeof(struct chi_asked) == offsetof(struct chi_task, period_ns), "the same layout");
 
+#define CHI_MADE_TASK_BYTES 448u /* of a client's task that CHI_MADE_FOR_CLIENT holds at most */
+
 #define CHI_CHILDREN_JOINING (UINT32_C(1) << 31) /* the parent's method has returned and waits for the last child */
 
 struct chi_run_context {
@@ -58,20 +68,21 @@ struct chi_run_context {
 	struct chi_worker *worker;
 	struct chi_fiber *fiber;
 	enum chi_context_state state;
+	enum chi_context_make make;
 	bool blocked;		  /* until its wait ends the worker does nothing to it */
 	bool counts_as_load;	  /* in its container's n_outstanding */
 	bool had_children;	  /* n_children was ever raised */
 	bool lock_shared;	  /* waits for a chi_rwlock as a reader */
 	bool works_for_pool;	  /* in a module's create() or destroy() */
 	bool is_held;		  /* another counts for it: the turn, in pool and session, or its caller, in the pool */
-	bool in_place;		  /* of a turn or a call, until it leaves it: its memory is for the next one, then */
+	bool in_place;		  /* of a turn or a call, until it leaves it */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
 	int32_t result;
 	struct chi_session *session; /* whose memory it may use; counted, as the pool, or by its parent; NULL = none */
 	struct chi_run_context *parent; /* waits for us before it ends; NULL = root, or detached */
-	struct chi_run_context *next;	/* ready list; line of a lock (rwlock.c) */
+	struct chi_run_context *next;	/* ready list; line of a lock (rwlock.c); over: the spare before it */
 	struct chi_work work;		/* ended: posts to the waiter's worker; blocked: wakes us */
 	struct chi_run_context *waiter; /* ended: whom `work` tells */
 	struct hshm_min_heap_node heap_node;
@@ -87,7 +98,8 @@ struct chi_run_context {
 	uint64_t due_ns;      /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
-	struct chi_lane *lane; /* run at once in its place, as the next that asks for `asked` will be; or NULL */
+	struct chi_lane *lane; /* its lane, and that of all who ask for `asked`; NULL: unknown, or it has been more than
+				* run from its beginning to its end */
 	struct chi_asked asked;
 	struct chi_run_context *below; /* called it in place: whose stack it is on, too (F4 in turn.c); or NULL */
 	_Alignas(64) unsigned char copy[];

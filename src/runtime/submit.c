@@ -135,7 +135,7 @@ static void take_parent(struct chi_run_context *context, struct chi_run_context 
 		chi_context_join_parent(context);
 }
 
-static int make_context(struct chi_worker *worker, struct chi_task *task, struct chi_pool *pool, bool is_call,
+static int make_context(struct chi_worker *worker, struct chi_task *task, struct chi_pool *pool,
 			struct chi_run_context **ret_context)
 {
 	struct chi_run_context *context = NULL;
@@ -143,28 +143,25 @@ static int make_context(struct chi_worker *worker, struct chi_task *task, struct
 	int ret = check_subtask(pool, task, &method);
 
 	if (ret == 0)
-		ret = is_call ? chi_context_alloc_in_turn(worker, sizeof(*task), &context)
-			      : chi_context_alloc(worker->runtime, 0, &context);
+		ret = chi_context_alloc_made(worker, CHI_MADE_FOR_SUBTASK, &context);
 	if (ret < 0)
 		return ret;
 	context->pool = pool;
 	context->method = method;
 	context->worker = worker;
-	if (is_call)
-		memcpy(&context->asked, task, sizeof(context->asked));
+	memcpy(&context->asked, task, sizeof(context->asked));
 	*ret_context = context;
 	return 0;
 }
 
-/* In the context of a called task that asked for the same. NULL: there is none. */
+/* In the context of a subtask that asked for the same. NULL: there is none. */
 static struct chi_run_context *take_same(struct chi_worker *worker, const struct chi_task *task)
 {
-	struct chi_run_context *context = chi_context_same(worker, (const struct chi_asked *)(const void *)task);
+	struct chi_run_context *context =
+		chi_context_same(worker, CHI_MADE_FOR_SUBTASK, (const struct chi_asked *)(const void *)task);
 
-	if (!context || context->client_ref)
-		return NULL;
-	chi_context_take_same(worker, context);
-	context->root = context;
+	if (context)
+		chi_context_take_same(worker, context);
 	return context;
 }
 
@@ -177,9 +174,9 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, bool i
 
 	if (ret < 0)
 		return ret;
-	context = is_call ? take_same(worker, task) : NULL;
+	context = take_same(worker, task);
 	if (!context)
-		ret = make_context(worker, task, entry.pool, is_call, &context);
+		ret = make_context(worker, task, entry.pool, &context);
 	if (ret < 0) {
 		if (!entry.by_caller)
 			chi_pool_put(entry.pool, entry.flush_epoch);

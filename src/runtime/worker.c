@@ -303,8 +303,6 @@ static void become_busy(struct chi_worker *worker)
 static void become_idle(struct chi_worker *worker)
 {
 	count_busy(worker);
-	if (!worker->spare)
-		chi_context_alloc_spare(worker);
 	worker->n_idle_looks = 0;
 	worker->idle_since_ns = worker->now_ns;
 	worker->spinning = take_spin_permit(worker);
@@ -321,6 +319,7 @@ static void idle(struct chi_worker *worker)
 		return;
 	}
 	give_spin_permit(worker);
+	chi_context_rest_spares(worker);
 	/* what is only due is looked at; when that was all, it sleeps on at once */
 	if (!sleep_until_work(worker))
 		return;
@@ -393,7 +392,7 @@ static int init_thread(struct chi_worker *worker)
 	ret = chi_fault_thread_init();
 	if (ret == 0 && worker->runtime->handles_faults)
 		chi_stack_thread_init();
-	chi_context_alloc_spare(worker);
+	chi_context_rest_spares(worker);
 	return ret < 0 ? ret : chi_fiber_pool_create(&opts, &worker->fibers);
 }
 
@@ -471,7 +470,7 @@ int chi_worker_init(struct chi_worker *worker, struct chi_runtime *runtime, uint
 
 void chi_worker_fini(struct chi_worker *worker)
 {
-	hshm_heap_free(worker->runtime->heap, worker->spare);
+	chi_context_free_spares(worker);
 	if (worker->epoll_fd >= 0)
 		close(worker->epoll_fd);
 	hshm_doorbell_fini(&worker->doorbell);

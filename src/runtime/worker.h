@@ -35,6 +35,14 @@ struct chi_context_list {
 	struct chi_run_context *first, *last;
 };
 
+#define CHI_SPARES_MAX 64u /* about as many as a parent has under way at a time */
+
+/* Contexts that are over, for those to come. */
+struct chi_spares {
+	struct chi_run_context *newest; /* `next` leads to the one before */
+	uint32_t n;
+};
+
 struct chi_worker {
 	struct chi_runtime *runtime;
 	uint32_t id;
@@ -63,7 +71,7 @@ struct chi_worker {
 	struct chi_fiber_pool *fibers;
 	struct chi_fiber *runner;	 /* the fiber that has a lane's turn (turn.c) */
 	struct chi_pool_hold hold;	 /* of the pool of the turn's newest task (pool_manager.c, G3) */
-	struct chi_run_context *spare;	 /* the newest that ended in its place, for the next; NULL: it is in use */
+	struct chi_spares spares[CHI_MAKES];
 	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
 	struct chi_context_list yielded; /* they let others go first */
@@ -242,32 +250,42 @@ void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn);
 
 /* run_context.c */
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
-/* The same for a client's task in a turn, or for a call: from `spare`, if it will do. */
-int chi_context_alloc_in_turn(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context);
-/* The newest that ended in its place, if it asked for the same and was run at once: what it was found to be holds for a
- * task that asks so now, but for what may have changed meanwhile. NULL: it is not the same. */
-static inline struct chi_run_context *chi_context_same(const struct chi_worker *worker, const struct chi_asked *asked)
+/* The same, of that make: a spare one, if there is any. */
+int chi_context_alloc_made(struct chi_worker *worker, enum chi_context_make make, struct chi_run_context **ret_context);
+/* The newest spare, if it asked for the same and was run from its beginning to its end: what it was found to be holds
+ * for a task that asks so now, but for what may have changed meanwhile. NULL: it is not the same. */
+static inline struct chi_run_context *chi_context_same(const struct chi_worker *worker, enum chi_context_make make,
+						       const struct chi_asked *asked)
 {
-	struct chi_run_context *context = worker->spare;
+	struct chi_run_context *context = worker->spares[make].newest;
 
 	return context && context->lane && memcmp(&context->asked, asked, sizeof(*asked)) == 0 ? context : NULL;
 }
-/* Use it once more, as another. All else is as when it was made, as it never left its place. */
+static inline void chi_context_take_spare(struct chi_worker *worker, struct chi_run_context *context)
+{
+	struct chi_spares *spares = &worker->spares[context->make];
+
+	spares->newest = context->next;
+	spares->n--;
+}
+/* Use the newest spare once more, as another. All else is as when it was made. */
 static inline void chi_context_take_same(struct chi_worker *worker, struct chi_run_context *context)
 {
-	worker->spare = NULL;
+	chi_context_take_spare(worker, context);
 	context->state = CHI_CONTEXT_QUEUED;
+	context->root = context;
 	context->io_bytes = 0;
 	context->started_ns = 0;
 	context->deadline_ns = 0;
 	context->below = NULL;
 	hshm_store_relaxed(&context->not_asked, 0); /* relaxed: nobody else knows it yet */
 }
-/* For the next to come, if there is memory. A worker without work has one; it looks again before it rests. */
-void chi_context_alloc_spare(struct chi_worker *worker);
 void chi_context_free(struct chi_run_context *context);
-/* What is over in its place is the spare from here on. */
+/* It is over: a spare from here on, or freed. */
 void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context *context);
+/* What a worker keeps that rests: one for a client's task, if there is memory. */
+void chi_context_rest_spares(struct chi_worker *worker);
+void chi_context_free_spares(struct chi_worker *worker);
 /* It outlasts its place in the turn or the call, or starts others: from here on it counts for itself, in its pool, and
  * in its session or with its parent. It is the one that the turn let in last, or the one that is called; or else it
  * does already, and nothing happens. */

@@ -115,6 +115,8 @@ static inline void chi_lane_prefetch(const struct chi_lane *lane)
 
 /* The rest exists in the runtime's library only. */
 
+/* Push and activate. 0 or -EAGAIN: it is full. Any thread of the runtime. */
+int chi_lane_enqueue(struct chi_lane *lane, struct chi_active_queue *active_queues, uint32_t ref);
 /* After a push to lane->ring: activate the lane at its worker if it is not there, and ring. Any thread of the
  * runtime. */
 void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_queues);

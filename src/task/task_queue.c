@@ -62,14 +62,8 @@ int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t
 	int ret;
 
 #if CHIMAERA_RUNTIME
-	if (queue->active_queues) {
-		struct chi_lane *to = queue->lanes[lane * queue->queue.n_prios + prio];
-
-		ret = hipc_mpsc_enqueue(&to->ring, ref);
-		if (ret == 0)
-			chi_lane_activate(to, queue->active_queues);
-		return ret;
-	}
+	if (queue->active_queues)
+		return chi_lane_enqueue(queue->lanes[lane * queue->queue.n_prios + prio], queue->active_queues, ref);
 #endif
 	ret = chi_task_queue_push(queue, lane, prio, ref);
 	if (ret == 0) {
@@ -124,6 +118,15 @@ void chi_active_queue_push(struct chi_active_queue *queue, struct chi_lane *lane
 struct chi_lane *chi_active_queue_pop(struct chi_active_queue *queue)
 {
 	return hipc_ref_translate(queue->arena, hipc_mpsc_dequeue(&queue->consumer), sizeof(struct chi_lane));
+}
+
+int chi_lane_enqueue(struct chi_lane *lane, struct chi_active_queue *active_queues, uint32_t ref)
+{
+	int ret = hipc_mpsc_enqueue(&lane->ring, ref);
+
+	if (ret == 0)
+		chi_lane_activate(lane, active_queues);
+	return ret;
 }
 
 void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_queues)

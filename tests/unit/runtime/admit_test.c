@@ -69,6 +69,7 @@ struct seen {
 
 static struct seen seen[N_STEPS_MAX];
 static hshm_au32 n_seen;
+static uint32_t n_kept_max; /* contexts for the next clients' tasks, as those saw it that came back */
 
 /* ---- the modules ---- */
 
@@ -134,6 +135,16 @@ static int call_two(struct chi_container *container, struct chi_run_context *con
 	return ret;
 }
 
+static int leave_and_look(const struct chi_run_context *context)
+{
+	uint32_t n;
+
+	chi_yield();
+	n = context->worker->spares[CHI_MADE_FOR_CLIENT].n;
+	n_kept_max = n > n_kept_max ? n : n_kept_max;
+	return 0;
+}
+
 static int look(struct chi_container *container, struct chi_task *task, struct chi_run_context *context)
 {
 	struct look_task *self = look_task_of(task);
@@ -146,8 +157,7 @@ static int look(struct chi_container *container, struct chi_task *task, struct c
 		scribble(task);
 		return 0;
 	case LEAVE:
-		chi_yield();
-		return 0;
+		return leave_and_look(context);
 	case FAIL:
 		return -EIO;
 	case DETACH:
@@ -910,55 +920,53 @@ static void with_much_data_each_is_timed_for_itself(void **state)
 
 /* ---- the memory for the next ---- */
 
-static bool has_spare;
+static uint32_t n_kept[CHI_MAKES];
 
-static void look_for_spare(struct chi_worker *worker)
+static void look_for_spares(struct chi_worker *worker)
 {
-	has_spare = worker->spare != NULL;
+	for (uint32_t i = 0; i < CHI_MAKES; i++)
+		n_kept[i] = worker->spares[i].n;
 }
 
-static void expect_spares(void)
+static void expect_what_rests(void)
 {
 	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++) {
-		has_spare = false;
 		wait_until_rests(worker_of(i));
-		on_worker(i, look_for_spare);
-		assert_true(has_spare);
+		on_worker(i, look_for_spares);
+		assert_int_equal(n_kept[CHI_MADE_FOR_CLIENT], 1);
+		assert_int_equal(n_kept[CHI_MADE_FOR_SUBTASK], 0);
 	}
 }
 
-static void take_spare(struct chi_worker *worker)
+static void a_worker_at_rest_has_memory_for_the_next_and_no_more(void **state)
 {
-	take_steps(worker);
-	look_for_spare(worker);
+	(void)state;
+	expect_what_rests();
+	ask_alike()->mode = LEAVE; /* it is not over when its turn is */
+	ask_alike()->mode = DETACH;
+	run();
+	expect_what_rests();
 }
 
-static void a_worker_at_rest_has_memory_for_the_next(void **state)
+static void a_worker_keeps_so_much_memory_for_the_next(void **state)
 {
-	struct look_task *task;
-
 	(void)state;
-	expect_spares();
-	/* it takes the worker's, and is not over when the turn is: there is another at once */
-	task = ask_alike();
-	task->task.method_id = TINY;
-	task->task.size_bytes = sizeof(struct chi_task);
-	on_worker(0, take_spare);
-	assert_true(has_spare);
-	while (!chi_task_done(task))
-		HSHM_THREAD_MODEL->sleep_for_us(100);
-	expect_spares();
+	n_kept_max = 0;
+	for (uint32_t i = 0; i < CHI_SPARES_MAX + 10; i++)
+		ask_alike()->mode = LEAVE;
+	run();
+	assert_int_equal(n_kept_max, CHI_SPARES_MAX);
 }
 
 static void a_task_that_is_refused_leaves_its_memory_for_the_next(void **state)
 {
 	(void)state;
-	expect_spares();
+	expect_what_rests();
 	ask_alike();
 	set_buffer(ask_alike(), session->segment.map.size_bytes);
 	run();
 	assert_refused(1, -EFAULT);
-	expect_spares();
+	expect_what_rests();
 }
 
 int main(void)
@@ -987,7 +995,8 @@ int main(void)
 		CASE(what_a_method_does_to_its_copy_stays_there),
 		CASE(of_short_methods_one_in_64_is_timed_of_others_one_in_16),
 		CASE(with_much_data_each_is_timed_for_itself),
-		CASE_TWO(a_worker_at_rest_has_memory_for_the_next),
+		CASE_TWO(a_worker_at_rest_has_memory_for_the_next_and_no_more),
+		CASE(a_worker_keeps_so_much_memory_for_the_next),
 		CASE(a_task_that_is_refused_leaves_its_memory_for_the_next),
 	};
 
