@@ -6,40 +6,21 @@
 
 #include <errno.h>
 
+#include "pipeline.h"
+
 #define RATE_WINDOW 4096u
 
 /* ---- always so many outstanding ---- */
 
-/* Wait for the oldest, hand it in again. */
-static int pipeline(void *arg, uint32_t n)
-{
-	struct setup *setup = arg;
-	int rc = 0;
-
-	for (uint32_t i = 0; i < n && rc >= 0; i++) {
-		uint32_t task = setup->next;
-
-		if (++setup->next == setup->n_tasks)
-			setup->next = 0;
-		rc = setup_wait(setup, task);
-		if (rc >= 0)
-			rc = setup_submit(setup, task);
-	}
-	return rc;
-}
-
 int throughput_slice(void *arg, uint64_t slice_ns, struct bench_samples *samples)
 {
 	struct setup *setup = arg;
-	int rc = 0;
+	int rc = pipeline_fill(setup);
 
-	for (uint32_t i = 0; i < setup->n_tasks && !rc; i++)
-		rc = setup_submit(setup, i);
-	setup->next = 0;
 	if (!rc)
-		rc = bench_rate_slice(pipeline, setup, RATE_WINDOW, slice_ns, samples);
-	for (uint32_t i = 0; i < setup->n_tasks && rc >= 0; i++)
-		rc = setup_wait(setup, i);
+		rc = bench_rate_slice(pipeline_run, setup, RATE_WINDOW, slice_ns, samples);
+	if (!rc)
+		rc = pipeline_drain(setup);
 	setup_settle();
 	return rc < 0 ? tell("a task of the pipeline", rc) : 0;
 }

@@ -44,10 +44,11 @@ unsigned peer_cases(struct peer_case ret_cases[PEER_CASES_MAX])
 		}
 	}
 	for (size_t t = 0; t < sizeof(scheduler_tables) / sizeof(scheduler_tables[0]); t++) {
-		for (const struct bench_scheduler *at = scheduler_tables[t]; at->name && n + 2 <= PEER_CASES_MAX;
+		for (const struct bench_scheduler *at = scheduler_tables[t]; at->name && n + 3 <= PEER_CASES_MAX;
 		     at++) {
 			ret_cases[n++] = (struct peer_case){ .scheduler = at };
 			ret_cases[n++] = (struct peer_case){ .scheduler = at, .is_rate = true };
+			ret_cases[n++] = (struct peer_case){ .scheduler = at, .is_rate = true, .by_thread = true };
 		}
 	}
 	return n;
@@ -58,7 +59,10 @@ const char *peer_case_name(const struct peer_case *one, char ret_name[48])
 	if (one->peer)
 		snprintf(ret_name, 48, "%s%s", one->peer->name, one->is_rate ? "-64" : "");
 	else
-		snprintf(ret_name, 48, "%s-%s", one->scheduler->name, one->is_rate ? "spawn" : "nested");
+		snprintf(ret_name, 48, "%s-%s", one->scheduler->name,
+			 one->by_thread ? "submit"
+			 : one->is_rate ? "spawn"
+					: "nested");
 	return ret_name;
 }
 
@@ -68,7 +72,9 @@ const char *peer_case_help(const struct peer_case *one, char ret_help[160])
 		snprintf(ret_help, 160, "%s; %s", one->peer->help, one->is_rate ? "64 outstanding" : "round trip");
 	else
 		snprintf(ret_help, 160, "%s; %s", one->scheduler->help,
-			 one->is_rate ? "1,024,000 empty tasks, and wait" : "start one task and wait for it");
+			 one->by_thread ? "1,024,000 empty tasks, ours by this thread, and wait"
+			 : one->is_rate ? "1,024,000 empty tasks, ours by a task, and wait"
+					: "start one task and wait for it");
 	return ret_help;
 }
 
@@ -315,7 +321,7 @@ static int measure_scheduler(struct bench *bench, const struct peer_case *one, s
 static int run_scheduler(struct bench *bench, const struct peer_case *one, struct bench_result *result)
 {
 	struct scheduling both[2] = {
-		{ .table = &ours_scheduler, .cpus = bench->cpus },
+		{ .table = one->by_thread ? &ours_by_thread : &ours_by_task, .cpus = bench->cpus },
 		{ .table = one->scheduler, .cpus = bench->cpus },
 	};
 	int rc;

@@ -12,6 +12,7 @@ struct peer_case {
 	const struct bench_peer *peer;		 /* or */
 	const struct bench_scheduler *scheduler; /* this */
 	bool is_rate;				 /* 64 outstanding; a million tasks. Else a round trip; a nested wait */
+	bool by_thread;				 /* the million is ours by the application's thread, not by a task */
 };
 
 #define PEER_CASES_MAX 96u

@@ -2,16 +2,20 @@
 /*
  * embedded.c - a runtime inside this process as a scheduler: this thread, which waits, and a worker
  *
- * Nested: by chi_call(), as the others' tasks wait for what they have just started.
+ * Nested: by chi_call(), as the others' tasks wait for what they have just started. A million by a task: then this
+ * thread waits only, and the worker does all. By this thread: 64 of them outstanding.
  */
 #include "ours.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define AT_ONCE 1024u
+#include "pipeline.h"
 
-static int start(const unsigned cpus[2], void **ret_own)
+#define AT_ONCE	    1024u
+#define OUTSTANDING 64u
+
+static int start_runtime(const unsigned cpus[2], struct setup **ret_setup)
 {
 	static const struct bench_runtime_spec spec = {
 		.kind = BENCH_EMBEDDED,
@@ -22,10 +26,30 @@ static int start(const unsigned cpus[2], void **ret_own)
 	struct setup *setup = malloc(sizeof(*setup));
 	int rc = setup ? setup_start(&bench, &spec, setup) : -ENOMEM;
 
+	*ret_setup = setup;
+	return rc;
+}
+
+static int start(const unsigned cpus[2], void **ret_own)
+{
+	struct setup *setup;
+	int rc = start_runtime(cpus, &setup);
+
 	if (!rc)
 		rc = setup_add_task(setup, sizeof(struct bench_task), CHI_QUERY_LOCAL_ID(0), BENCH_PARALLEL);
 	if (!rc)
 		rc = setup_add_task(setup, sizeof(struct bench_task), CHI_QUERY_LOCAL_ID(0), BENCH_NEST);
+	*ret_own = setup;
+	return rc;
+}
+
+static int start_tasks(const unsigned cpus[2], void **ret_own)
+{
+	struct setup *setup;
+	int rc = start_runtime(cpus, &setup);
+
+	if (!rc)
+		rc = setup_add_noops(setup, OUTSTANDING);
 	*ret_own = setup;
 	return rc;
 }
@@ -59,6 +83,23 @@ static void stop(void *own)
 	free(own);
 }
 
-const struct bench_scheduler ours_scheduler = {
-	"ours", "a runtime in this process", false, start, spawn, nested, stop
-};
+/* All of them are done when it returns, as with the others. */
+static int spawn_by_thread(void *own, uint32_t n)
+{
+	struct setup *setup = own;
+	int rc = pipeline_fill(setup);
+
+	if (!rc)
+		rc = pipeline_run(setup, n - setup->n_tasks);
+	if (!rc)
+		rc = pipeline_drain(setup);
+	return rc ? tell("one of a million tasks", rc) : 0;
+}
+
+const struct bench_scheduler ours_by_task = { "ours", "a runtime in this process", false, start, spawn, nested, stop };
+
+const struct bench_scheduler ours_by_thread = { .name = "ours",
+						.help = "a runtime in this process",
+						.start = start_tasks,
+						.spawn = spawn_by_thread,
+						.stop = stop };

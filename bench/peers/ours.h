@@ -24,7 +24,7 @@ int ours_bursts(void *arg, uint32_t n);
 /* Waits for those of the pipeline. */
 int ours_drain(struct ours *ours);
 
-/* A runtime inside this process. */
-extern const struct bench_scheduler ours_scheduler;
+/* A runtime inside this process: its tasks start others, or this thread does. */
+extern const struct bench_scheduler ours_by_task, ours_by_thread;
 
 #endif

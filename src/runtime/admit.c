@@ -128,9 +128,8 @@ static void count_refused(struct chi_worker *worker, const struct chi_pool *pool
 /* Most tasks are small: their contexts are all of one size, so that memory at rest is, too. */
 static int alloc_context(struct chi_worker *worker, uint32_t task_bytes, struct chi_run_context **ret_context)
 {
-	return task_bytes <= CHI_MADE_TASK_BYTES
-		       ? chi_context_alloc_made(worker, CHI_MADE_FOR_CLIENT, ret_context)
-		       : chi_context_alloc(worker->runtime, task_bytes, ret_context);
+	return task_bytes <= CHI_MADE_TASK_BYTES ? chi_context_alloc_made(worker, CHI_MADE_FOR_CLIENT, ret_context)
+						 : chi_context_alloc(worker->runtime, task_bytes, ret_context);
 }
 
 /* The request is checked, its pool and method found; a context for it. On error there is nothing to give back. */
@@ -180,8 +179,8 @@ static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_s
 	const struct chi_pool *pool;
 
 	/* relaxed: as in make_context() */
-	if (!context || context->session != session ||
-	    !is_inside(session, ref, request->asked.size_bytes) || hshm_load_relaxed(&worker->runtime->draining))
+	if (!context || context->session != session || !is_inside(session, ref, request->asked.size_bytes) ||
+	    hshm_load_relaxed(&worker->runtime->draining))
 		return NULL;
 	/* By the id, which is never given twice: what the context points to is there if its pool is. */
 	pool = chi_pool_hold(worker->runtime->pools, &worker->hold, request->asked.pool_id);

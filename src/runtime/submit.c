@@ -157,8 +157,8 @@ static int make_context(struct chi_worker *worker, struct chi_task *task, struct
 /* In the context of a subtask that asked for the same. NULL: there is none. */
 static struct chi_run_context *take_same(struct chi_worker *worker, const struct chi_task *task)
 {
-	struct chi_run_context *context =
-		chi_context_same(worker, CHI_MADE_FOR_SUBTASK, (const struct chi_asked *)(const void *)task);
+	struct chi_run_context *context = chi_context_same(worker, CHI_MADE_FOR_SUBTASK,
+							   (const struct chi_asked *)(const void *)task);
 
 	if (context)
 		chi_context_take_same(worker, context);

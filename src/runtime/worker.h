@@ -69,8 +69,8 @@ struct chi_worker {
 
 	/* tasks */
 	struct chi_fiber_pool *fibers;
-	struct chi_fiber *runner;	 /* the fiber that has a lane's turn (turn.c) */
-	struct chi_pool_hold hold;	 /* of the pool of the turn's newest task (pool_manager.c, G3) */
+	struct chi_fiber *runner;  /* the fiber that has a lane's turn (turn.c) */
+	struct chi_pool_hold hold; /* of the pool of the turn's newest task (pool_manager.c, G3) */
 	struct chi_spares spares[CHI_MAKES];
 	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
