@@ -111,15 +111,14 @@ static bool leads_others(const struct chi_run_context *context, const struct chi
 {
 	const struct chi_task *task = context->task;
 
-	return context->make != CHI_MADE_ODDLY && !(task->flags & CHI_TASK_PERIODIC) &&
-	       task->query.kind != CHI_DOMAIN_DYNAMIC && chi_container_schedules_alike(context->container, monitor);
+	return !(task->flags & CHI_TASK_PERIODIC) && task->query.kind != CHI_DOMAIN_DYNAMIC &&
+	       chi_container_schedules_alike(context->container, monitor);
 }
 
 /* 0 or -EAGAIN. */
-static int put_into_lane(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane *lane, bool leads)
+static int put_into_lane(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane *lane)
 {
 	chi_context_keep(worker, context);
-	context->lane = leads ? lane : NULL;
 	chi_context_count_load(context);
 	if (!worker->current && chi_lane_is_idle(lane, worker->id))
 		return chi_worker_enqueue_own(worker, lane, chi_context_ref(worker->runtime, context));
@@ -133,7 +132,6 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	struct chi_monitor monitor = { .task = context->task };
 	struct chi_container *container = context->container;
 	struct chi_lane *lane;
-	bool leads;
 	int ret;
 
 	*ret_lane = NULL;
@@ -158,13 +156,11 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	}
 	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
 	context->container = container;
-	leads = leads_others(context, &monitor);
-	if (can_run_in_place(worker, lane, from)) {
-		context->lane = leads ? lane : NULL;
+	context->lane = leads_others(context, &monitor) ? lane : NULL;
+	if (can_run_in_place(worker, lane, from))
 		return run_here(worker, context, lane);
-	}
 	*ret_lane = lane;
-	return put_into_lane(worker, context, lane, leads);
+	return put_into_lane(worker, context, lane);
 }
 
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
@@ -184,7 +180,7 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 
 	if (context->lane && worker->current) {
 		*ret_lane = context->lane;
-		return put_into_lane(worker, context, context->lane, true);
+		return put_into_lane(worker, context, context->lane);
 	}
 	ret = route(worker, context, FROM_LOOP, ret_lane);
 	if (ret != CHI_ROUTED_HERE)

@@ -93,7 +93,6 @@ void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context
 	if (context->in_place && context->parent)
 		chi_context_join_parent(context);
 	context->in_place = false;
-	context->lane = NULL; /* nobody is like it */
 	if (!context->is_held)
 		return;
 	context->is_held = false;

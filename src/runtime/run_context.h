@@ -98,8 +98,7 @@ struct chi_run_context {
 	uint64_t due_ns;      /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
-	struct chi_lane *lane; /* its lane, and that of all who ask for `asked`; NULL: unknown, or it has been more than
-				* run from its beginning to its end */
+	struct chi_lane *lane;		 /* of all who ask for `asked`; NULL: one has to ask for each */
 	struct chi_asked asked;
 	struct chi_run_context *below; /* called it in place: whose stack it is on, too (F4 in turn.c); or NULL */
 	_Alignas(64) unsigned char copy[];

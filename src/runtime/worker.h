@@ -252,8 +252,8 @@ void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn);
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
 /* The same, of that make: a spare one, if there is any. */
 int chi_context_alloc_made(struct chi_worker *worker, enum chi_context_make make, struct chi_run_context **ret_context);
-/* The newest spare, if it asked for the same and was run from its beginning to its end: what it was found to be holds
- * for a task that asks so now, but for what may have changed meanwhile. NULL: it is not the same. */
+/* The newest spare, if it asked for the same: what it was found to be holds for a task that asks so now, but for what
+ * may have changed meanwhile. NULL: it is not the same. */
 static inline struct chi_run_context *chi_context_same(const struct chi_worker *worker, enum chi_context_make make,
 						       const struct chi_asked *asked)
 {
@@ -268,17 +268,21 @@ static inline void chi_context_take_spare(struct chi_worker *worker, struct chi_
 	spares->newest = context->next;
 	spares->n--;
 }
-/* Use the newest spare once more, as another. All else is as when it was made. */
+/* Use the newest spare once more, as another. All else is as when it was made, or set by each way in or when it begins.
+ */
 static inline void chi_context_take_same(struct chi_worker *worker, struct chi_run_context *context)
 {
 	chi_context_take_spare(worker, context);
 	context->state = CHI_CONTEXT_QUEUED;
 	context->root = context;
+	context->worker = worker;
 	context->io_bytes = 0;
 	context->started_ns = 0;
 	context->deadline_ns = 0;
 	context->below = NULL;
-	hshm_store_relaxed(&context->not_asked, 0); /* relaxed: nobody else knows it yet */
+	/* relaxed, both: nobody else knows it yet */
+	hshm_store_relaxed(&context->not_asked, 0);
+	hshm_store_relaxed(&context->n_numbered, 0);
 }
 void chi_context_free(struct chi_run_context *context);
 /* It is over: a spare from here on, or freed. */
