@@ -140,7 +140,6 @@ static int make_queue(struct chi_container *container, uint32_t queue_id, uint32
 		free_queue(container, queue);
 		return error;
 	}
-	queue->queue.active_queues = chi_work_orch_active_queues(container->runtime->orch);
 	for (uint32_t i = 0; i < n_lanes; i++)
 		init_lane(container, queue_id, i);
 	return schedule_lanes(container, queue, n_lanes);

@@ -16,8 +16,7 @@
  *     of the worker's loop there are as many calls, of all its tasks, as a turn may have tasks, and for as long.
  *
  * What each task would take and give back, the turn takes once for all that end in their place: a count in their pool
- * (G3 in pool_entry.c), and one in their session, which the lane has anyway. The memory of a run context is there
- * from the turn before: worker->spare.
+ * (G3 in pool_entry.c), and one in their session, which the lane has anyway.
  */
 #include "runtime/pool_manager.h"
 #include "runtime/worker.h"

@@ -70,7 +70,7 @@ struct chi_worker {
 	/* tasks */
 	struct chi_fiber_pool *fibers;
 	struct chi_fiber *runner;  /* the fiber that has a lane's turn (turn.c) */
-	struct chi_pool_hold hold; /* of the pool of the turn's newest task (pool_manager.c, G3) */
+	struct chi_pool_hold hold; /* of the pool of the turn's newest task (pool_entry.c, G3) */
 	struct chi_spares spares[CHI_MAKES];
 	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
@@ -172,7 +172,7 @@ struct chi_work *chi_worker_take_retires(struct chi_worker *worker);
 
 /* worker_lanes.c: which lane next, and a turn of it */
 bool chi_worker_run_next_lane(struct chi_worker *worker);
-/* As chi_task_queue_enqueue(), by the worker, to a lane that is idle (chi_lane_is_idle()): listed at once
+/* As chi_lane_enqueue(), by the worker, to a lane that is idle (chi_lane_is_idle()): listed at once
  * (I5 in task_queue.c). Not in a method: T3 in lane_take.c. */
 int chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref);
 bool chi_worker_poll_hot(struct chi_worker *worker);

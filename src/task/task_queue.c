@@ -59,13 +59,8 @@ bool chi_task_queue_is_waking(const struct chi_task_queue *queue, uint32_t lane,
 
 int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
 {
-	int ret;
+	int ret = chi_task_queue_push(queue, lane, prio, ref);
 
-#if CHIMAERA_RUNTIME
-	if (queue->active_queues)
-		return chi_lane_enqueue(queue->lanes[lane * queue->queue.n_prios + prio], queue->active_queues, ref);
-#endif
-	ret = chi_task_queue_push(queue, lane, prio, ref);
 	if (ret == 0) {
 		hshm_fence_after_rmw(); /* the push before, whose last is a CAS; the look at `armed` after */
 		chi_task_queue_ring(queue, lane, prio);

@@ -18,7 +18,6 @@
 #include "task/segment_layout.h"
 
 struct chi_lane;
-struct chi_active_queue;
 
 /* What a client's producer needs of a lane: its ring, and what wakes its worker. */
 struct chi_lane_bell {
@@ -31,21 +30,18 @@ struct chi_task_queue {
 	struct hipc_multi_mpsc_queue queue;
 	struct chi_lane_bell *bells; /* producer of a process queue: [lane * CHI_PRIOS + prio]; else NULL */
 	struct chi_lane **lanes;     /* in the runtime: [lane * n_prios + prio], NULL where not opened; else NULL */
-	/* container queues: the active queues of all workers, [worker * CHI_PRIOS + prio]; else NULL */
-	struct chi_active_queue *active_queues;
 };
 
 /**
- * chi_task_queue_enqueue - publish a reference in a lane and see that its worker will look
+ * chi_task_queue_enqueue - publish a reference in a lane of a process queue, and see that its worker will look
  *
- * Process queue: rings the lane's eventfd when the lane is armed. Container queue: puts the lane into its worker's
- * active queue when it is not there (protocol and proof: task_queue.c).
- * Threads: any; container queues: of the runtime. May switch the fiber: no.
+ * Rings the lane's eventfd when the lane is armed. Lanes of containers: chi_lane_enqueue().
+ * Threads: any. May switch the fiber: no.
  * Returns: 0, or -EAGAIN (full, nothing changed).
  */
 int chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 
-/* The two halves of it for a process queue, so that many pushes share one look: publish; and, behind
+/* The two halves of it, so that many pushes share one look: publish; and, behind
  * hshm_fence_seq_cst(), ring the lane's eventfd when it is armed. */
 int chi_task_queue_push(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
 void chi_task_queue_ring(const struct chi_task_queue *queue, uint32_t lane, uint32_t prio);

@@ -86,18 +86,13 @@ static void enqueue_ended(struct entry *entry, const struct entry *begun, int re
 		entry->ref = 0;
 }
 
-int __real_chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
-int __wrap_chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref);
-int __wrap_chi_task_queue_enqueue(struct chi_task_queue *queue, uint32_t lane, uint32_t prio, uint32_t ref)
+int __real_chi_lane_enqueue(struct chi_lane *lane, struct chi_active_queue *active_queues, uint32_t ref);
+int __wrap_chi_lane_enqueue(struct chi_lane *lane, struct chi_active_queue *active_queues, uint32_t ref);
+int __wrap_chi_lane_enqueue(struct chi_lane *lane, struct chi_active_queue *active_queues, uint32_t ref)
 {
-	struct entry *entry, begun;
-	int ret;
+	struct entry *entry = enqueue_begins(lane, ref), begun = *entry;
+	int ret = __real_chi_lane_enqueue(lane, active_queues, ref);
 
-	if (!queue->active_queues)
-		return __real_chi_task_queue_enqueue(queue, lane, prio, ref);
-	entry = enqueue_begins(queue->lanes[lane * queue->queue.n_prios + prio], ref);
-	begun = *entry;
-	ret = __real_chi_task_queue_enqueue(queue, lane, prio, ref);
 	enqueue_ended(entry, &begun, ret);
 	return ret;
 }

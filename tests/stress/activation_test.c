@@ -72,7 +72,6 @@ static void stage_init(struct stage *stage, uint32_t n_items)
 						    &stage->queue.queue),
 			 0);
 	stage->queue.lanes = stage->lanes;
-	stage->queue.active_queues = stage->active;
 	for (uint32_t i = 0; i < N_LANES; i++) {
 		struct chi_lane *lane = carve(stage, &at, sizeof(*lane));
 
@@ -177,8 +176,8 @@ static void *producer(void *opaque)
 
 	for (uint32_t i = arg->first; i < stage->n_items; i += N_PRODUCERS) {
 		stage->items[i].payload = (uint64_t)i * 3 + 1;
-		while (chi_task_queue_enqueue(&stage->queue, (uint32_t)rand_r(&random) % N_LANES, 0,
-					      hipc_ref_of(&stage->arena.map, &stage->items[i])) == -EAGAIN)
+		while (chi_lane_enqueue(stage->lanes[(uint32_t)rand_r(&random) % N_LANES], stage->active,
+					hipc_ref_of(&stage->arena.map, &stage->items[i])) == -EAGAIN)
 			sched_yield();
 		if (rand_r(&random) % 32 == 0)
 			sched_yield(); /* let the worker run dry and sleep */

@@ -8,7 +8,7 @@
 
 static void enqueue(struct stage *stage, uint32_t lane, uint32_t ref)
 {
-	assert_int_equal(chi_task_queue_enqueue(&stage->queue, lane, 0, ref), 0);
+	assert_int_equal(stage_enqueue(stage, lane, ref), 0);
 }
 
 static void the_first_task_lists_the_lane_once(void **state)

@@ -62,7 +62,6 @@ static inline int stage_set_up(void **state)
 						    &stage->queue.queue),
 			 0);
 	stage->queue.lanes = stage->lanes;
-	stage->queue.active_queues = stage->active;
 	for (uint32_t i = 0; i < N_LANES; i++)
 		stage_make_lane(stage, i);
 	for (uint32_t i = 0; i < N_WORKERS; i++)
@@ -90,6 +89,11 @@ static inline int stage_tear_down(void **state)
 	hshm_segment_close(&stage->arena);
 	free(stage);
 	return 0;
+}
+
+static inline int stage_enqueue(struct stage *stage, uint32_t lane, uint32_t ref)
+{
+	return chi_lane_enqueue(stage->lanes[lane], stage->active, ref);
 }
 
 static inline struct chi_active_queue *active_of(struct stage *stage, uint32_t worker, enum chi_prio prio)

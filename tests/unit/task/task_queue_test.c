@@ -129,7 +129,7 @@ static void references_leave_in_the_order_they_came(void **state)
 
 	for (uint32_t round = 0; round < 3 * LANE_DEPTH; round++) {
 		for (uint32_t ref = 1; ref <= 5; ref++)
-			assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, 10 * round + ref), 0);
+			assert_int_equal(stage_enqueue(stage, 1, 10 * round + ref), 0);
 		for (uint32_t ref = 1; ref <= 5; ref++)
 			assert_int_equal(stage_dequeue(stage, 1), 10 * round + ref);
 		assert_int_equal(stage_dequeue(stage, 1), 0);
@@ -141,7 +141,7 @@ static void the_header_counts_what_was_taken(void **state)
 	struct stage *stage = *state;
 
 	for (uint32_t ref = 1; ref <= 4; ref++)
-		assert_int_equal(chi_task_queue_enqueue(&stage->queue, 2, 0, ref), 0);
+		assert_int_equal(stage_enqueue(stage, 2, ref), 0);
 	assert_int_equal(hshm_load_relaxed(&stage->lanes[2]->header->n_taken), 0);
 	for (uint32_t n = 1; n <= 4; n++) {
 		assert_int_equal(stage_dequeue(stage, 2), n);
@@ -158,15 +158,15 @@ static void slots_go_back_when_a_line_of_them_was_taken_and_at_the_end_of_the_tu
 	struct hipc_mpsc_consumer *consumer = &stage->lanes[1]->consumer;
 
 	for (uint32_t ref = 1; ref <= LANE_DEPTH; ref++)
-		assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, ref), 0);
+		assert_int_equal(stage_enqueue(stage, 1, ref), 0);
 	for (uint32_t ref = 1; ref <= LANE_DEPTH; ref++) {
 		assert_int_equal(chi_task_queue_dequeue(stage->lanes[1]), ref);
 		assert_int_equal(hipc_mpsc_n_unreleased(consumer), ref);
 	}
-	assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, 9), -EAGAIN);
+	assert_int_equal(stage_enqueue(stage, 1, 9), -EAGAIN);
 	assert_int_equal(chi_task_queue_dequeue(stage->lanes[1]), 0);
 	assert_int_equal(hipc_mpsc_n_unreleased(consumer), 0);
-	assert_int_equal(chi_task_queue_enqueue(&stage->queue, 1, 0, 9), 0);
+	assert_int_equal(stage_enqueue(stage, 1, 9), 0);
 	assert_int_equal(chi_task_queue_dequeue(stage->lanes[1]), 9);
 	chi_task_queue_release(stage->lanes[1]);
 	assert_int_equal(hipc_mpsc_n_unreleased(consumer), 0);
@@ -215,7 +215,7 @@ static void each_lane_has_a_header_of_its_own(void **state)
 	}
 	/* traffic leaves them alone */
 	for (uint32_t i = 0; i < N_LANES * LANE_DEPTH; i++)
-		assert_int_equal(chi_task_queue_enqueue(&stage->queue, i % N_LANES, 0, UINT32_MAX - i), 0);
+		assert_int_equal(stage_enqueue(stage, i % N_LANES, UINT32_MAX - i), 0);
 	for (uint32_t i = 0; i < N_LANES; i++) {
 		assert_int_equal(stage->lanes[i]->header->pool_id, 1000 + i);
 		assert_int_equal(stage->lanes[i]->header->container_id, 2000 + i);
@@ -230,12 +230,12 @@ static void enqueue_on_a_full_lane_returns_eagain_and_lists_nothing(void **state
 	struct chi_active_queue *active = active_of(stage, 0, CHI_PRIO_LOW_LATENCY);
 
 	for (uint32_t ref = 1; ref <= LANE_DEPTH; ref++)
-		assert_int_equal(chi_task_queue_enqueue(&stage->queue, 3, 0, ref), 0);
+		assert_int_equal(stage_enqueue(stage, 3, ref), 0);
 	assert_ptr_equal(chi_active_queue_pop(active), stage->lanes[3]);
 	/* as if it had gone idle with a full ring: the push that fails must not list it */
 	assert_true(chi_lane_deactivate(stage->lanes[3]));
 	hshm_doorbell_prepare_sleep(&stage->bells[0]);
-	assert_int_equal(chi_task_queue_enqueue(&stage->queue, 3, 0, 99), -EAGAIN);
+	assert_int_equal(stage_enqueue(stage, 3, 99), -EAGAIN);
 	assert_null(chi_active_queue_pop(active));
 	assert_false(is_queued(stage->lanes[3]));
 	assert_false(is_readable(stage->bells[0].fd));
