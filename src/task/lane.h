@@ -115,9 +115,9 @@ static inline void chi_lane_prefetch(const struct chi_lane *lane)
 
 /* The rest exists in the runtime's library only. */
 
-/* Publish a reference in a container's lane, and see that its worker will look: put the lane into that one's active queue
- * when it is not there (protocol and proof: task_queue.c). @active_queues: of all workers, [worker * CHI_PRIOS + prio].
- * 0, or -EAGAIN: it is full, nothing changed. Any thread of the runtime. */
+/* Publish a reference in a container's lane, and see that its worker will look: put the lane into that one's active
+ * queue when it is not there (protocol and proof: task_queue.c). @active_queues: of all workers, [worker * CHI_PRIOS +
+ * prio]. 0, or -EAGAIN: it is full, nothing changed. Any thread of the runtime. */
 int chi_lane_enqueue(struct chi_lane *lane, struct chi_active_queue *active_queues, uint32_t ref);
 /* After a push to lane->ring: activate the lane at its worker if it is not there, and ring. Any thread of the
  * runtime. */
