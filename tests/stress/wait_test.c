@@ -24,6 +24,7 @@
 #include "../modules/probe.h"
 #include "runtime/pool_manager.h"
 #include "runtime/runtime.h"
+#include "support/rest.h"
 
 #define N_WORKERS    3u
 #define N_CONTAINERS 3u
@@ -251,7 +252,8 @@ static uint64_t ask_all(struct stage *stage, uint64_t what)
 	return sum;
 }
 
-/* Once no task is in flight: its run context goes before it stops counting. */
+/* Once no task is in flight, as its run context goes before it stops counting; and workers have given back what they
+ * kept for more. */
 static uint64_t blocks_at_rest(struct stage *stage)
 {
 	uint64_t end_ns = hshm_clock_ns() + 10 * HSHM_NSEC_PER_SEC;
@@ -260,6 +262,7 @@ static uint64_t blocks_at_rest(struct stage *stage)
 	while (chi_pool_count_in_flight(stage->runtime->pools) && hshm_clock_ns() < end_ns)
 		HSHM_THREAD_MODEL->sleep_for_us(100);
 	assert_int_equal(chi_pool_count_in_flight(stage->runtime->pools), 0);
+	wait_until_all_rest(stage->runtime->orch);
 	hshm_heap_get_stats(stage->runtime->heap, &stats);
 	return stats.n_blocks;
 }
