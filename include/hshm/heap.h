@@ -62,6 +62,15 @@ HSHM_API HSHM_NODISCARD int hshm_heap_alloc(struct hshm_heap *heap, uint64_t siz
  */
 HSHM_API void hshm_heap_free(struct hshm_heap *heap, void *block);
 
+/**
+ * hshm_heap_prefetch_next - the first lines of the block that hshm_heap_alloc() would give the calling thread now
+ * @size_bytes: of the block; small, else nothing happens
+ * @n_bytes:    of it
+ *
+ * Threads: any. May switch the fiber: no.
+ */
+HSHM_API void hshm_heap_prefetch_next(struct hshm_heap *heap, uint64_t size_bytes, uint64_t n_bytes);
+
 /** hshm_heap_block_size - the bytes that may be used in a block (at least what was asked). Threads: any. */
 HSHM_API uint64_t hshm_heap_block_size(struct hshm_heap *heap, const void *block);
 

@@ -413,6 +413,16 @@ int hshm_heap_alloc(struct hshm_heap *heap, uint64_t size_bytes, void **ret_bloc
 	return 0;
 }
 
+void hshm_heap_prefetch_next(struct hshm_heap *heap, uint64_t size_bytes, uint64_t n_bytes)
+{
+	struct cache *cache = size_bytes - 1 < HEAP_SMALL_MAX ? my_cache(heap) : NULL;
+	struct bin *bin = cache ? &cache->bins[heap_class_of(size_bytes)] : NULL;
+	uint32_t n = bin ? hshm_load_relaxed(&bin->n) : 0; /* relaxed: this thread's own */
+
+	for (uint64_t at = 0; n > 0 && at < n_bytes; at += HIPC_REF_UNIT)
+		hshm_prefetch_write((const char *)bin->blocks[n - 1] + at);
+}
+
 /* --- free --- */
 
 /* The state byte of a live block, or the end of the process. */

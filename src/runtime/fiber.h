@@ -53,6 +53,10 @@ void *chi_fiber_arg(const struct chi_fiber *fiber);
 bool chi_fiber_has_room(const struct chi_fiber *fiber);
 /* On the fiber, between two pieces of work of its own: the look for an overflow that a switch makes. */
 void chi_fiber_check(const struct chi_fiber *fiber);
+/* It is resumed soon: what it used of its stack. */
+void chi_fiber_prefetch(const struct chi_fiber *fiber);
+/* Fibers are taken from the pool one after the other: what those that come next will use. */
+void chi_fiber_pool_prefetch(const struct chi_fiber_pool *pool);
 /* Has fn returned? Then the fiber can be put back. From the main context. */
 bool chi_fiber_ended(const struct chi_fiber *fiber);
 /* Back to the pool, for the next chi_fiber_get(). */

@@ -70,6 +70,9 @@ int chi_context_alloc_made(struct chi_worker *worker, enum chi_context_make make
 
 		if (ret < 0)
 			return ret;
+		/* Many are under way, or will be. Before its time, as each atomic waits for all stores before it. */
+		hshm_heap_prefetch_next(worker->runtime->heap, sizeof(*context) + task_bytes[make],
+					sizeof(*context) + (task_bytes[make] ? sizeof(struct chi_task) : 0));
 	}
 	context->make = make;
 	*ret_context = context;
@@ -593,8 +596,11 @@ void chi_context_leave(struct chi_run_context *context)
 	struct chi_worker *worker = context->worker;
 
 	chi_context_keep(worker, context);
-	if (worker->runner == context->fiber) /* F1 */
+	if (worker->runner == context->fiber) { /* F1 */
 		worker->runner = NULL;
+		if (chi_worker_turn_goes_on(worker))
+			chi_fiber_pool_prefetch(worker->fibers); /* the next task needs another */
+	}
 	chi_fiber_set_arg(context->fiber, context);
 	chi_fiber_leave(context->fiber);
 }
@@ -609,6 +615,24 @@ static void child_posted(struct chi_worker *worker, struct chi_work *work)
 
 	chi_context_leave_memory(worker, child);
 	chi_wait_posted(worker, waiter);
+}
+
+static const struct chi_run_context *waiter_of(const struct chi_work *work)
+{
+	if (!work || work->fn != child_posted)
+		return NULL;
+	return ((const struct chi_run_context *)((const char *)work - offsetof(struct chi_run_context, work)))->waiter;
+}
+
+/* The waiter lies in the heap, and what it waits for on its stack: a step for each. */
+void chi_context_prefetch_posts(const struct chi_work *work)
+{
+	const struct chi_run_context *first = waiter_of(work), *second = work ? waiter_of(work->next) : NULL;
+
+	if (second)
+		chi_prefetch_lines(second, sizeof(*second));
+	if (first)
+		hshm_prefetch_write(first->wait);
 }
 
 /* ---- what a method may ask ---- */

@@ -112,6 +112,13 @@ static inline void chi_clear_lines(void *memory, size_t size_bytes)
 		memset(__builtin_assume_aligned((char *)memory + at, HIPC_REF_UNIT), 0, HIPC_REF_UNIT);
 }
 
+/* For writing. Not checked: a prefetch of rubbish does nothing. */
+static inline void chi_prefetch_lines(const void *memory, size_t size_bytes)
+{
+	for (size_t at = 0; at < size_bytes; at += HIPC_REF_UNIT)
+		hshm_prefetch_write((const char *)memory + at);
+}
+
 _Static_assert(sizeof(struct chi_run_context) % HIPC_REF_UNIT == 0 && sizeof(struct chi_task) % HIPC_REF_UNIT == 0,
 	       "whole lines");
 

@@ -75,6 +75,7 @@ static bool drain_inbox(struct chi_worker *worker)
 		struct chi_work *work = oldest;
 
 		oldest = work->next; /* fn may free it or post it again */
+		chi_context_prefetch_posts(oldest);
 		work->fn(worker, work);
 	}
 	return true;
@@ -142,6 +143,19 @@ void chi_worker_make_yielded(struct chi_worker *worker, struct chi_run_context *
 	append_ready(&worker->yielded, context);
 }
 
+/* Among 10,000 each context, fiber and stack comes from memory: a step for each of the three that come next. */
+static void prefetch_next(const struct chi_run_context *first)
+{
+	const struct chi_run_context *second = first ? first->next : NULL, *third = second ? second->next : NULL;
+
+	if (third)
+		chi_prefetch_lines(third, sizeof(*third) + sizeof(struct chi_task));
+	if (second)
+		hshm_prefetch_write(second->fiber);
+	if (first)
+		chi_fiber_prefetch(first->fiber);
+}
+
 /* A turn of the ready or the yielded ones. */
 static bool resume_all(struct chi_worker *worker, struct chi_context_list *list)
 {
@@ -156,6 +170,7 @@ static bool resume_all(struct chi_worker *worker, struct chi_context_list *list)
 		struct chi_run_context *context = pass.first;
 
 		pass.first = context->next;
+		prefetch_next(pass.first);
 		chi_context_resume(worker, context);
 	} while (pass.first && !chi_worker_took_long(worker));
 	if (pass.first) { /* ahead of those */

@@ -176,6 +176,8 @@ bool chi_worker_run_next_lane(struct chi_worker *worker);
  * (I5 in task_queue.c). Not in a method: T3 in lane_take.c. */
 int chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref);
 bool chi_worker_poll_hot(struct chi_worker *worker);
+/* A hint: is there another task in the lane whose turn it is? */
+bool chi_worker_turn_goes_on(const struct chi_worker *worker);
 bool chi_worker_arm_all(struct chi_worker *worker);
 bool chi_worker_sweep(struct chi_worker *worker);
 bool chi_worker_has_lanes(struct chi_worker *worker);
@@ -306,6 +308,8 @@ bool chi_context_run_here(struct chi_worker *worker, struct chi_run_context *con
 /* This one's method has the thread from here on. NULL: none has. */
 void chi_context_set_running(struct chi_worker *worker, struct chi_run_context *context);
 void chi_context_resume(struct chi_worker *worker, struct chi_run_context *context);
+/* What the works of the list that begins here will need, if they are posts of ended tasks: of the first two. */
+void chi_context_prefetch_posts(const struct chi_work *work);
 /* The task is done with that result: outputs, completion, waiter, counts. Frees the context, now or when its post was
  * seen. */
 void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result);

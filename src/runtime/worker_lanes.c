@@ -42,13 +42,11 @@ static void append_run_list(struct chi_worker *worker, struct chi_lane *lane)
 	append(&worker->run_list[lane->header->priority], lane);
 }
 
-/* Where the context of a task is, and behind it the task. Not checked: a prefetch of rubbish does nothing. */
 static void prefetch_context(const struct chi_worker *worker, uint32_t ref)
 {
-	char *context = (char *)worker->runtime->private_mem.map.base + (uint64_t)ref * HIPC_REF_UNIT;
+	const char *context = (const char *)worker->runtime->private_mem.map.base + (uint64_t)ref * HIPC_REF_UNIT;
 
-	for (size_t at = 0; at < sizeof(struct chi_run_context) + sizeof(struct chi_task); at += HIPC_REF_UNIT)
-		hshm_prefetch_write(context + at);
+	chi_prefetch_lines(context, sizeof(struct chi_run_context) + sizeof(struct chi_task));
 }
 
 /* A task's way from a lane to its method is the lane, its slot, the context and the task: each says where the next
@@ -275,6 +273,15 @@ static void look_ahead(struct chi_lane *lane)
 	lane->deep = n == LOOK_AHEAD;
 	for (uint32_t i = 0; i < n; i++)
 		prefetch_task(lane, hipc_mpsc_ahead_at(&lane->consumer, &lane->ahead, n_seen + i));
+}
+
+bool chi_worker_turn_goes_on(const struct chi_worker *worker)
+{
+	const struct chi_lane *lane = worker->turn;
+
+	/* not by a look at a client's slots: that takes their line from him */
+	return lane && (lane->session ? hipc_mpsc_n_ahead(&lane->consumer, &lane->ahead) != 0
+				      : hipc_mpsc_peek(&lane->consumer) != 0);
 }
 
 /* 0: there is none. */

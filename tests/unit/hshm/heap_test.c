@@ -122,6 +122,24 @@ static void size_zero_and_beyond_all_are_refused(void **state)
 	hshm_heap_free(heap, NULL);
 }
 
+static void a_prefetch_takes_nothing(void **state)
+{
+	uint64_t sizes[] = { 0, 64, 700, HEAP_SMALL_MAX, HEAP_SMALL_MAX + 1, UINT64_MAX };
+	struct hshm_heap_stats before, now;
+	void *block;
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		before = stats();
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+			hshm_heap_prefetch_next(heap, sizes[i], 700);
+		now = stats();
+		assert_memory_equal(&now, &before, sizeof(now));
+		block = alloc(700); /* there is a next one, from here on */
+		hshm_heap_free(heap, block);
+	}
+}
+
 static void whole_range_can_be_one_block(void **state)
 {
 	void *block, *small;
@@ -479,6 +497,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bad_ranges_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(block_of_every_size_is_aligned_and_large_enough, setup, teardown),
 		cmocka_unit_test_setup_teardown(size_zero_and_beyond_all_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_prefetch_takes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(whole_range_can_be_one_block, setup, teardown),
 		cmocka_unit_test_setup_teardown(statistics_add_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_are_there_before_a_block_is_handed_out, setup, teardown),

@@ -315,7 +315,7 @@ static void stack_bounds_hold_the_running_fiber_and_the_guard_lies_below(void **
 	chi_fiber_pool_destroy(pool);
 }
 
-/* How many pages of the stack are there? Of a fresh one only the top. */
+/* How many pages of the stack are there? Of a fresh one only the top, also once it was prefetched. */
 static void stack_pages_come_when_they_are_touched(void **state)
 {
 	struct chi_fiber_pool *pool = pool_of(64, CHI_FIBER_GUARD_AUTO);
@@ -327,8 +327,11 @@ static void stack_pages_come_when_they_are_touched(void **state)
 	(void)state;
 	if (sysconf(_SC_PAGESIZE) != 4096)
 		skip_because("pages are not of 4 KiB");
-	for (int i = 0; i < 40; i++)
+	for (int i = 0; i < 40; i++) {
+		chi_fiber_pool_prefetch(pool);
 		fiber = fiber_of(pool);
+		chi_fiber_prefetch(fiber);
+	}
 	chi_fiber_stack(fiber, &low, &high);
 	assert_int_equal(mincore((void *)(uintptr_t)low, STACK_BYTES, present), 0);
 	for (size_t i = 0; i < sizeof(present); i++)
