@@ -107,6 +107,15 @@ static inline uint32_t hipc_mpsc_peek(const struct hipc_mpsc_consumer *consumer)
 	return (uint32_t)(word >> 32) == lap ? (uint32_t)word : 0;
 }
 
+/** hipc_mpsc_prefetch_tail - the line of the slot that the next enqueue will use. Threads: any. */
+static inline void hipc_mpsc_prefetch_tail(const struct hipc_mpsc_queue *queue)
+{
+	/* relaxed: a hint; nothing is read by it */
+	uint64_t pos = hshm_load_relaxed(queue->tail);
+
+	hshm_prefetch_write(&queue->slots[pos & ((UINT64_C(1) << queue->depth_shift) - 1)]);
+}
+
 /** hipc_mpsc_prefetch_head - the line of the slot at the head, before a look at it. Threads: the one consumer. */
 static inline void hipc_mpsc_prefetch_head(const struct hipc_mpsc_consumer *consumer)
 {

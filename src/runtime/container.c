@@ -282,7 +282,7 @@ static void prefetch_next_lanes(const struct chi_container *container, const str
 		return;
 	chi_lane_prefetch(&queue->lane_memory[second]);
 	hshm_prefetch_write(hipc_multi_mpsc_queue_tail(&queue->queue.queue, second, 0));
-	hipc_mpsc_prefetch_head(&queue->lane_memory[first].consumer); /* empty: there the next goes */
+	hipc_mpsc_prefetch_tail(&queue->lane_memory[first].ring);
 }
 
 static bool is_by_hash(const struct chi_domain_query *query)

@@ -13,8 +13,8 @@
  *     then is as good.
  * T2  What the worker did to its lists it did before it set `running` (release), which the taker saw (acquire); what
  *     the taker did is before `taking` = 0 (release), or the lock's end, one of which the worker sees.
- * T3  A method calls nothing that touches lists of lanes, run list, hot list or the reading end of active queues: it
- *     lists lanes and posts works, as any thread does.
+ * T3  A method calls nothing that touches lists of lanes, run list, woken list, hot list or the reading end of active
+ *     queues: it lists lanes and posts works, as any thread does.
  * T4  The lane whose turn it is stays: the worker goes on with its batch. So do lanes that are parked, as their place
  *     in a lot names the worker; a lane that is not in a turn has started all tasks that were taken from it, so V1 of
  *     lane_move.c holds.

@@ -134,6 +134,10 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 	struct chi_lane *lane;
 	int ret;
 
+	if (context->lane) { /* it cannot run in place just now */
+		*ret_lane = context->lane;
+		return put_into_lane(worker, context, context->lane);
+	}
 	*ret_lane = NULL;
 	if (context->task->query.kind == CHI_DOMAIN_GLOBAL_BCAST && !context->broadcast) {
 		ret = chi_broadcast_start(worker, context);
@@ -167,7 +171,7 @@ int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *
 {
 	struct chi_lane *lane = context->lane;
 
-	if (lane && chi_lane_is_idle(lane, worker->id)) {
+	if (lane && can_run_in_place(worker, lane, FROM_TURN)) {
 		*ret_lane = NULL;
 		return run_here(worker, context, lane);
 	}
@@ -176,13 +180,8 @@ int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *
 
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	int ret;
+	int ret = route(worker, context, FROM_LOOP, ret_lane);
 
-	if (context->lane && worker->current) {
-		*ret_lane = context->lane;
-		return put_into_lane(worker, context, context->lane);
-	}
-	ret = route(worker, context, FROM_LOOP, ret_lane);
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_start(worker, context);
@@ -195,7 +194,7 @@ int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *con
 	struct chi_lane *lane = context->lane;
 	int ret;
 
-	if (lane && can_be_called(worker, lane)) {
+	if (lane && can_run_in_place(worker, lane, FROM_CALL)) {
 		*ret_lane = NULL;
 		ret = run_here(worker, context, lane);
 	} else {

@@ -121,13 +121,11 @@ void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context 
 	spares->n++;
 }
 
-static void free_spares(struct chi_worker *worker, enum chi_context_make make, uint32_t n_left)
+static void free_spares(struct chi_worker *worker, enum chi_context_make make)
 {
-	struct chi_spares *spares = &worker->spares[make];
+	struct chi_run_context *context;
 
-	while (spares->n > n_left) {
-		struct chi_run_context *context = spares->newest;
-
+	while ((context = worker->spares[make].newest)) {
 		chi_context_take_spare(worker, context);
 		hshm_heap_free(worker->runtime->heap, context);
 	}
@@ -135,19 +133,19 @@ static void free_spares(struct chi_worker *worker, enum chi_context_make make, u
 
 void chi_context_rest_spares(struct chi_worker *worker)
 {
-	struct chi_run_context *context;
+	struct chi_run_context *newest = worker->spares[CHI_MADE_FOR_CLIENT].newest;
 
-	free_spares(worker, CHI_MADE_FOR_CLIENT, 1);
-	free_spares(worker, CHI_MADE_FOR_SUBTASK, 0);
-	if (worker->spares[CHI_MADE_FOR_CLIENT].n == 0 &&
-	    chi_context_alloc_made(worker, CHI_MADE_FOR_CLIENT, &context) == 0)
-		chi_context_leave_memory(worker, context);
+	if (newest)
+		chi_context_take_spare(worker, newest);
+	chi_context_free_spares(worker);
+	if (newest || chi_context_alloc_made(worker, CHI_MADE_FOR_CLIENT, &newest) == 0)
+		chi_context_leave_memory(worker, newest);
 }
 
 void chi_context_free_spares(struct chi_worker *worker)
 {
-	free_spares(worker, CHI_MADE_FOR_CLIENT, 0);
-	free_spares(worker, CHI_MADE_FOR_SUBTASK, 0);
+	free_spares(worker, CHI_MADE_FOR_CLIENT);
+	free_spares(worker, CHI_MADE_FOR_SUBTASK);
 }
 
 /* ---- completion ---- */

@@ -335,7 +335,8 @@ static void retire_step(struct chi_worker *worker, struct chi_work *work)
 }
 
 /* The lane is in the worker's lists and nowhere else of the worker's: it is not in its turn, its node for parking or
- * moving is not under way, and it has no task to be answered, as the counters for that are the worker's alone. */
+ * moving is not under way, and it has no task to be answered, as the counters for that are the worker's alone, and so
+ * are the spare run contexts. */
 static bool may_drop_for(const struct chi_worker *worker, const struct chi_lane *lane)
 {
 	/* acquire: as in chi_worker_drop_lane() */

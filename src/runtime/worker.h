@@ -183,7 +183,7 @@ bool chi_worker_sweep(struct chi_worker *worker);
 bool chi_worker_has_lanes(struct chi_worker *worker);
 /* an eventfd fired */
 void chi_worker_lane_rung(struct chi_worker *worker, struct chi_lane *lane);
-/* Take a lane out of run list and hot list. */
+/* Take a lane out of run list, woken list and hot list. */
 void chi_worker_take_out_lane(struct chi_worker *worker, struct chi_lane *lane);
 /* Take a retired lane out of all lists, the list of lanes too. False: it is parked, or about to be moved: try again
  * after the inbox was drained. */
@@ -270,8 +270,8 @@ static inline void chi_context_take_spare(struct chi_worker *worker, struct chi_
 	spares->newest = context->next;
 	spares->n--;
 }
-/* Use the newest spare once more, as another. All else is as when it was made, or set by each way in or when it begins.
- */
+/* Use the newest spare once more, as another. What is not set here is set by each way in (submit.c, admit.c) or when it
+ * begins, or is at each end as it was at first, or is the same for all who ask for the same. */
 static inline void chi_context_take_same(struct chi_worker *worker, struct chi_run_context *context)
 {
 	chi_context_take_spare(worker, context);
@@ -289,7 +289,7 @@ static inline void chi_context_take_same(struct chi_worker *worker, struct chi_r
 void chi_context_free(struct chi_run_context *context);
 /* It is over: a spare from here on, or freed. */
 void chi_context_leave_memory(struct chi_worker *worker, struct chi_run_context *context);
-/* What a worker keeps that rests: one for a client's task, if there is memory. */
+/* What a worker keeps that rests: the newest for a client's task, or a new one if there is memory. */
 void chi_context_rest_spares(struct chi_worker *worker);
 void chi_context_free_spares(struct chi_worker *worker);
 /* It outlasts its place in the turn or the call, or starts others: from here on it counts for itself, in its pool, and

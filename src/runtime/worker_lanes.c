@@ -512,13 +512,15 @@ static struct chi_lane *take_from(struct chi_worker *worker, uint32_t prio, uint
 
 static struct chi_lane *take_lane(struct chi_worker *worker, uint32_t prio)
 {
-	uint32_t first = worker->next_source[prio];
-	struct chi_lane *lane = NULL;
+	for (uint32_t i = 0; i < N_SOURCES; i++) {
+		uint32_t source = worker->next_source[prio];
+		struct chi_lane *lane = take_from(worker, prio, source);
 
-	for (uint32_t i = 0; i < N_SOURCES && !lane; i++)
-		lane = take_from(worker, prio, (first + i) % N_SOURCES);
-	worker->next_source[prio] = (first + 1) % N_SOURCES; /* L1 */
-	return lane;
+		worker->next_source[prio] = (source + 1) % N_SOURCES; /* L1 */
+		if (lane)
+			return lane;
+	}
+	return NULL;
 }
 
 bool chi_worker_run_next_lane(struct chi_worker *worker)

@@ -46,10 +46,10 @@ struct chi_lane {
 	 * then. */
 	struct chi_lane_header *header;
 	struct hipc_mpsc_consumer consumer; /* (owner) */
-	struct chi_lane *next;		    /* (owner) in the run list */
+	struct chi_lane *next;		    /* (owner) in the run list or woken list */
 	hshm_au64 n_in_place;		    /* (owner writes) tasks run at once, that never stood in it */
 	uint32_t counter_row;		    /* of its counters; 0: among the others of its worker */
-	bool in_run_list;		    /* (owner) in the run list or being run: another find is a duplicate */
+	bool in_run_list;		    /* (owner) in one of these, or being run: another find is a duplicate */
 	bool hot;			    /* (owner) process lane: polled */
 	bool parked;			    /* (owner) waits for room elsewhere: not popped */
 	/* and the others */

@@ -112,25 +112,26 @@ struct waiting {
 	void *const *tasks;
 	uint32_t n_tasks;
 	enum chi_wait_mode mode;
-	uint64_t waited_ns;	/* as the clock said last */
-	uint64_t spin_until_ns; /* of it: CHI_WAIT_HYBRID */
+	uint64_t waited_ns;   /* as the clock said last */
+	uint64_t up_since_ns; /* of it: the worker was last seen to be asleep */
 };
 
 static bool spins(const struct waiting *waiting)
 {
 	uint32_t policy = waiting->client->wait_policy;
 
-	return policy == CHI_WAIT_BUSY || (policy == CHI_WAIT_HYBRID && waiting->waited_ns < waiting->spin_until_ns);
+	return policy == CHI_WAIT_BUSY ||
+	       (policy == CHI_WAIT_HYBRID && waiting->waited_ns - waiting->up_since_ns < waiting->client->spin_ns);
 }
 
-/* After a look at the clock: until spin_ns after the worker was last seen to be asleep. */
+/* After a look at the clock. */
 static void spin_on_in_wake(struct waiting *waiting)
 {
 	struct chi_client *client = waiting->client;
 
 	if (client->wait_policy == CHI_WAIT_HYBRID && waiting->waited_ns / SPINS_IN_WAKE < client->spin_ns &&
 	    client->ops->is_waking && client->ops->is_waking(client))
-		waiting->spin_until_ns = waiting->waited_ns + client->spin_ns;
+		waiting->up_since_ns = waiting->waited_ns;
 }
 
 /* One step of the client's policy. */
@@ -160,7 +161,7 @@ static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
 static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
 	struct chi_client *client = chi_task_submitter(tasks[0]);
-	struct waiting waiting = { client, tasks, n_tasks, mode, 0, client->spin_ns };
+	struct waiting waiting = { client, tasks, n_tasks, mode, 0, 0 };
 	uint64_t begin_ns, alive_ns, now_ns;
 	int done = find_done(tasks, n_tasks, mode);
 

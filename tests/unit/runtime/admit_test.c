@@ -42,6 +42,7 @@ enum mode {
 	FAIL,
 	DETACH, /* a LOOK, into the same container */
 	CALL,	/* two such, one after the other, and wait for them */
+	SUBMIT, /* the same, into its lane; the first has a deadline */
 	SPIN,
 };
 
@@ -61,6 +62,7 @@ struct huge_task {
 
 /* What a run found. */
 struct seen {
+	const struct chi_run_context *context;
 	struct chi_task header;
 	uint64_t value, io_bytes, deadline_ns;
 	const struct chi_session *session;
@@ -83,6 +85,7 @@ static void note(const struct look_task *self, const struct chi_run_context *con
 	const struct chi_pool *its = context->pool;
 	struct seen *at = &seen[hshm_load_relaxed(&n_seen)];
 
+	at->context = context;
 	at->header = self->task;
 	at->value = self->value;
 	at->io_bytes = context->io_bytes;
@@ -135,6 +138,22 @@ static int call_two(struct chi_container *container, struct chi_run_context *con
 	return ret;
 }
 
+static int submit_two(struct chi_container *container, struct chi_run_context *context)
+{
+	struct look_task sub;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < 2; i++) {
+		chi_task_init(&sub.task, sizeof(sub), chi_container_pool_id(container),
+			      CHI_QUERY_LOCAL_ID(chi_container_id(container)), LOOK);
+		sub.task.deadline_us = i == 0 ? HOUR_US : 0;
+		ret = chi_submit(chi_context_client(context), &sub);
+		if (ret == 0)
+			ret = chi_wait(&sub, HSHM_FOREVER);
+	}
+	return ret;
+}
+
 static int leave_and_look(const struct chi_run_context *context)
 {
 	uint32_t n;
@@ -164,6 +183,8 @@ static int look(struct chi_container *container, struct chi_task *task, struct c
 		return detach(container, context, self->value + 1);
 	case CALL:
 		return call_two(container, context);
+	case SUBMIT:
+		return submit_two(container, context);
 	case SPIN:
 		while (hshm_clock_ns() < end_ns)
 			hshm_cpu_relax();
@@ -290,6 +311,13 @@ static int start_two(void **state)
 {
 	(void)state;
 	return start("workers: { count: 2 }\nmemory: { private_mib: 256 }\nclients: { memory_mib: 16 }\n");
+}
+
+static int start_lanes_only(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, run_in_place: false }\n"
+		     "memory: { private_mib: 256 }\nclients: { memory_mib: 16 }\n");
 }
 
 static int stop(void **state)
@@ -420,6 +448,11 @@ static int begin(int (*start_runtime)(void **state), void **state)
 static int begin_one(void **state)
 {
 	return begin(start_one, state);
+}
+
+static int begin_lanes_only(void **state)
+{
+	return begin(start_lanes_only, state);
 }
 
 static int begin_two(void **state)
@@ -818,6 +851,37 @@ static void the_time_of_the_one_before_is_not_its(void **state)
 	assert_int_equal(counted(&counters_of(LOOK)->time_ns), time_ns);
 }
 
+static void a_subtask_follows_the_one_before_it_through_its_lane(void **state)
+{
+	uint64_t in_place = counted(&worker_of(0)->counters->tasks_in_place);
+
+	(void)state;
+	ask_alike()->mode = SUBMIT;
+	run();
+	assert_int_equal(hshm_load_relaxed(&n_seen), 3);
+	assert_ptr_equal(seen[2].context, seen[1].context);
+	assert_ptr_not_equal(seen[1].context, seen[0].context);
+	assert_int_equal(seen[1].header.id.number, 1);
+	assert_int_equal(seen[2].header.id.number, 2);
+	assert_true(seen[1].deadline_ns != HSHM_FOREVER);
+	assert_true(seen[2].deadline_ns == HSHM_FOREVER);
+	assert_int_equal(counted(&worker_of(0)->counters->tasks_in_place), in_place + 1); /* the client's */
+	assert_none_in_flight();
+}
+
+static void none_runs_in_place_where_all_go_through_lanes(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		ask_alike();
+		ask_alike()->mode = CALL;
+		run();
+	}
+	assert_int_equal(hshm_load_relaxed(&n_seen), 12);
+	assert_int_equal(counted(&worker_of(0)->counters->tasks_in_place), 0);
+	assert_none_in_flight();
+}
+
 static void its_subtasks_are_numbered_from_one(void **state)
 {
 	(void)state;
@@ -921,21 +985,27 @@ static void with_much_data_each_is_timed_for_itself(void **state)
 /* ---- the memory for the next ---- */
 
 static uint32_t n_kept[CHI_MAKES];
+static const struct chi_run_context *kept;
 
 static void look_for_spares(struct chi_worker *worker)
 {
+	kept = worker->spares[CHI_MADE_FOR_CLIENT].newest;
 	for (uint32_t i = 0; i < CHI_MAKES; i++)
 		n_kept[i] = worker->spares[i].n;
 }
 
+static void expect_rest_of(uint32_t worker)
+{
+	wait_until_rests(worker_of(worker));
+	on_worker(worker, look_for_spares);
+	assert_int_equal(n_kept[CHI_MADE_FOR_CLIENT], 1);
+	assert_int_equal(n_kept[CHI_MADE_FOR_SUBTASK], 0);
+}
+
 static void expect_what_rests(void)
 {
-	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++) {
-		wait_until_rests(worker_of(i));
-		on_worker(i, look_for_spares);
-		assert_int_equal(n_kept[CHI_MADE_FOR_CLIENT], 1);
-		assert_int_equal(n_kept[CHI_MADE_FOR_SUBTASK], 0);
-	}
+	for (uint32_t i = 0; i < chi_work_orch_n_workers(runtime->orch); i++)
+		expect_rest_of(i);
 }
 
 static void a_worker_at_rest_has_memory_for_the_next_and_no_more(void **state)
@@ -946,6 +1016,11 @@ static void a_worker_at_rest_has_memory_for_the_next_and_no_more(void **state)
 	ask_alike()->mode = DETACH;
 	run();
 	expect_what_rests();
+	for (uint32_t i = 0; i < 3; i++)
+		ask_alike()->mode = LEAVE;
+	run();
+	expect_rest_of(0);
+	assert_ptr_equal(kept, seen[hshm_load_relaxed(&n_seen) - 1].context); /* the newest */
 }
 
 static void a_worker_keeps_so_much_memory_for_the_next(void **state)
@@ -992,6 +1067,8 @@ int main(void)
 		CASE(a_cancel_is_of_one),
 		CASE(the_time_of_the_one_before_is_not_its),
 		CASE(its_subtasks_are_numbered_from_one),
+		CASE(a_subtask_follows_the_one_before_it_through_its_lane),
+		cmocka_unit_test_setup_teardown(none_runs_in_place_where_all_go_through_lanes, begin_lanes_only, stop),
 		CASE(what_a_method_does_to_its_copy_stays_there),
 		CASE(of_short_methods_one_in_64_is_timed_of_others_one_in_16),
 		CASE(with_much_data_each_is_timed_for_itself),

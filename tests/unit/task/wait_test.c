@@ -408,6 +408,31 @@ static void a_worker_that_does_not_wake_is_not_spun_for(void **state)
 	pthread_join(completer_.thread, NULL);
 }
 
+static uint32_t n_wakes;
+
+static bool wakes_for_long(struct chi_client *client)
+{
+	(void)client;
+	if (++n_wakes == 50)
+		complete(&fixture.tasks[0]);
+	return true;
+}
+
+static void who_spins_for_ever_does_not_sleep_after_a_wake(void **state)
+{
+	struct chi_client_ops ops = fake_ops;
+
+	(void)state;
+	start_over(CHI_WAIT_HYBRID);
+	ops.park = count_and_complete;
+	ops.is_waking = wakes_for_long;
+	fixture.fake.client.ops = &ops;
+	fixture.fake.client.spin_ns = HSHM_FOREVER;
+	n_parks = n_wakes = 0;
+	assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
+	assert_int_equal(n_parks, 0);
+}
+
 /* ---- hybrid: several wait for one ---- */
 
 #define N_WAITERS 3
@@ -570,6 +595,7 @@ int main(void)
 		cmocka_unit_test(a_sleeper_for_all_is_woken_by_each),
 		cmocka_unit_test(a_hybrid_waiter_does_not_sleep_while_its_worker_is_woken),
 		cmocka_unit_test(a_worker_that_does_not_wake_is_not_spun_for),
+		cmocka_unit_test(who_spins_for_ever_does_not_sleep_after_a_wake),
 		cmocka_unit_test(several_who_wait_for_one_task_all_find_it_done),
 		cmocka_unit_test(what_completes_before_the_mark_keeps_the_waiter_awake),
 		cmocka_unit_test(hybrid_without_a_park_word_polls),
