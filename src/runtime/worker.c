@@ -2,10 +2,10 @@
 /*
  * worker.c - the worker's loop: lanes, ready tasks, its inbox, the waiting queue's minimum; and sleep
  *
- * One iteration runs one lane from run list, active queue or woken list, hot lanes until a batch was taken, the tasks
- * that were made ready and those that yielded, drains the inbox, and checks the minimum of the waiting queue. With
- * nothing to do it looks for spin_ns longer (if fewer workers than cores do), then arms its hot lanes and sleeps until
- * the waiting queue's minimum or until somebody rings.
+ * One iteration runs lanes from run list, active queue and woken list until a batch was taken, and hot lanes until
+ * another was, the tasks that were made ready and those that yielded, drains the inbox, and checks the minimum of the
+ * waiting queue. With nothing to do it looks for spin_ns longer (if fewer workers than cores do), then arms its hot
+ * lanes and sleeps until the waiting queue's minimum or until somebody rings.
  *
  * S1  Only the worker writes doorbell.sleeping. Everyone who gives it work fences, then tests the word (doorbell.h).
  * S2  The last look covers all that a poster may have written: active queues, inbox, retires, sweep, expire, stop.
@@ -359,7 +359,7 @@ static bool iterate(struct chi_worker *worker)
 
 	hshm_count_add(&worker->beats, 1);
 	worker->n_calls = 0;
-	worked = chi_worker_run_next_lane(worker);
+	worked = chi_worker_run_lanes(worker);
 
 	worked |= chi_worker_poll_hot(worker);
 	worked |= resume_all(worker, &worker->ready);

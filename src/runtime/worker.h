@@ -142,7 +142,7 @@ void chi_worker_make_yielded(struct chi_worker *worker, struct chi_run_context *
 
 #define CHI_WORKER_TURN_NS HSHM_NSEC_PER_MSEC
 
-/* A turn of a lane, of the hot lanes, of those that are ready or of those that yielded begins. */
+/* Turns of lanes, of the hot ones, of those that are ready or of those that yielded begin. */
 static inline void chi_worker_begin_turn(struct chi_worker *worker)
 {
 	worker->turn_ns = worker->now_ns;
@@ -170,8 +170,8 @@ void chi_worker_put_back_retire(struct chi_worker *worker, struct chi_work *work
 /* Take all of them: a list. The owner, or who stands in for it (lane_take.c). */
 struct chi_work *chi_worker_take_retires(struct chi_worker *worker);
 
-/* worker_lanes.c: which lane next, and a turn of it */
-bool chi_worker_run_next_lane(struct chi_worker *worker);
+/* worker_lanes.c: which lanes next, and a turn of each */
+bool chi_worker_run_lanes(struct chi_worker *worker);
 /* As chi_lane_enqueue(), by the worker, to a lane that is idle (chi_lane_is_idle()): listed at once
  * (I5 in task_queue.c). Not in a method: T3 in lane_take.c. */
 int chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *lane, uint32_t ref);

@@ -396,7 +396,7 @@ static struct chi_run_context *next_of_container_lane(struct chi_turn *turn)
 	return context;
 }
 
-static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane)
+static uint32_t turn_container_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
 	struct chi_turn turn = { .worker = worker, .lane = lane, .next = next_of_container_lane };
 
@@ -405,6 +405,7 @@ static void turn_container_lane(struct chi_worker *worker, struct chi_lane *lane
 	if (turn.n_taken && chi_parking_check(&lane->parking, turn.n_taken))
 		hshm_count_add(&chi_lane_counters(worker, lane)->full_turns, 1);
 	count_turn(worker, lane, turn.n_taken);
+	return turn.n_taken;
 }
 
 static void after_process_turn(struct chi_worker *worker, struct chi_lane *lane)
@@ -432,21 +433,24 @@ static bool is_ended(const struct chi_lane *lane)
 	return hshm_load_relaxed(&lane->retired) || (lane->session && hshm_load_relaxed(&lane->session->ended));
 }
 
-static void run_lane(struct chi_worker *worker, struct chi_lane *lane)
+/* Returns how many tasks it took. */
+static uint32_t run_lane(struct chi_worker *worker, struct chi_lane *lane)
 {
+	uint32_t n_taken = 0;
+
 	hshm_count_add(&worker->counters->turns, 1);
-	chi_worker_begin_turn(worker);
 	worker->turn = lane;
 	if (is_ended(lane)) {
 		lane->in_run_list = false;
 	} else if (lane->session) {
-		turn_process_lane(worker, lane);
+		n_taken = turn_process_lane(worker, lane);
 		after_process_turn(worker, lane);
 	} else {
-		turn_container_lane(worker, lane);
+		n_taken = turn_container_lane(worker, lane);
 		after_container_turn(worker, lane);
 	}
 	worker->turn = NULL;
+	return n_taken;
 }
 
 /* ---- which lane next ---- */
@@ -523,7 +527,7 @@ static struct chi_lane *take_lane(struct chi_worker *worker, uint32_t prio)
 	return NULL;
 }
 
-bool chi_worker_run_next_lane(struct chi_worker *worker)
+static struct chi_lane *take_next_lane(struct chi_worker *worker)
 {
 	bool high_first = worker->low_latency_turns >= LOW_LATENCY_TURNS_MAX; /* L2 */
 	uint32_t first = high_first ? CHI_PRIO_HIGH_LATENCY : CHI_PRIO_LOW_LATENCY;
@@ -531,11 +535,27 @@ bool chi_worker_run_next_lane(struct chi_worker *worker)
 
 	if (!lane)
 		lane = take_lane(worker, 1 - first);
-	if (!lane)
-		return false;
-	worker->low_latency_turns = lane->header->priority == CHI_PRIO_HIGH_LATENCY ? 0 : worker->low_latency_turns + 1;
-	run_lane(worker, lane);
-	return true;
+	if (lane)
+		worker->low_latency_turns = lane->header->priority == CHI_PRIO_HIGH_LATENCY
+						    ? 0
+						    : worker->low_latency_turns + 1;
+	return lane;
+}
+
+/* What an iteration has besides costs as much as some tasks, and 10,000 lanes may have one each. */
+bool chi_worker_run_lanes(struct chi_worker *worker)
+{
+	uint32_t n_taken = 0;
+	struct chi_lane *lane;
+
+	chi_worker_begin_turn(worker);
+	while (n_taken < worker->runtime->config.lane_batch && !(n_taken && chi_worker_took_long(worker)) &&
+	       (lane = take_next_lane(worker))) {
+		uint32_t n = run_lane(worker, lane);
+
+		n_taken += n ? n : 1; /* a turn, at least */
+	}
+	return n_taken != 0;
 }
 
 /* A turn of the hot lane at @index; it stays there unless it is parked or ended. Returns how many references it
