@@ -208,11 +208,37 @@ void sim_books_quiet(void)
 
 /* ---- order, from a client's lane to the container's ---- */
 
+/* The runtime chooses, and another one each time. */
+static bool goes_by_turns(const struct sim_node *node)
+{
+	return sim_is_plain(node) && g->n_lanes > 1 && !sim_is_by_hash(node);
+}
+
+/* In a plain pool: the only one, or the same for the same hash, which names the container, too. */
+static bool goes_into_the_same_lane(const struct sim_node *a, const struct sim_node *b)
+{
+	return a->queue == b->queue && !goes_by_turns(a) && !goes_by_turns(b) &&
+	       (sim_is_plain(a) || a->lane == b->lane);
+}
+
 static bool goes_the_same_way(const struct sim_node *a, const struct sim_node *b)
 {
 	return a->client == b->client && a->client_lane == b->client_lane && a->pool == b->pool &&
-	       a->container == b->container && a->queue == b->queue && a->lane == b->lane &&
+	       a->container == b->container && goes_into_the_same_lane(a, b) &&
 	       a->query.kind != CHI_DOMAIN_GLOBAL_BCAST;
+}
+
+static bool is_its_lane(const struct sim_node *node, const struct chi_run_context *context, const struct chi_lane *lane)
+{
+	struct chi_container *container = context->container;
+	uint32_t lane_id = node->lane;
+
+	if (goes_by_turns(node))
+		return lane >= chi_container_lane(container, node->queue, 0) &&
+		       lane < chi_container_lane(container, node->queue, g->n_lanes);
+	if (sim_is_plain(node))
+		lane_id = chi_container_lane_by_hash(container, node->queue, node->query.value);
+	return lane == chi_container_lane(container, node->queue, lane_id);
 }
 
 void sim_graph_starts(const struct chi_run_context *context, const struct chi_lane *lane)
@@ -220,12 +246,11 @@ void sim_graph_starts(const struct chi_run_context *context, const struct chi_la
 	struct sim_node *node;
 	uint32_t index;
 
-	if (context->pool->module->table != &sim_module)
+	if (context->pool->module->table != &sim_modules[0] && context->pool->module->table != &sim_modules[1])
 		return;
 	index = ((const struct sim_task *)context->task)->node;
 	node = &g->nodes[index];
-	sim_check(lane == chi_container_lane(context->container, node->queue, node->lane),
-		  "task %u is not started from its lane", index);
+	sim_check(is_its_lane(node, context, lane), "task %u is not started from its lane", index);
 	/* not of a broadcast: the other parts would find it here */
 	node->must_end_early = node->query.kind != CHI_DOMAIN_GLOBAL_BCAST &&
 			       (sim_has_above(node, sim_is_cancelled_for_sure) || sim_lost_client(node));

@@ -76,8 +76,8 @@ struct sim_node {
 	uint32_t client;
 	uint32_t pool; /* POOLS_MAX and more: passing ones */
 	struct chi_domain_query query;
-	uint32_t container; /* of the query; where there is no such pool at that time: none */
-	uint32_t queue, lane;
+	uint32_t container;   /* of the query; where there is no such pool at that time: none */
+	uint32_t queue, lane; /* in a plain pool only the queue is known beforehand */
 	uint16_t flags;
 	uint64_t period_ns;
 	uint32_t deadline_us;
@@ -125,6 +125,9 @@ struct sim_graph {
 	uint32_t n_pools;
 	uint32_t n_containers[POOLS_MAX];
 	uint32_t n_lanes;
+	bool plain[POOLS_MAX + PASSING_MAX]; /* of a module without a monitor */
+	/* of a plain pool: so do most tasks ask, and follow each other */
+	struct chi_domain_query usual[POOLS_MAX + PASSING_MAX];
 	uint32_t pool_ids[POOLS_MAX];
 	uint32_t passing_ids[PASSING_MAX]; /* 0: none */
 	uint32_t passing_containers;
@@ -143,7 +146,7 @@ struct sim_graph {
 };
 
 extern struct sim_graph sim_graph;
-extern const struct chi_module sim_module;
+extern const struct chi_module sim_modules[2]; /* [plain] */
 
 struct sim_pool_params {
 	uint32_t n_lanes;
@@ -153,6 +156,16 @@ struct sim_pool_params {
 static inline bool sim_is_passing(const struct sim_node *node)
 {
 	return node->pool >= POOLS_MAX;
+}
+
+static inline bool sim_is_plain(const struct sim_node *node)
+{
+	return sim_graph.plain[node->pool];
+}
+
+static inline bool sim_is_by_hash(const struct sim_node *node)
+{
+	return node->query.kind == CHI_DOMAIN_LOCAL_HASH || node->query.kind == CHI_DOMAIN_GLOBAL_HASH;
 }
 
 /* Is it run once, by one? Only such tasks have subtasks: each stands in the table once. */

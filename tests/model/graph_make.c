@@ -28,21 +28,68 @@ static uint32_t some_timeout(void)
 	return sim_choose(&g->rng, 0, 1, 100, 1000, 5000, 50000, 1000000);
 }
 
-/* Where it goes. */
-static void aim(struct sim_node *node, bool passing_allowed)
+static uint32_t containers_of(uint32_t pool)
+{
+	return pool < POOLS_MAX ? g->n_containers[pool] : g->passing_containers;
+}
+
+/* In a plain pool nobody but the runtime would know where CHI_DOMAIN_DYNAMIC leads. */
+static struct chi_domain_query some_query(uint32_t pool)
 {
 	static const uint32_t kinds[] = { CHI_DOMAIN_LOCAL_ID, CHI_DOMAIN_GLOBAL_ID, CHI_DOMAIN_LOCAL_HASH,
 					  CHI_DOMAIN_GLOBAL_HASH, CHI_DOMAIN_DYNAMIC };
-	uint32_t n_containers;
+	uint32_t container = sim_below(&g->rng, containers_of(pool));
 
+	return chi_query(kinds[sim_below(&g->rng, g->plain[pool] ? 4 : 5)], container);
+}
+
+/* One by which those that ask for the same go to the same lane. */
+static struct chi_domain_query usual_query(uint32_t pool)
+{
+	struct chi_domain_query query = some_query(pool);
+
+	if (g->n_lanes > 1)
+		query.kind = CHI_DOMAIN_LOCAL_HASH;
+	return query;
+}
+
+/* Where it goes. */
+static void aim(struct sim_node *node, bool passing_allowed)
+{
 	node->pool = sim_below(&g->rng, g->n_pools);
 	if (passing_allowed && g->has_passing && sim_one_in(&g->rng, 4))
 		node->pool = POOLS_MAX + sim_below(&g->rng, PASSING_MAX);
-	n_containers = node->pool < POOLS_MAX ? g->n_containers[node->pool] : g->passing_containers;
-	node->container = sim_below(&g->rng, n_containers);
-	node->query = chi_query(kinds[sim_below(&g->rng, 5)], node->container);
-	node->queue = sim_one_in(&g->rng, 4);
+	node->query = sim_is_plain(node) && !sim_one_in(&g->rng, 6) ? g->usual[node->pool] : some_query(node->pool);
+	node->container = (uint32_t)node->query.value;
+	node->queue = sim_one_in(&g->rng, sim_is_plain(node) ? 12 : 4);
 	node->lane = sim_below(&g->rng, g->n_lanes);
+	if (sim_is_plain(node) ? node->queue : sim_one_in(&g->rng, 5))
+		node->flags |= CHI_TASK_HIGH_LATENCY;
+}
+
+/* NULL: it is the first of its parent's, or its client's. */
+static const struct sim_node *sibling_before(const struct sim_node *node)
+{
+	for (const struct sim_node *other = node; other-- > g->nodes;)
+		if (other->parent == node->parent && other->client == node->client)
+			return other;
+	return NULL;
+}
+
+/* Mostly as the one before it, in a plain pool, so that it can follow that. */
+static void aim_among_others(struct sim_node *node, bool passing_allowed)
+{
+	const struct sim_node *like = sibling_before(node);
+
+	aim(node, passing_allowed);
+	if (!like || !sim_is_plain(like) || like->query.kind == CHI_DOMAIN_GLOBAL_BCAST ||
+	    (sim_is_passing(like) && !passing_allowed) || sim_one_in(&g->rng, 3))
+		return;
+	node->pool = like->pool;
+	node->query = like->query;
+	node->container = like->container;
+	node->queue = like->queue;
+	node->flags = like->flags & CHI_TASK_HIGH_LATENCY;
 }
 
 static uint32_t new_node(int32_t parent, uint32_t client, bool passing_allowed)
@@ -54,9 +101,7 @@ static uint32_t new_node(int32_t parent, uint32_t client, bool passing_allowed)
 	node->parent = parent;
 	node->client = client;
 	node->result = (int32_t)sim_below(&g->rng, 8) - 2; /* -1, -2 are errors of the script's */
-	aim(node, passing_allowed);
-	if (sim_one_in(&g->rng, 5))
-		node->flags |= CHI_TASK_HIGH_LATENCY;
+	aim_among_others(node, passing_allowed);
 	return index;
 }
 
@@ -255,6 +300,10 @@ void sim_graph_make(uint64_t seed, bool few_fibers, bool posting)
 		g->n_containers[i] = 1 + sim_below(&g->rng, 3);
 	g->passing_containers = 1 + sim_below(&g->rng, 2);
 	g->n_lanes = sim_choose(&g->rng, 1, 1, 2, 3);
+	for (uint32_t i = 0; i < POOLS_MAX + PASSING_MAX; i++) {
+		g->plain[i] = sim_one_in(&g->rng, 2);
+		g->usual[i] = usual_query(i);
+	}
 	g->n_ops_max = sim_choose(&g->rng, 3, OPS_MAX, OPS_MAX);
 	g->subtasks_of_16 = sim_choose(&g->rng, 2, 4, 4, 8);
 	g->pairs_of_16 = sim_choose(&g->rng, 1, 1, 6);

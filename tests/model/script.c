@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * script.c - the module whose one method does what its node says
+ * script.c - the modules, with and without a monitor, whose one method does what its node says
  */
 #include <errno.h>
 #include <pthread.h>
@@ -393,7 +393,7 @@ static void move_some_lane(struct chi_worker *mine)
 static void make_pool(struct frame *frame, uint32_t passing, bool fails)
 {
 	struct sim_pool_params params = { g->n_lanes, fails };
-	struct chi_pool_spec spec = { .module = "sim",
+	struct chi_pool_spec spec = { .module = sim_modules[g->plain[POOLS_MAX + passing]].name,
 				      .name = passing ? "passing-1" : "passing-0",
 				      .n_containers = g->passing_containers,
 				      .params = &params,
@@ -691,14 +691,22 @@ static const struct chi_method methods[] = {
 	  .fold = fold },
 };
 
-const struct chi_module sim_module = {
-	.size = sizeof(struct chi_module),
-	.method_stride = sizeof(struct chi_method),
-	.name = "sim",
-	.version = 1,
-	.n_methods = 1,
-	.methods = methods,
-	.create = create,
-	.destroy = destroy,
-	.monitor = monitor,
+const struct chi_module sim_modules[2] = {
+	{ .size = sizeof(struct chi_module),
+	  .method_stride = sizeof(struct chi_method),
+	  .name = "sim",
+	  .version = 1,
+	  .n_methods = 1,
+	  .methods = methods,
+	  .create = create,
+	  .destroy = destroy,
+	  .monitor = monitor },
+	{ .size = sizeof(struct chi_module),
+	  .method_stride = sizeof(struct chi_method),
+	  .name = "plain",
+	  .version = 1,
+	  .n_methods = 1,
+	  .methods = methods,
+	  .create = create,
+	  .destroy = destroy },
 };

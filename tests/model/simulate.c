@@ -206,7 +206,7 @@ static void make_pools(void)
 {
 	for (uint32_t i = 0; i < sim_graph.n_pools; i++) {
 		struct sim_pool_params params = { sim_graph.n_lanes, 0 };
-		struct chi_pool_spec spec = { .module = "sim",
+		struct chi_pool_spec spec = { .module = sim_modules[sim_graph.plain[i]].name,
 					      .name = i ? "pool-1" : "pool-0",
 					      .n_containers = sim_graph.n_containers[i],
 					      .params = &params,
@@ -231,7 +231,8 @@ static void run_seed(void)
 	sim_kernel_open(sim_random(&rng));
 	sim_watch_open();
 	sim_check(chi_runtime_start(&opts, &sim_runtime) == 0, "no runtime: %s", chi_error_text());
-	sim_check(chi_module_register_builtin(sim_runtime->modules, &sim_module) == 0, "no module");
+	for (uint32_t i = 0; i < 2; i++)
+		sim_check(chi_module_register_builtin(sim_runtime->modules, &sim_modules[i]) == 0, "no module");
 	make_pools();
 	clients_seed = sim_random(&rng);
 	sim_clients_start(clients_seed, sim_one_in(&rng, 2));

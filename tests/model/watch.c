@@ -3,8 +3,10 @@
  * watch.c - looks on at seams between the runtime's files, by the linker's --wrap
  *
  * O1  A lane orders starts: of two tasks of a lane, the one whose enqueue had ended before that of the other began starts first.
- *     A task that is run in place counts as enqueued when its route began.
+ *     A task that is run in place counts as enqueued when its route began. In place it is run only where the configuration
+ *     allows it.
  * O2  A task is started by the worker that its lane is assigned to.
+ * F1  A task that is run in the context of one before (chi_context_same()) finds nothing of that one's in it.
  * H1  After each change of a waiting queue it is a heap.
  * Q1  When it is quiet no worker has work: in its lanes, active queues, lists, inbox; nor does anyone stand in a parking lot
  *     beside room.
@@ -109,12 +111,52 @@ int __wrap_chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *la
 	return ret;
 }
 
+/* F1. Returns whether it follows: its route is known before it is routed, and not from a try that found no room. */
+static bool check_follows(const struct chi_run_context *context)
+{
+	const struct chi_task *task = context->task;
+	const struct chi_run_context *parent = context->parent;
+
+	if (!context->lane || context->counts_as_load)
+		return false;
+	sim_check(context->pool->id == task->pool_id && context->method->id == task->method_id &&
+			  context->container->pool == context->pool,
+		  "a task is run in the context of another pool's, or method's");
+	sim_check(context->root == (parent && !parent->works_for_pool ? parent->root : context),
+		  "a task is run in the tree of another");
+	sim_check(!context->n_numbered.v && !context->not_asked.v, "a task believes what was found out about another");
+	sim_check(!context->deadline_ns || task->deadline_us || (parent && parent->deadline_ns),
+		  "a task has the deadline of another");
+	sim_check(context->state == CHI_CONTEXT_QUEUED && !context->started_ns && !context->below && !context->arena,
+		  "a task has begun before it is routed");
+	sim_check(context->client_ref ? context->is_held && context->in_place : context->is_held <= context->in_place,
+		  "a task counts for itself before it is routed");
+	return true;
+}
+
 int __real_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	*sim_actor_note() = ++order.now;
+	sim_count_add(followed_submit, check_follows(context));
 	return __real_chi_worker_route(worker, context, ret_lane);
+}
+
+int __real_chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context,
+				    struct chi_lane **ret_lane);
+int __wrap_chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context,
+				    struct chi_lane **ret_lane);
+int __wrap_chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context,
+				    struct chi_lane **ret_lane)
+{
+	bool follows = check_follows(context);
+	int ret;
+
+	*sim_actor_note() = ++order.now;
+	ret = __real_chi_worker_route_in_turn(worker, context, ret_lane);
+	sim_count_add(followed_client, follows && ret == CHI_ROUTED_HERE);
+	return ret;
 }
 
 int __real_chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context,
@@ -124,11 +166,13 @@ int __wrap_chi_worker_route_call(struct chi_worker *worker, struct chi_run_conte
 int __wrap_chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	uint32_t n_calls = worker->n_calls;
+	bool follows = check_follows(context);
 	int ret;
 
 	*sim_actor_note() = ++order.now;
 	ret = __real_chi_worker_route_call(worker, context, ret_lane);
 	sim_count_add(calls_in_place, worker->n_calls > n_calls);
+	sim_count_add(followed_call, follows && worker->n_calls > n_calls);
 	return ret;
 }
 
@@ -144,6 +188,7 @@ void __wrap_chi_lane_note_task(struct chi_worker *worker, struct chi_lane *lane,
 		entry->ref = 0;
 		check_first(lane, entry->began);
 	} else {
+		sim_check(worker->runtime->config.run_in_place, "a task is run in place, where that is switched off");
 		sim_count(run_in_place);
 		check_first(lane, *sim_actor_note());
 	}
