@@ -498,6 +498,13 @@ static int start_three_lanes(void **state)
 	return start("workers: { count: 1, run_in_place: false }\nmemory: { private_mib: 256 }\n", 3);
 }
 
+/* So that tasks that are ready come after each task of a lane. */
+static int start_three_lanes_and_small_batch(void **state)
+{
+	(void)state;
+	return start("workers: { count: 1, run_in_place: false, lane_batch: 1 }\nmemory: { private_mib: 256 }\n", 3);
+}
+
 static uint64_t hash_of_lane(uint32_t lane)
 {
 	const struct chi_container *container = container_of_pool();
@@ -849,8 +856,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deep_calls_leave_the_stack_that_is_used_up, start_for_deep_calls, stop),
 		cmocka_unit_test_setup_teardown(long_calls_are_run_in_place_for_a_millisecond, start_one_worker_of_16,
 						stop),
-		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces, start_three_lanes,
-						stop),
+		cmocka_unit_test_setup_teardown(long_tasks_that_yield_delay_others_by_a_few_pieces,
+						start_three_lanes_and_small_batch, stop),
 		cmocka_unit_test_setup_teardown(long_turns_of_a_lane_do_not_slow_those_that_are_ready,
 						start_three_lanes, stop),
 		cmocka_unit_test_setup_teardown(a_full_active_queue_is_swept, start_tiny_active_queue, stop),
