@@ -136,6 +136,8 @@ int measure_runtime(const char *name, pid_t pid, struct measure *ret_measure);
 bool measures_are_equal(const struct measure *a, const struct measure *b);
 /* Attached and not gone with all their tasks, as the runtime counts them. UINT64_MAX: not to be read. */
 uint64_t measure_sessions(const char *name);
+/* Are all workers asleep? Then they have given back what they keep from task to task, but for what they keep at rest. */
+bool measure_workers_rest(const char *name);
 
 /* ---- what is attacked ---- */
 

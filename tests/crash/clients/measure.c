@@ -33,6 +33,20 @@ uint64_t measure_sessions(const char *name)
 	return n;
 }
 
+bool measure_workers_rest(const char *name)
+{
+	struct chi_counters *counters;
+	uint32_t n_asleep = 0, n_rows = 0;
+
+	if (chi_counters_read(name, &counters) < 0)
+		return false;
+	n_rows = chi_counters_rows(counters, CHI_COUNTERS_WORKERS);
+	for (uint32_t i = 0; i < n_rows; i++)
+		n_asleep += number(counters, CHI_COUNTERS_WORKERS, i, "asleep") != 0;
+	chi_counters_free(counters);
+	return n_rows && n_asleep == n_rows;
+}
+
 static int read_counters(const char *name, struct measure *measure)
 {
 	struct chi_counters *counters;

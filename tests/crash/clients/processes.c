@@ -12,6 +12,8 @@
 #include "runtime_service.h"
 #include "work.h"
 
+#define REST_NS (5 * HSHM_NSEC_PER_SEC)
+
 /* ---- steady ---- */
 
 struct steady {
@@ -224,6 +226,17 @@ static void settle_missed(struct worker *worker, const char *what, int error)
 	fprintf(stderr, "settle: %s: %s\n", what, strerror(-error));
 }
 
+/* What the runtime holds is counted as a client leaves: not while a worker keeps what its tasks have left. */
+static void await_rest(void)
+{
+	uint64_t end_ns = hshm_deadline_ns(REST_NS);
+
+	while (!measure_workers_rest(RUNTIME_NAME) && hshm_clock_ns() < end_ns)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	if (hshm_clock_ns() >= end_ns)
+		fprintf(stderr, "settle: the workers do not rest\n");
+}
+
 /*
  * The store and its compressor go, with the objects of the dead and with what they keep for the next (zstd's contexts), and
  * are made again when somebody wants them.
@@ -245,6 +258,7 @@ int runtime_settle(void)
 		ret = chi_pool_destroy(worker.client, worker.compress_pool);
 	if (ret < 0)
 		fprintf(stderr, "settle: %s: %s\n", strerror(-ret), chi_error_text());
+	await_rest();
 	chi_client_disconnect(worker.client);
 	return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
