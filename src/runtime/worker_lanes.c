@@ -23,6 +23,8 @@
 #define LOW_LATENCY_TURNS_MAX 8u
 #define LOOK_AHEAD	      8u /* references: a line of slots */
 #define LOOK_AGAIN	      8u /* left, in a lane that is deep */
+#define ANSWER_AHEAD	      6u /* places behind the head: whose answer's lines are sent for */
+#define TASK_BYTES_MAX	      (2 * sizeof(struct chi_task)) /* of which is sent for */
 
 /* ---- lists ---- */
 
@@ -250,15 +252,23 @@ static int route_stalled(struct chi_worker *worker, struct chi_lane *lane)
 	return ret;
 }
 
-/* Its request to read, its answer to write. Without it each task pays for both lines to come from the client's core,
- * one after the other. */
-static void prefetch_task(const struct chi_lane *lane, uint32_t ref)
+/* NULL, which is as good to prefetch: outside of the client's segment, where it has no say. */
+static const char *task_ahead(const struct chi_lane *lane, uint32_t n)
 {
-	const char *task = (const char *)lane->session->segment.map.base + (uint64_t)ref * HIPC_REF_UNIT;
+	uint32_t ref = hipc_mpsc_ahead_at(&lane->consumer, &lane->ahead, n);
 
-	/* not checked: a prefetch of rubbish does nothing */
-	__builtin_prefetch(task, 0);
-	hshm_prefetch_write(task + offsetof(struct chi_task, completion));
+	return ref < lane->session->n_claims ? (const char *)chi_session_task(lane->session, ref) : NULL;
+}
+
+/* The answer's line, and the method's own fields, taken to be as many as those of the task before. Without it each task
+ * pays for its lines to come from the client's core, one after the other. Sent for with those of all that a look has
+ * found, they would be more than a core has on their way; so the first of a look go without, which is no slower. */
+static void prefetch_answer(const struct chi_lane *lane, uint32_t n)
+{
+	const char *task = n < hipc_mpsc_n_ahead(&lane->consumer, &lane->ahead) ? task_ahead(lane, n) : NULL;
+
+	if (task)
+		chi_prefetch_lines(task + offsetof(struct chi_task, completion), lane->answer_bytes);
 }
 
 /* A client that is slower than we are writes just where we look. So we look when we have run what we saw, and it has
@@ -272,7 +282,9 @@ static void look_ahead(struct chi_lane *lane)
 	n = hipc_mpsc_look_ahead(&lane->consumer, &lane->ahead, LOOK_AHEAD);
 	lane->deep = n == LOOK_AHEAD;
 	for (uint32_t i = 0; i < n; i++)
-		prefetch_task(lane, hipc_mpsc_ahead_at(&lane->consumer, &lane->ahead, n_seen + i));
+		__builtin_prefetch(task_ahead(lane, n_seen + i));
+	if (n_seen == 0)
+		prefetch_answer(lane, 0);
 }
 
 bool chi_worker_turn_goes_on(const struct chi_worker *worker)
@@ -288,6 +300,7 @@ bool chi_worker_turn_goes_on(const struct chi_worker *worker)
 static uint32_t dequeue(struct chi_lane *lane)
 {
 	look_ahead(lane);
+	prefetch_answer(lane, ANSWER_AHEAD);
 	return hipc_mpsc_n_ahead(&lane->consumer, &lane->ahead) ? chi_task_queue_dequeue_ahead(lane) : 0;
 }
 
@@ -322,6 +335,14 @@ static void count_contexts(struct chi_client_counters *counters, uint32_t n)
 		hshm_store_relaxed(&counters->contexts_max, n); /* relaxed: a figure */
 }
 
+/* From the answer's line on; of a large task the first lines. */
+static uint32_t answer_bytes(const struct chi_run_context *context)
+{
+	uint32_t size_bytes = context->asked.size_bytes;
+
+	return (size_bytes < TASK_BYTES_MAX ? size_bytes : TASK_BYTES_MAX) - offsetof(struct chi_task, completion);
+}
+
 /* One reference from the lane, and its context routed: as route_or_park(); -ENOENT: there is none, or the client has as
  * many contexts as it may. */
 static int take_reference(struct chi_turn *turn, struct chi_run_context **ret_context)
@@ -343,6 +364,7 @@ static int take_reference(struct chi_turn *turn, struct chi_run_context **ret_co
 	*ret_context = chi_worker_admit(worker, session, ref);
 	if (!*ret_context)
 		return 0;
+	lane->answer_bytes = answer_bytes(*ret_context);
 	hshm_count_add(&chi_client_counters(worker, session)->started, 1);
 	return route_or_park(worker, lane, *ret_context);
 }

@@ -72,6 +72,7 @@ struct chi_lane {
 	int eventfd;
 	struct hipc_mpsc_ahead ahead;	 /* (owner) references that it has seen */
 	bool deep;			 /* (owner) there were as many as it looked for */
+	uint32_t answer_bytes;		 /* (owner) of its newest task, from the answer's line on; 0: none yet */
 	struct chi_run_context *stalled; /* (owner) taken from the ring, waits for room in its container lane */
 	struct chi_parked park;		 /* (owner) brings the lane back when there is room */
 } HSHM_ALIGNED(64);
