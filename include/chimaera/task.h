@@ -91,12 +91,11 @@ struct chi_buffer {
 };
 
 /* The completion word. Inside the runtime it may also hold the address of the waiting run context. */
-#define CHI_COMPLETION_PENDING	0u
-#define CHI_COMPLETION_DONE	1u
-#define CHI_COMPLETION_SLEEPING 2u /* pending, and a client sleeps until woken: where stands in the upper half */
-#define CHI_COMPLETION_NOTIFY	3u /* pending, and its end will be announced */
+#define CHI_COMPLETION_PENDING 0u
+#define CHI_COMPLETION_DONE    1u
+#define CHI_COMPLETION_NOTIFY  2u /* pending, and its end will be announced */
 #define CHI_COMPLETION_LISTED \
-	4u /* ended and announced, not dispatched yet: upper half: the one before it in the list */
+	3u /* ended and announced, not dispatched yet: upper half: the one before it in the list */
 
 struct chi_task {
 	/* line 0: the request, written by the submitter before chi_submit(); after it only cancel */
@@ -115,7 +114,8 @@ struct chi_task {
 	int32_t result;	      /* valid once done: 0 or more, or a negative errno */
 	uint32_t notice;      /* the submitter's own: which callback */
 	uint64_t submitter;   /* the submitter's own handle; nothing to anyone else */
-	uint64_t reserved2[5];
+	hshm_au64 sleeper; /* a client's thread that sleeps until it is done; 0: none. Lower half: its parking word */
+	uint64_t reserved2[4];
 };
 
 /*

@@ -260,13 +260,16 @@ static void client_ring(struct chi_client *base)
 
 /* Threads that share a lane share its word: a wake-up for one wakes all, and each looks at its own task. A task of a
  * former attachment is woken by nobody; its waiter finds that out at its next look. */
-static hshm_au32 *client_park(struct chi_client *base, uint32_t *ret_ref)
+static struct chi_parking_place client_park(struct chi_client *base)
 {
 	struct chi_attachment *now = process_client_now(of(base));
 	uint64_t offset = chi_client_park_offset(lane_of_thread(now));
 
-	*ret_ref = (uint32_t)(offset / sizeof(hshm_au32));
-	return (hshm_au32 *)((char *)now->segment.map.base + offset);
+	return (struct chi_parking_place){
+		.word = (hshm_au32 *)((char *)now->segment.map.base + offset),
+		.ref = (uint32_t)(offset / sizeof(hshm_au32)),
+		.n_sleeps = chi_client_sleeps_of(&now->segment.map),
+	};
 }
 
 static bool client_is_waking(struct chi_client *base)

@@ -122,6 +122,8 @@ int chi_ipc_session_open_lane(struct chi_ipc_manager *ipc, struct ipc_session *s
 	if (rc < 0)
 		return rc;
 	*place = lane;
+	if (session->n_open && chi_work_orch_n_workers(ipc->runtime->orch) > 1)
+		chi_session_share_claims(&session->base);
 	rc = chi_work_orch_schedule_lane(ipc->runtime->orch, lane);
 	if (rc < 0) {
 		*place = NULL;

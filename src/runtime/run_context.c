@@ -38,7 +38,7 @@
  * are known to be short fewer, as two looks at the clock take 50 ns. */
 #define TIMED_IO_BYTES	  4096u
 #define TIMED_EVERY	  16u
-#define TIMED_SHORT_EVERY 64u
+#define TIMED_SHORT_EVERY 256u
 #define SHORT_NS	  2000u
 
 #define SLEEPERS_WOKEN 64 /* by one completion */
@@ -198,34 +198,104 @@ static __attribute__((noinline)) void announce(struct chi_session *session, uint
 		chi_session_send_event(session);
 }
 
-void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
-			  int result)
+/* Before the completion: from then on the client may submit the same memory again. And the claim before the result: it
+ * is our own memory, and the client's line may be on its way. */
+static inline void answer(struct chi_session *session, uint32_t ref, struct chi_task *shared, int result)
 {
-	uint64_t before;
-
-	/* Before the completion: from then on the client may submit the same memory again. And before the result: a
-	 * locked instruction waits for the stores ahead of it, and the client's line may be on its way. */
 	chi_session_release(session, ref);
 	shared->result = result;
 	chi_sanitizer_to_client(session);
+}
+
+/* The mark of who sleeps for the task; 0: nobody does. The memory is the client's again: what stands there may be
+ * another task's, whose sleeper looks and sleeps on, or rubbish. */
+static inline uint64_t sleeper_of(const struct chi_task *shared)
+{
+	return chi_sanitizer_late_look(&shared->sleeper);
+}
+
+void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
+			  int result)
+{
+	uint64_t mark;
+
+	answer(session, ref, shared, result);
 	if (flags & CHI_TASK_NOTIFY) {
 		announce(session, ref, shared);
 		return;
 	}
-	/* acq_rel: outputs and result before the word, for chi_task_done()'s acquire; the parking word after the
-	 * client's mark */
-	before = hshm_exchange_acq_rel(&shared->completion, CHI_COMPLETION_DONE);
-	if (chi_completion_is_sleeping(before))
-		wake_client(session, (uint32_t)(before >> 32));
+	/* release: outputs and result before the word; pairs with the acquire in chi_task_done() */
+	hshm_store_release(&shared->completion, CHI_COMPLETION_DONE);
+	hshm_fence_seq_cst(); /* W1 in wait.c */
+	mark = sleeper_of(shared);
+	if (mark)
+		wake_client(session, (uint32_t)mark);
 }
 
-static inline void complete_client_task(struct chi_worker *worker, struct chi_run_context *context, int result)
+/* W3 in wait.c: those of a turn share the fence. */
+static inline void done_in_turn(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
+				struct chi_task *shared, int result)
+{
+	struct chi_ended *ended = &worker->ended_tasks;
+	uint64_t mark;
+
+	if (ended->session != session || ended->n == CHI_ENDED_MAX) {
+		chi_client_tasks_told(worker);
+		ended->session = session;
+		/* acquire: who had been counted has marked, and is found by the looks that follow */
+		ended->n_sleeps = hshm_load_acquire(chi_client_sleeps_of(&session->segment.map));
+	}
+	answer(session, ref, shared, result);
+	/* release: as in chi_client_task_done() */
+	hshm_store_release(&shared->completion, CHI_COMPLETION_DONE);
+	mark = sleeper_of(shared);
+	ended->tasks[ended->n].ref = ref;
+	ended->tasks[ended->n++].woken = (uint32_t)(mark >> 32);
+	if (mark)
+		wake_client(session, (uint32_t)mark);
+}
+
+/* Who was woken as a task ended may sleep again, or another: the completion was not to be seen yet. That is another
+ * sleep, with a mark of its own. */
+static __attribute__((noinline)) void look_again(const struct chi_ended *ended)
+{
+	for (uint32_t i = 0; i < ended->n; i++) {
+		uint64_t mark = sleeper_of(chi_session_task(ended->session, ended->tasks[i].ref));
+
+		if (mark && (uint32_t)(mark >> 32) != ended->tasks[i].woken)
+			wake_client(ended->session, (uint32_t)mark);
+	}
+}
+
+void chi_client_tasks_told(struct chi_worker *worker)
+{
+	struct chi_ended *ended = &worker->ended_tasks;
+
+	if (!ended->session)
+		return;
+	hshm_fence_seq_cst(); /* the completions before, the look at the count after: W1 in wait.c */
+	/* acquire: who is counted has marked */
+	if (hshm_load_acquire(chi_client_sleeps_of(&ended->session->segment.map)) != ended->n_sleeps)
+		look_again(ended);
+	ended->session = NULL;
+	ended->n = 0;
+}
+
+/* Returns its place in the client's segment. */
+static inline struct chi_task *begin_answer(struct chi_worker *worker, struct chi_run_context *context)
 {
 	struct chi_task *shared = chi_session_task(context->session, context->client_ref);
 
 	/* before the completion: who waited for the task finds it counted */
 	hshm_count_add(&chi_client_counters(worker, context->session)->ended, 1);
 	write_outputs(context, shared);
+	return shared;
+}
+
+static void complete_client_task(struct chi_worker *worker, struct chi_run_context *context, int result)
+{
+	struct chi_task *shared = begin_answer(worker, context);
+
 	chi_client_task_done(context->session, context->client_ref, shared, context->task->flags, result);
 }
 
@@ -355,12 +425,13 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 	chi_count_run(worker, context, result);
 	if (context->started_ns)
 		learn(worker, context, result);
-	if (!context->is_held || !context->client_ref || (context->task->flags & CHI_TASK_PERIODIC)) {
+	if (!context->is_held || !context->client_ref ||
+	    (context->task->flags & (CHI_TASK_PERIODIC | CHI_TASK_NOTIFY))) {
 		complete(worker, context, result);
 		return;
 	}
 	/* most: the turn counts for it, and nobody else knows it */
-	complete_client_task(worker, context, result);
+	done_in_turn(worker, context->session, context->client_ref, begin_answer(worker, context), result);
 	chi_context_leave_memory(worker, context);
 }
 

@@ -120,15 +120,33 @@ void chi_session_fini(struct chi_session *session)
 
 /* ---- what is in flight ---- */
 
+void chi_session_share_claims(struct chi_session *session)
+{
+	/* relaxed: whoever gets the lane gets it by a release (chi_work_orch_schedule_lane()) */
+	hshm_store_relaxed(&session->claims_shared, 1);
+}
+
+/* Returns whether it is in flight already. Acquire, both: pairs with the release in chi_session_release(): what the run
+ * before wrote into this memory is in place before the next reads it, whichever worker had it. */
+static bool set_claim(const struct chi_session *session, uint32_t ref)
+{
+	/* relaxed: of several workers each has seen it (chi_session_share_claims()) */
+	if (hshm_load_relaxed(&session->claims_shared))
+		return hshm_exchange_acquire(&session->claims[ref], 1);
+	if (hshm_load_acquire(&session->claims[ref]))
+		return true;
+	/* relaxed: nobody else looks; a lane that moves takes it along (V1 in lane_move.c) */
+	hshm_store_relaxed(&session->claims[ref], 1);
+	return false;
+}
+
 int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task **ret_task)
 {
 	void *task = hipc_ref_translate(&session->segment.map, ref, sizeof(struct chi_task));
 
 	if (!task || (uint64_t)ref * HIPC_REF_UNIT < session->heap_offset)
 		return -EFAULT;
-	/* acquire: pairs with the release in chi_session_release(): what the run before wrote into this memory is in
-	 * place before the next reads it, whichever worker had it */
-	if (hshm_exchange_acquire(&session->claims[ref], 1))
+	if (set_claim(session, ref))
 		return -EBUSY;
 	*ret_task = task;
 	return 0;
@@ -136,7 +154,7 @@ int chi_session_claim(struct chi_session *session, uint32_t ref, struct chi_task
 
 void chi_session_release(struct chi_session *session, uint32_t ref)
 {
-	/* release: pairs with the acquire in chi_session_claim() */
+	/* release: pairs with the acquires in set_claim() */
 	hshm_store_release(&session->claims[ref], 0);
 }
 

@@ -39,6 +39,10 @@ struct chi_session {
 	/* for each HIPC_REF_UNIT of the segment: 1, a task there is in flight. Whole bytes: given back by a store */
 	hshm_au8 *claims;
 	uint64_t n_claims;
+	/* It has, or had, several lanes: several workers may claim, each by an exchange. Else there is one at a time,
+	 * who looks and stores: a locked instruction would wait for the answers before, which are on their way to the
+	 * client. */
+	hshm_au32 claims_shared;
 	/* references:32 low, run contexts of its root tasks:32 high; each is a reference, but while it is held by a
 	 * turn (turn.c), as the lane is one */
 	hshm_au64 uses;
@@ -61,6 +65,10 @@ _Static_assert(offsetof(struct chi_session, ended) / 16 == offsetof(struct chi_s
 int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, uint32_t client_id);
 /* Unmap all. Nobody has a reference. Accepts a zeroed one. */
 void chi_session_fini(struct chi_session *session);
+
+/* Before its second lane is in reach of a worker. Who is just claiming by a look and a store may let in a task that
+ * another lets in at the same moment: then the client has submitted it twice, and what both write is its own memory. */
+void chi_session_share_claims(struct chi_session *session);
 
 /**
  * chi_session_claim - take the task a reference names

@@ -16,7 +16,8 @@
  *     of the worker's loop there are as many calls, of all its tasks, as a turn may have tasks, and for as long.
  *
  * What each task would take and give back, the turn takes once for all that end in their place: a count in their pool
- * (G3 in pool_entry.c), and one in their session, which the lane has anyway.
+ * (G3 in pool_entry.c), and one in their session, which the lane has anyway. So it is with the fence between a client's
+ * task's end and the look whether somebody sleeps for it (W3 in wait.c).
  */
 #include "runtime/pool_manager.h"
 #include "runtime/worker.h"
@@ -58,5 +59,6 @@ void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn)
 	do
 		turn->context = turn->next(turn);
 	while (turn->context && run_on_fiber(worker, turn));
+	chi_client_tasks_told(worker);
 	chi_pool_let_go(&worker->hold);
 }

@@ -43,6 +43,19 @@ struct chi_spares {
 	uint32_t n;
 };
 
+#define CHI_ENDED_MAX 64u
+
+/* Clients' tasks that have ended in this turn, and who was woken for them (W3 in wait.c). */
+struct chi_ended {
+	struct chi_session *session; /* theirs; NULL: there are none. Held by the turn's lane */
+	uint32_t n_sleeps;	     /* the client's count before the first of them ended */
+	uint32_t n;
+	struct {
+		uint32_t ref;
+		uint32_t woken; /* the number of the sleep, of its mark; 0: nobody slept */
+	} tasks[CHI_ENDED_MAX];
+};
+
 struct chi_worker {
 	struct chi_runtime *runtime;
 	uint32_t id;
@@ -72,6 +85,7 @@ struct chi_worker {
 	struct chi_fiber *runner;  /* the fiber that has a lane's turn (turn.c) */
 	struct chi_pool_hold hold; /* of the pool of the turn's newest task (pool_entry.c, G3) */
 	struct chi_spares spares[CHI_MAKES];
+	struct chi_ended ended_tasks;	 /* of the turn */
 	struct chi_run_context *current; /* whose method runs; NULL: none */
 	struct chi_context_list ready;	 /* what they waited for is there */
 	struct chi_context_list yielded; /* they let others go first */
@@ -316,6 +330,9 @@ void chi_context_complete(struct chi_worker *worker, struct chi_run_context *con
 /* Answer in a client's segment: result, then the completion word; wakes a sleeping client. The claim on @ref ends. */
 void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_task *shared, uint16_t flags,
 			  int result);
+/* At a turn's end, while its lane holds the session: who was about to sleep for one of its tasks as that ended is woken
+ * now (W3 in wait.c). */
+void chi_client_tasks_told(struct chi_worker *worker);
 /* From here on it counts in its container's n_outstanding, if it does not yet: it goes into a lane, or blocks. A task
  * that is run at once and ends is no load to anyone else. */
 void chi_context_count_load(struct chi_run_context *context);

@@ -9,6 +9,7 @@
  * client segment:
  *      0   struct chi_client_header                  written by the runtime, for information
  *   1024   struct chi_client_events                  for chi_client_dispatch(): see verify/client_events.pml
+ *   2048   chi_client_sleeps_of()                    for chi_wait(): see verify/client_wake.pml
  *   4096   parking words, 128 bytes apart, one for each lane: written by the client's threads and, when it wakes one,
  *          by the runtime
  *   ...    the process queue: n_lanes x CHI_PRIOS mpsc queues of lane_depth slots, header struct chi_lane_header
@@ -92,6 +93,14 @@ static inline uint64_t chi_main_armed_offset(uint32_t index)
 static inline struct chi_client_events *chi_client_events_of(const struct hipc_mapping *segment)
 {
 	return (struct chi_client_events *)((char *)segment->base + CHI_CLIENT_EVENTS_OFFSET);
+}
+
+#define CHI_CLIENT_SLEEPS_OFFSET 2048u
+
+/* Counts the client's threads that are about to sleep for a task (wait.c). */
+static inline hshm_au32 *chi_client_sleeps_of(const struct hipc_mapping *segment)
+{
+	return (hshm_au32 *)((char *)segment->base + CHI_CLIENT_SLEEPS_OFFSET);
 }
 
 static inline uint64_t chi_client_park_offset(uint32_t lane)

@@ -20,6 +20,12 @@ enum chi_submit_next {
 	CHI_NEXT_WAIT,	 /* for this task, for ever */
 };
 
+struct chi_parking_place {
+	hshm_au32 *word;     /* raised by the runtime when it wakes who sleeps there */
+	uint32_t ref;	     /* of it: offset / 4 in the segment */
+	hshm_au32 *n_sleeps; /* all threads of the client count there before they sleep */
+};
+
 struct chi_client_ops {
 	int (*alloc)(struct chi_client *client, uint64_t size_bytes, void **ret_memory);
 	void (*free)(struct chi_client *client, void *memory);
@@ -39,8 +45,8 @@ struct chi_client_ops {
 	int (*serves)(struct chi_client *client, void *const *tasks, uint32_t n_tasks, uint64_t now_ns);
 	/* a task that was submitted through it has been cancelled: its word is set. NULL: nobody needs to know */
 	void (*cancelled)(struct chi_client *client);
-	/* the calling thread's parking word and its reference (offset / 4 in the segment); NULL for the inner client */
-	hshm_au32 *(*park)(struct chi_client *client, uint32_t *ret_ref);
+	/* where the calling thread sleeps; NULL for the inner client */
+	struct chi_parking_place (*park)(struct chi_client *client);
 	/* Is a worker that slept being woken for what the calling thread submitted? NULL: not known */
 	bool (*is_waking)(struct chi_client *client);
 };
@@ -51,18 +57,6 @@ struct chi_client {
 	uint64_t spin_ns;     /* CHI_WAIT_HYBRID */
 	const struct chi_client_ops *ops;
 };
-
-/* The completion word of a task whose client sleeps: the runtime's one exchange tells it also where to wake, when the
- * task's memory is the client's again already. */
-static inline uint64_t chi_completion_sleeping(uint32_t park_ref)
-{
-	return (uint64_t)park_ref << 32 | CHI_COMPLETION_SLEEPING;
-}
-
-static inline bool chi_completion_is_sleeping(uint64_t word)
-{
-	return (uint32_t)word == CHI_COMPLETION_SLEEPING;
-}
 
 static inline uint64_t chi_completion_listed(uint32_t before_ref)
 {

@@ -126,7 +126,9 @@ int chi_task_submit_as(struct chi_client *client, struct chi_task *task, uint64_
 
 	if (ret < 0)
 		return ret;
-	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it */
+	/* relaxed: nobody else knows the task yet; the enqueue's release publishes it. Who marked it and then ended has
+	 * left that. */
+	hshm_store_relaxed(&task->sleeper, 0);
 	hshm_store_relaxed(&task->completion, completion);
 	/* a task that is handed in again as it is: its line stays where it was read */
 	if (hshm_load_relaxed(&task->cancel))

@@ -11,10 +11,20 @@
  * waking to the worker's. The limits are for where a host gives both one CPU: there the worker comes up once the client
  * sleeps. It does not yield: if others want its CPU, that would cost it a whole slice.
  *
- * Being woken (verify/client_wake.pml): the client reads its parking word, then marks each task PENDING -> SLEEPING,
- * then sleeps while the word is unchanged. The runtime completes a task by an exchange; finding SLEEPING it raises the
- * word and wakes. The word is read before the marks, so a completion after a mark changes what the sleep compares. A
- * task bears one mark: another thread that waits for it, too, checks and sleeps 10 us.
+ * Being woken (verify/client_wake.pml). The runtime completes a task by a plain store, as an exchange would wait there
+ * for all stores before it, which are on their way to the client's lines:
+ *
+ *   client   seen = parking word; sleeper = mark, in each task; n_sleeps++; fence; not done: sleep while word == seen
+ *   runtime  completion = DONE; fence; if sleeper: raise the word it names, wake
+ *
+ * W1  The fences: either the runtime sees the mark, or we see that the task is done (Dekker).
+ * W2  The word is read first: a completion that finds the mark has changed what the sleep compares, or the second look
+ *     finds it.
+ * W3  The tasks of a turn share a fence, at its end. Each is looked at as it ends, too, which finds who sleeps already;
+ *     at the end all are looked at again, if n_sleeps is not what it was before the first, for sleeps that were not
+ *     woken yet.
+ * W4  A task bears one mark: another thread that waits for it, too, looks every 10 us. A mark is of one sleep, so who
+ *     takes his back never takes another's, even if they share a parking word.
  */
 #include <chimaera/client.h>
 #include <errno.h>
@@ -56,9 +66,18 @@ static void futex_sleep(hshm_au32 *word, uint32_t seen, uint64_t ns)
 	syscall(SYS_futex, &word->v, FUTEX_WAIT, seen, &timeout, NULL, 0);
 }
 
+/* In the upper half a number of its own, for a sleep of this process. */
+static uint64_t make_mark(uint32_t park_ref)
+{
+	static hshm_au32 n_sleeps;
+
+	/* relaxed: it only has to be another one */
+	return (uint64_t)(hshm_fetch_add_relaxed(&n_sleeps, 1) + 1) << 32 | park_ref;
+}
+
 enum marked { MARKED_DONE, MARKED_ALL, MARKED_BY_ANOTHER };
 
-/* Mark those that are pending, up to one that bears another waiter's mark. @ret_n: how many were looked at. */
+/* Mark those that are pending, up to one that bears another's mark. @ret_n: how many were looked at. */
 static enum marked mark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark, enum chi_wait_mode mode,
 				 uint32_t *ret_n)
 {
@@ -66,15 +85,16 @@ static enum marked mark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t 
 
 	for (*ret_n = 0; *ret_n < n_tasks; ++*ret_n) {
 		struct chi_task *task = tasks[*ret_n];
-		uint64_t expected = CHI_COMPLETION_PENDING;
+		uint64_t nobody = 0;
 
-		/* release: the look at the parking word stays before it; pairs with the runtime's exchange */
-		if (hshm_cas_release(&task->completion, &expected, mark))
-			all_done = false;
-		else if (chi_completion_is_sleeping(expected))
-			return MARKED_BY_ANOTHER;
-		else
+		if (chi_task_done(task)) {
 			any_done = true;
+			continue;
+		}
+		/* Release: the look at the parking word stays before it (W2). Our own mark: the task is there twice. */
+		if (!hshm_cas_release(&task->sleeper, &nobody, mark) && nobody != mark)
+			return MARKED_BY_ANOTHER;
+		all_done = false;
 	}
 	return (mode == CHI_WAIT_FOR_ANY ? any_done : all_done) ? MARKED_DONE : MARKED_ALL;
 }
@@ -84,8 +104,8 @@ static void unmark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark)
 	for (uint32_t i = 0; i < n_tasks; i++) {
 		uint64_t expected = mark;
 
-		/* relaxed: nothing is published; a completion that won is seen by the next look */
-		hshm_cas_relaxed(&((struct chi_task *)tasks[i])->completion, &expected, CHI_COMPLETION_PENDING);
+		/* relaxed: nothing is published */
+		hshm_cas_relaxed(&((struct chi_task *)tasks[i])->sleeper, &expected, 0);
 	}
 }
 
@@ -93,15 +113,19 @@ static void unmark_sleeping(void *const *tasks, uint32_t n_tasks, uint64_t mark)
 static void sleep_until_woken(struct chi_client *client, void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode,
 			      uint64_t ns)
 {
-	uint32_t park_ref, n_looked;
-	hshm_au32 *word = client->ops->park(client, &park_ref);
+	struct chi_parking_place place = client->ops->park(client);
 	/* relaxed: the CASes that follow release it; the kernel compares once more */
-	uint32_t seen = hshm_load_relaxed(word);
-	uint64_t mark = chi_completion_sleeping(park_ref);
+	uint32_t seen = hshm_load_relaxed(place.word), n_looked;
+	uint64_t mark = make_mark(place.ref);
 	enum marked marked = mark_sleeping(tasks, n_tasks, mark, mode, &n_looked);
 
-	if (marked == MARKED_ALL)
-		futex_sleep(word, seen, ns);
+	if (marked == MARKED_ALL) {
+		/* release: who sees the count finds the marks; pairs with the acquires in run_context.c (W3) */
+		hshm_fetch_add_release(place.n_sleeps, 1);
+		hshm_fence_after_rmw(); /* W1 */
+		if (find_done(tasks, n_tasks, mode) < 0)
+			futex_sleep(place.word, seen, ns);
+	}
 	unmark_sleeping(tasks, n_looked, mark);
 	if (marked == MARKED_BY_ANOTHER)
 		HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);

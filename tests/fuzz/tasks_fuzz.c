@@ -326,7 +326,7 @@ static void change_field(struct fuzz_input *input, struct raw *raw)
 		task->task.deadline_us = (uint32_t)value;
 		break;
 	case 10:
-		hshm_store_relaxed(&task->task.completion, field & 128 ? value : value << 32 | 2);
+		hshm_store_relaxed(field & 128 ? &task->task.completion : &task->task.sleeper, value);
 		break;
 	case 11:
 		hshm_store_relaxed(&task->task.cancel, (uint32_t)value);

@@ -175,7 +175,10 @@ static bool is_same(const struct honest *self, const void *from, size_t n_bytes)
 static bool is_memory_whole(const struct honest *self)
 {
 	uint32_t n_lanes = self->queue.n_lanes;
-	bool whole = is_same(self, self->segment, CHI_PAGE);
+	/* between them its own threads count their sleeps */
+	const char *behind = self->segment + CHI_CLIENT_SLEEPS_OFFSET + HSHM_FALSE_SHARING;
+	bool whole = is_same(self, self->segment, CHI_CLIENT_SLEEPS_OFFSET) &&
+		     is_same(self, behind, CHI_PAGE - CHI_CLIENT_SLEEPS_OFFSET - HSHM_FALSE_SHARING);
 
 	for (uint64_t i = 0; i < GUARD_BYTES / sizeof(*self->guard); i++)
 		whole &= self->guard[i] == (GUARD_WORD ^ i);

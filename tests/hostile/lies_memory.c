@@ -390,8 +390,9 @@ void lie_words(struct liar *liar)
 		struct probe_task *task = lie_task(liar, &raw, i % 1024, PROBE_ADD);
 		uint64_t park = lie_pick(liar, 2) ? lie_pick(liar, 4096) : lie_word(liar);
 
-		hshm_store_relaxed(&task->task.completion,
-				   lie_pick(liar, 3) ? park << 32 | CHI_COMPLETION_SLEEPING : lie_word(liar));
+		hshm_store_relaxed(&task->task.completion, lie_pick(liar, 2) ? 0 : lie_word(liar));
+		hshm_store_relaxed(&task->task.sleeper, lie_pick(liar, 3) ? park : lie_word(liar));
+		hshm_store_relaxed((hshm_au32 *)(raw.segment + CHI_CLIENT_SLEEPS_OFFSET), (uint32_t)lie_word(liar));
 		hshm_store_relaxed(&events->ended, (uint32_t)lie_word(liar));
 		hshm_store_relaxed(&events->armed, (uint32_t)lie_word(liar));
 		if (lie_pick(liar, 2)) {

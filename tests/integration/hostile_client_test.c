@@ -729,11 +729,11 @@ static void a_parking_word_anywhere_wakes_nobody_else(void **state)
 	refs[n++] = (uint32_t)(raw.welcome.client_bytes / 4);
 	refs[n++] = (uint32_t)(raw.welcome.client_bytes / 4 - 1);
 	refs[n++] = 0;
-	refs[n++] = (uint32_t)(raw.heap / 4 + 17); /* the upper half of the completion word */
+	refs[n++] = (uint32_t)(raw.heap / 4 + 17); /* the upper half of a completion word */
 	for (uint32_t i = 0; i < n; i++) {
 		struct probe_task *task = make_task(&raw, 0, PROBE_ADD, 0);
 
-		hshm_store_relaxed(&task->task.completion, (uint64_t)refs[i] << 32 | CHI_COMPLETION_SLEEPING);
+		hshm_store_relaxed(&task->task.sleeper, UINT64_C(1) << 32 | refs[i]);
 		push(&raw, ref_of(&raw, task));
 		await(chi_task_done(task));
 	}
@@ -781,7 +781,7 @@ static void sleepers_of_one_task_are_woken_in_bounds(void **state)
 		usleep(200);
 	}
 	task = make_task(&raw, 0, PROBE_ADD, 0);
-	hshm_store_relaxed(&task->task.completion, chi_client_park_offset(0) / 4 << 32 | CHI_COMPLETION_SLEEPING);
+	hshm_store_relaxed(&task->task.sleeper, chi_client_park_offset(0) / 4);
 	assert_int_equal(call(&raw, task), 0);
 	await(hshm_load_relaxed((hshm_au32 *)word) == 1);
 	assert_int_equal(call(&raw, make_task(&raw, 1, PROBE_ADD, 0)), 0); /* behind the wake-up, on the same worker */

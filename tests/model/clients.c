@@ -156,13 +156,17 @@ static void client_ring(struct chi_client *base)
 	client->in_submit = false;
 }
 
-static hshm_au32 *client_park(struct chi_client *base, uint32_t *ret_ref)
+static struct chi_parking_place client_park(struct chi_client *base)
 {
 	struct client *client = of(base);
+	const struct hipc_mapping *map = &client->session->base.segment.map;
 	uint64_t offset = chi_client_park_offset(client->lane);
 
-	*ret_ref = (uint32_t)(offset / sizeof(hshm_au32));
-	return (hshm_au32 *)((char *)client->session->base.segment.map.base + offset);
+	return (struct chi_parking_place){
+		.word = (hshm_au32 *)((char *)map->base + offset),
+		.ref = (uint32_t)(offset / sizeof(hshm_au32)),
+		.n_sleeps = chi_client_sleeps_of(map),
+	};
 }
 
 static const struct chi_client_ops ops = {

@@ -168,23 +168,22 @@ static void memory_that_is_not_the_clients_is_refused(void **state)
 static void queue_and_parking_words_cannot_be_lent(void **state)
 {
 	struct fixture *fixture = *state;
-	uint32_t park_ref;
-	hshm_au32 *park = fixture->client->ops->park(fixture->client, &park_ref);
+	struct chi_parking_place place = fixture->client->ops->park(fixture->client);
 	struct chi_buffer buffer;
 	/* a task laid over the segment's first lane: header, tail and slots */
 	struct chi_task *on_queue =
-		(struct chi_task *)((char *)park - (uint64_t)park_ref * 4 + chi_client_queue_offset(FAKE_LANES));
+		(struct chi_task *)((char *)place.word - (uint64_t)place.ref * 4 + chi_client_queue_offset(FAKE_LANES));
 
-	assert_int_equal(chi_buffer_set(fixture->client, &buffer, park, 4, CHI_BUFFER_OUT), -EFAULT);
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, place.word, 4, CHI_BUFFER_OUT), -EFAULT);
+	assert_int_equal(chi_buffer_set(fixture->client, &buffer, place.n_sleeps, 4, CHI_BUFFER_OUT), -EFAULT);
 	assert_int_equal(fixture->client->ops->submit(fixture->client, on_queue, false), -EINVAL);
 }
 
 static void a_task_that_begins_in_the_last_unit_is_refused(void **state)
 {
 	struct fixture *fixture = *state;
-	uint32_t park_ref;
-	hshm_au32 *park = fixture->client->ops->park(fixture->client, &park_ref);
-	char *base = (char *)park - (uint64_t)park_ref * sizeof(*park);
+	struct chi_parking_place place = fixture->client->ops->park(fixture->client);
+	char *base = (char *)place.word - (uint64_t)place.ref * sizeof(*place.word);
 
 	/* its size is there to read, and 0 */
 	assert_int_equal(
@@ -197,13 +196,15 @@ static void a_task_that_begins_in_the_last_unit_is_refused(void **state)
 static void parking_word_is_the_lanes_and_its_reference_names_it(void **state)
 {
 	struct fixture *fixture = *state;
-	uint32_t ref;
-	hshm_au32 *word = fixture->client->ops->park(fixture->client, &ref);
-	hshm_au32 *seen = (hshm_au32 *)((char *)fixture->fake.segment.map.base + (uint64_t)ref * 4);
+	struct chi_parking_place place = fixture->client->ops->park(fixture->client);
+	const struct hipc_mapping *theirs = &fixture->fake.segment.map;
+	hshm_au32 *seen = (hshm_au32 *)((char *)theirs->base + (uint64_t)place.ref * 4);
 
-	assert_int_equal((uint64_t)ref * 4, chi_client_park_offset(HSHM_THREAD_MODEL->index() % FAKE_LANES));
-	hshm_store_relaxed(word, 41);
+	assert_int_equal((uint64_t)place.ref * 4, chi_client_park_offset(HSHM_THREAD_MODEL->index() % FAKE_LANES));
+	hshm_store_relaxed(place.word, 41);
 	assert_int_equal(hshm_load_relaxed(seen), 41);
+	hshm_store_relaxed(place.n_sleeps, 42);
+	assert_int_equal(hshm_load_relaxed(chi_client_sleeps_of(theirs)), 42);
 }
 
 static void full_lane_returns_eagain_and_the_task_stays_the_callers(void **state)

@@ -28,7 +28,7 @@
 #include "support/stage.h"
 
 #define N_CONTAINERS 2u
-#define N_STEPS_MAX  300u
+#define N_STEPS_MAX  1100u
 #define HOUR_US	     3600000000u
 #define SPIN_NS	     (50 * HSHM_NSEC_PER_USEC)
 #define TIMED_IO     4096u /* a task with so many bytes is timed each time */
@@ -952,21 +952,21 @@ static void expect_timed(void (*before)(struct chi_worker *worker), uint32_t eve
 	uint64_t time_ns = counted(&counters_of(LOOK)->time_ns);
 
 	n_steps = n_taken = 0;
-	for (uint32_t i = 0; i < 64; i++)
+	for (uint32_t i = 0; i < 256; i++)
 		ask_alike_behind(before)->mode = SPIN;
 	run();
-	for (uint32_t i = first; i < first + 64; i++) {
+	for (uint32_t i = first; i < first + 256; i++) {
 		assert_true(seen[i].timed_for == 0 || seen[i].timed_for == every);
 		n_timed += seen[i].timed_for != 0;
 	}
-	assert_int_equal(n_timed, 64 / every);
-	assert_true(counted(&counters_of(LOOK)->time_ns) - time_ns >= 64 * SPIN_NS);
+	assert_int_equal(n_timed, 256 / every);
+	assert_true(counted(&counters_of(LOOK)->time_ns) - time_ns >= 256 * SPIN_NS);
 }
 
-static void of_short_methods_one_in_64_is_timed_of_others_one_in_16(void **state)
+static void of_short_methods_one_in_256_is_timed_of_others_one_in_16(void **state)
 {
 	(void)state;
-	expect_timed(is_short, 64);
+	expect_timed(is_short, 256);
 	expect_timed(is_short_after_a_long_one, 16);
 	expect_timed(is_long, 16);
 	expect_timed(is_unknown, 16);
@@ -980,6 +980,106 @@ static void with_much_data_each_is_timed_for_itself(void **state)
 	run();
 	for (uint32_t i = 0; i < 8; i++)
 		assert_int_equal(seen[i].timed_for, 1);
+}
+
+/* ---- who sleeps ---- */
+
+/* a mark: the number of the sleep, and where */
+#define SLEEP(number) (UINT64_C(number) << 32 | chi_client_park_offset(0) / sizeof(hshm_au32))
+
+static hshm_au32 *parking_word(void)
+{
+	return (hshm_au32 *)((char *)session->segment.map.base + chi_client_park_offset(0));
+}
+
+static void mark_the_first(struct chi_worker *worker)
+{
+	(void)worker;
+	assert_true(chi_task_done(steps[0].task));
+	hshm_store_relaxed(&steps[0].task->sleeper, SLEEP(2));
+}
+
+static void mark_and_count(struct chi_worker *worker)
+{
+	mark_the_first(worker);
+	hshm_fetch_add_release(chi_client_sleeps_of(&session->segment.map), 1);
+}
+
+static void count_alone(struct chi_worker *worker)
+{
+	(void)worker;
+	hshm_fetch_add_release(chi_client_sleeps_of(&session->segment.map), 1);
+}
+
+/* How often somebody was woken by a turn of two tasks, between which that is done. */
+static uint32_t woken_by_a_turn(void (*between)(struct chi_worker *worker), bool first_is_marked)
+{
+	uint32_t before = hshm_load_relaxed(parking_word());
+
+	n_steps = n_taken = 0;
+	ask_alike();
+	if (first_is_marked)
+		hshm_store_relaxed(&steps[0].task->sleeper, SLEEP(1));
+	ask_alike_behind(between);
+	run();
+	return hshm_load_relaxed(parking_word()) - before;
+}
+
+static void who_marks_a_task_as_it_ends_is_woken_at_the_turns_end(void **state)
+{
+	(void)state;
+	assert_int_equal(woken_by_a_turn(mark_and_count, false), 1);
+	/* not counted, he has looked before his mark was there, or will do so again */
+	assert_int_equal(woken_by_a_turn(mark_the_first, false), 0);
+	/* he who was woken as it ended is not woken again, but for another sleep */
+	assert_int_equal(woken_by_a_turn(count_alone, true), 1);
+	assert_int_equal(woken_by_a_turn(mark_and_count, true), 2);
+}
+
+static void more_tasks_than_are_kept_in_mind_are_all_looked_at_again(void **state)
+{
+	uint32_t before = hshm_load_relaxed(parking_word());
+
+	(void)state;
+	n_steps = n_taken = 0;
+	ask_alike();
+	ask_alike_behind(mark_and_count);
+	for (uint32_t i = 0; i < 2 * CHI_ENDED_MAX; i++)
+		ask_alike();
+	run();
+	assert_int_equal(hshm_load_relaxed(parking_word()) - before, 1);
+}
+
+/* ---- who claims ---- */
+
+static void *call_from_another_thread(void *arg)
+{
+	(void)arg;
+	return (void *)(intptr_t)chi_flush(client);
+}
+
+static bool are_shared_after_a_second_lane(void)
+{
+	pthread_t thread;
+	void *ret;
+
+	assert_false(hshm_load_relaxed(&session->claims_shared));
+	assert_int_equal(pthread_create(&thread, NULL, call_from_another_thread, NULL), 0);
+	assert_int_equal(pthread_join(thread, &ret), 0);
+	assert_null(ret);
+	return hshm_load_relaxed(&session->claims_shared);
+}
+
+static void several_lanes_share_their_claims(void **state)
+{
+	(void)state;
+	assert_true(are_shared_after_a_second_lane());
+}
+
+static void several_lanes_of_one_worker_do_not(void **state)
+{
+	(void)state;
+	assert_false(are_shared_after_a_second_lane());
 }
 
 /* ---- the memory for the next ---- */
@@ -1070,8 +1170,12 @@ int main(void)
 		CASE(a_subtask_follows_the_one_before_it_through_its_lane),
 		cmocka_unit_test_setup_teardown(none_runs_in_place_where_all_go_through_lanes, begin_lanes_only, stop),
 		CASE(what_a_method_does_to_its_copy_stays_there),
-		CASE(of_short_methods_one_in_64_is_timed_of_others_one_in_16),
+		CASE(of_short_methods_one_in_256_is_timed_of_others_one_in_16),
 		CASE(with_much_data_each_is_timed_for_itself),
+		CASE(who_marks_a_task_as_it_ends_is_woken_at_the_turns_end),
+		CASE(more_tasks_than_are_kept_in_mind_are_all_looked_at_again),
+		CASE_TWO(several_lanes_share_their_claims),
+		CASE(several_lanes_of_one_worker_do_not),
 		CASE_TWO(a_worker_at_rest_has_memory_for_the_next_and_no_more),
 		CASE(a_worker_keeps_so_much_memory_for_the_next),
 		CASE(a_task_that_is_refused_leaves_its_memory_for_the_next),

@@ -139,10 +139,25 @@ static void task_in_flight_returns_ebusy_until_released(void **state)
 	assert_int_equal(chi_session_claim(&fixture->session, ref, &task), 0);
 }
 
+static void claims_that_are_shared_are_the_same(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chi_task *task;
+
+	assert_int_equal(chi_session_claim(&fixture->session, fixture->first_ref, &task), 0);
+	chi_session_share_claims(&fixture->session);
+	assert_int_equal(chi_session_claim(&fixture->session, fixture->first_ref, &task), -EBUSY);
+	chi_session_release(&fixture->session, fixture->first_ref);
+	task_in_flight_returns_ebusy_until_released(state);
+}
+
+#define RUNS_EACH 1000000u
+
 struct racer {
 	struct fixture *fixture;
 	uint64_t *n_runs; /* plain memory that the claim protects */
 	uint64_t n_mine;
+	hshm_au32 *n_begun;
 };
 
 static void claim_often(void *arg)
@@ -151,9 +166,12 @@ static void claim_often(void *arg)
 	struct chi_session *session = &racer->fixture->session;
 	struct chi_task *task;
 
-	while (racer->n_mine < 20000) {
+	hshm_fetch_add_relaxed(racer->n_begun, 1); /* relaxed: a flag without data */
+	while (hshm_load_relaxed(racer->n_begun) < 2)
+		HSHM_THREAD_MODEL->yield();
+	while (racer->n_mine < RUNS_EACH) {
 		if (chi_session_claim(session, racer->fixture->first_ref, &task) < 0) {
-			HSHM_THREAD_MODEL->yield();
+			hshm_cpu_relax();
 			continue;
 		}
 		(*racer->n_runs)++;
@@ -165,9 +183,11 @@ static void claim_often(void *arg)
 static void two_workers_never_have_the_same_task(void **state)
 {
 	uint64_t n_runs = 0;
-	struct racer racers[2] = { { *state, &n_runs, 0 }, { *state, &n_runs, 0 } };
+	hshm_au32 n_begun = { 0 };
+	struct racer racers[2] = { { *state, &n_runs, 0, &n_begun }, { *state, &n_runs, 0, &n_begun } };
 	struct hshm_thread *threads[2];
 
+	chi_session_share_claims(&racers[0].fixture->session);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(HSHM_THREAD_MODEL->spawn("claim", claim_often, &racers[i], &threads[i]), 0);
 	for (int i = 0; i < 2; i++)
@@ -198,6 +218,7 @@ int main(void)
 		CASE(references_outside_return_efault),
 		CASE(references_into_the_queue_return_efault),
 		CASE(task_in_flight_returns_ebusy_until_released),
+		CASE(claims_that_are_shared_are_the_same),
 		CASE(two_workers_never_have_the_same_task),
 		CASE(last_put_hands_the_session_to_the_ipc_thread),
 	};

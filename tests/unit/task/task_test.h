@@ -40,7 +40,7 @@ struct fake_client {
 	struct chi_task *last;	  /* submitted */
 	bool done_at_once;	  /* submit() completes the task */
 	unsigned char arena[256]; /* what locate() finds */
-	hshm_au32 park;
+	hshm_au32 park, n_sleeps;
 	uint32_t park_ref;
 };
 
@@ -123,10 +123,11 @@ static inline int fake_serves(struct chi_client *client, void *const *tasks, uin
 	return fake_alive(client);
 }
 
-static inline hshm_au32 *fake_park(struct chi_client *client, uint32_t *ret_ref)
+static inline struct chi_parking_place fake_park(struct chi_client *client)
 {
-	*ret_ref = fake_of(client)->park_ref;
-	return &fake_of(client)->park;
+	struct fake_client *fake = fake_of(client);
+
+	return (struct chi_parking_place){ &fake->park, fake->park_ref, &fake->n_sleeps };
 }
 
 static const struct chi_client_ops fake_ops = {

@@ -4,8 +4,11 @@
  */
 #include "task_test.h"
 
-#include <linux/futex.h>
+#include <errno.h>
 #include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,16 +43,19 @@ static int set_up(void **state)
 	return 0;
 }
 
-/* What the runtime does: an exchange, and who is found asleep is woken through the word that the task names. */
+/* What the runtime does: a store, and who is found asleep is woken through the word that the task names. */
 static void complete(struct chi_task *task)
 {
-	task->result = 42;
-	/* acq_rel: the result before the word; the parking word after the client's mark */
-	uint64_t before = hshm_exchange_acq_rel(&task->completion, CHI_COMPLETION_DONE);
+	uint64_t sleeper;
 
-	if (!chi_completion_is_sleeping(before))
+	task->result = 42;
+	/* release: the result before the word */
+	hshm_store_release(&task->completion, CHI_COMPLETION_DONE);
+	hshm_fence_seq_cst();
+	sleeper = hshm_load_relaxed(&task->sleeper);
+	if (!sleeper)
 		return;
-	if (before != chi_completion_sleeping(fixture.fake.park_ref))
+	if ((uint32_t)sleeper != fixture.fake.park_ref)
 		abort();
 	/* release: nothing hangs on it but the kernel's compare */
 	hshm_fetch_add_acq_rel(&fixture.fake.park, 1);
@@ -70,7 +76,7 @@ static void *completer(void *arg)
 	if (completer->after_ns) {
 		usleep((useconds_t)(completer->after_ns / HSHM_NSEC_PER_USEC));
 	} else {
-		while (!chi_completion_is_sleeping(hshm_load_relaxed(&completer->task->completion)))
+		while (!hshm_load_relaxed(&completer->task->sleeper))
 			usleep(10);
 	}
 	completer->completed_ns = hshm_clock_ns();
@@ -198,8 +204,7 @@ static void a_timeout_is_kept_and_the_task_stays_pending(void **state)
 			assert_true(waited_ns < timeouts[t] + HSHM_NSEC_PER_SEC);
 			/* no mark of a sleeper is left */
 			for (int i = 0; i < N_TASKS; i++)
-				assert_int_equal(hshm_load_relaxed(&fixture.tasks[i].completion),
-						 CHI_COMPLETION_PENDING);
+				assert_int_equal(hshm_load_relaxed(&fixture.tasks[i].sleeper), 0);
 		}
 	}
 }
@@ -334,20 +339,19 @@ static void a_sleeper_for_all_is_woken_by_each(void **state)
 
 /* ---- hybrid: the worker is being woken ---- */
 
-static hshm_au32 *park_and_complete(struct chi_client *client, uint32_t *ret_ref)
+static struct chi_parking_place park_and_complete(struct chi_client *client)
 {
-	*ret_ref = fake_of(client)->park_ref;
 	complete(&fixture.tasks[0]);
-	return &fake_of(client)->park;
+	return fake_park(client);
 }
 
 static uint32_t n_parks;
 static uint64_t completes_ns; /* 0: it has */
 
-static hshm_au32 *count_and_complete(struct chi_client *client, uint32_t *ret_ref)
+static struct chi_parking_place count_and_complete(struct chi_client *client)
 {
 	n_parks++;
-	return park_and_complete(client, ret_ref);
+	return park_and_complete(client);
 }
 
 static bool wakes_and_completes(struct chi_client *client)
@@ -440,11 +444,9 @@ static void who_spins_for_ever_does_not_sleep_after_a_wake(void **state)
 static hshm_au32 words[N_WAITERS];
 static _Thread_local uint32_t my_word;
 
-static hshm_au32 *park_at_my_word(struct chi_client *client, uint32_t *ret_ref)
+static struct chi_parking_place park_at_my_word(struct chi_client *client)
 {
-	(void)client;
-	*ret_ref = my_word;
-	return &words[my_word];
+	return (struct chi_parking_place){ &words[my_word], my_word, &fake_of(client)->n_sleeps };
 }
 
 struct waiter {
@@ -468,7 +470,7 @@ static void *wait_for_the_first(void *arg)
 static uint64_t complete_for_several(bool shares_a_word)
 {
 	struct waiter waiters[N_WAITERS];
-	uint64_t completed_ns, before, latest_ns = 0;
+	uint64_t completed_ns, sleeper, latest_ns = 0;
 	hshm_au32 *word;
 
 	for (uint32_t i = 0; i < N_WAITERS; i++) {
@@ -477,9 +479,11 @@ static uint64_t complete_for_several(bool shares_a_word)
 	}
 	usleep(3000); /* so that most rounds find all of them asleep */
 	completed_ns = hshm_clock_ns();
-	before = hshm_exchange_acq_rel(&fixture.tasks[0].completion, CHI_COMPLETION_DONE);
-	if (chi_completion_is_sleeping(before)) {
-		word = &words[before >> 32];
+	hshm_store_release(&fixture.tasks[0].completion, CHI_COMPLETION_DONE);
+	hshm_fence_seq_cst();
+	sleeper = hshm_load_relaxed(&fixture.tasks[0].sleeper);
+	if (sleeper) {
+		word = &words[(uint32_t)sleeper];
 		hshm_fetch_add_acq_rel(word, 1);
 		syscall(SYS_futex, &word->v, FUTEX_WAKE, 1, NULL, NULL, 0);
 	}
@@ -529,7 +533,7 @@ static void what_completes_before_the_mark_keeps_the_waiter_awake(void **state)
 		assert_int_equal(chi_wait_any(fixture.pointers, N_TASKS, HSHM_FOREVER), 0);
 		best_ns = hshm_clock_ns() - begin_ns < best_ns ? hshm_clock_ns() - begin_ns : best_ns;
 		for (int t = 1; t < N_TASKS; t++)
-			assert_int_equal(hshm_load_relaxed(&fixture.tasks[t].completion), CHI_COMPLETION_PENDING);
+			assert_int_equal(hshm_load_relaxed(&fixture.tasks[t].sleeper), 0);
 	}
 	assert_true(best_ns < PROMPT_NS);
 }
@@ -548,6 +552,70 @@ static void hybrid_without_a_park_word_polls(void **state)
 	assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
 	pthread_join(completer_.thread, NULL);
 	assert_int_equal(hshm_load_relaxed(&fixture.fake.park), 0);
+}
+
+/* ---- hybrid: it ends between the mark and the sleep ---- */
+
+static hshm_au32 *counted_at; /* a page of its own, read only until somebody counts there */
+static hshm_au64 counted_ns;  /* 0: nobody has */
+
+static struct chi_parking_place park_at_a_trap(struct chi_client *client)
+{
+	return (struct chi_parking_place){ &fake_of(client)->park, fake_of(client)->park_ref, counted_at };
+}
+
+/* Who is about to sleep counts. A worker that looked for his mark before it was there completes the task now. */
+static void complete_as_it_counts(int number)
+{
+	(void)number;
+	hshm_store_relaxed(&counted_ns, hshm_clock_ns()); /* relaxed: the release follows */
+	hshm_store_release(&fixture.tasks[0].completion, CHI_COMPLETION_DONE);
+	if (mprotect(counted_at, (size_t)getpagesize(), PROT_READ | PROT_WRITE) < 0)
+		abort();
+}
+
+static void what_completes_after_the_mark_keeps_the_waiter_awake(void **state)
+{
+	struct sigaction action = { .sa_handler = complete_as_it_counts }, before;
+	struct chi_client_ops ops = fake_ops;
+	uint64_t best_ns = UINT64_MAX;
+	size_t bytes = (size_t)getpagesize();
+
+	(void)state;
+	ops.park = park_at_a_trap;
+	counted_at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(counted_at, MAP_FAILED);
+	assert_int_equal(sigaction(SIGSEGV, &action, &before), 0);
+	for (int i = 0; i < ROUNDS && best_ns >= PROMPT_NS; i++) {
+		uint64_t late_ns;
+
+		assert_int_equal(mprotect(counted_at, bytes, PROT_READ), 0);
+		hshm_store_relaxed(&counted_ns, 0);
+		start_over(CHI_WAIT_HYBRID);
+		fixture.fake.client.ops = &ops;
+		assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_NSEC_PER_SEC), 0); /* else nobody has counted */
+		late_ns = hshm_clock_ns() - hshm_load_relaxed(&counted_ns);
+		best_ns = late_ns < best_ns ? late_ns : best_ns;
+		assert_int_equal(hshm_load_relaxed(&fixture.tasks[0].sleeper), 0);
+	}
+	assert_true(best_ns < PROMPT_NS);
+	assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+	munmap(counted_at, bytes);
+}
+
+static void a_task_that_is_waited_for_twice_in_one_wait_wakes_once(void **state)
+{
+	void *twice[] = { &fixture.tasks[0], &fixture.tasks[0] };
+	struct completer completer_;
+
+	(void)state;
+	start_over(CHI_WAIT_HYBRID);
+	start_completer(&completer_, &fixture.tasks[0], 20 * MSEC);
+	assert_int_equal(chi_wait_all(twice, 2, HSHM_FOREVER), 0);
+	pthread_join(completer_.thread, NULL);
+	/* who polled would have counted some hundred times */
+	assert_in_range(hshm_load_relaxed(&fixture.fake.n_sleeps), 1, 10);
+	assert_int_equal(hshm_load_relaxed(&fixture.tasks[0].sleeper), 0);
 }
 
 /* Waiter and completer meet at every moment. */
@@ -599,6 +667,8 @@ int main(void)
 		cmocka_unit_test(several_who_wait_for_one_task_all_find_it_done),
 		cmocka_unit_test(what_completes_before_the_mark_keeps_the_waiter_awake),
 		cmocka_unit_test(hybrid_without_a_park_word_polls),
+		cmocka_unit_test(what_completes_after_the_mark_keeps_the_waiter_awake),
+		cmocka_unit_test(a_task_that_is_waited_for_twice_in_one_wait_wakes_once),
 		cmocka_unit_test(no_wake_up_is_lost_over_many_waits),
 		cmocka_unit_test(yield_outside_a_task_returns),
 	};
