@@ -29,7 +29,8 @@
  * Buffered: `done`. Neither raising the park word nor waking empties the buffer: who is woken may not see `done` yet. Marks are put
  * and taken back by read-modify-writes, the sleeps are counted by one.
  *
- * The source looks at all tasks of the turn as the model does, but wakes nobody for a mark that it has woken: that sleep is over.
+ * The source looks at all tasks of the turn as the model does, but wakes nobody for a mark that it has woken. Each sleep has a mark of
+ * its own and has read the park word before that, so that sleep is over.
  *
  * Not in it: a task's memory that is submitted again before its worker looks at `sleeper`. That finds nothing, or a mark of the
  * next run: a wake-up that nobody needs. Nor how long a turn lasts: who is found at its end sleeps until then.

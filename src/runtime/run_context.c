@@ -172,7 +172,8 @@ static __attribute__((noinline)) void wake_client(struct chi_session *session, u
 	if (offset < chi_client_park_offset(0) || offset >= chi_client_park_offset(session->queue.queue.n_lanes))
 		return;
 	word = (hshm_au32 *)((char *)session->segment.map.base + offset);
-	/* relaxed: the kernel compares it under its own lock; the completion word carries the data */
+	hshm_fence_acquire(); /* the mark before, the step after: pairs with the release in mark_sleeping() (W2) */
+	/* relaxed: the kernel compares it under its own lock */
 	hshm_fetch_add_relaxed(word, 1);
 	syscall(SYS_futex, &word->v, FUTEX_WAKE, SLEEPERS_WOKEN, NULL, NULL, 0);
 	if (CHI_CUR_WORKER)
@@ -250,7 +251,7 @@ static inline void done_in_turn(struct chi_worker *worker, struct chi_session *s
 	hshm_store_release(&shared->completion, CHI_COMPLETION_DONE);
 	mark = sleeper_of(shared);
 	ended->tasks[ended->n].ref = ref;
-	ended->tasks[ended->n++].woken = (uint32_t)(mark >> 32);
+	ended->tasks[ended->n++].woken = mark;
 	if (mark)
 		wake_client(session, (uint32_t)mark);
 }
@@ -262,7 +263,7 @@ static __attribute__((noinline)) void look_again(const struct chi_ended *ended)
 	for (uint32_t i = 0; i < ended->n; i++) {
 		uint64_t mark = sleeper_of(chi_session_task(ended->session, ended->tasks[i].ref));
 
-		if (mark && (uint32_t)(mark >> 32) != ended->tasks[i].woken)
+		if (mark && mark != ended->tasks[i].woken)
 			wake_client(ended->session, (uint32_t)mark);
 	}
 }

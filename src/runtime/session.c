@@ -130,7 +130,7 @@ void chi_session_share_claims(struct chi_session *session)
  * before wrote into this memory is in place before the next reads it, whichever worker had it. */
 static bool set_claim(const struct chi_session *session, uint32_t ref)
 {
-	/* relaxed: of several workers each has seen it (chi_session_share_claims()) */
+	/* relaxed: each of several workers has seen it, but who was in the midst of a claim (session.h) */
 	if (hshm_load_relaxed(&session->claims_shared))
 		return hshm_exchange_acquire(&session->claims[ref], 1);
 	if (hshm_load_acquire(&session->claims[ref]))

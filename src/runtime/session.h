@@ -67,7 +67,8 @@ int chi_session_init(struct chi_session *session, struct chi_runtime *runtime, u
 void chi_session_fini(struct chi_session *session);
 
 /* Before its second lane is in reach of a worker. Who is just claiming by a look and a store may let in a task that
- * another lets in at the same moment: then the client has submitted it twice, and what both write is its own memory. */
+ * another lets in at that moment: then the client has submitted it twice, two runs share a claim from then on, and what
+ * both write is its own memory. */
 void chi_session_share_claims(struct chi_session *session);
 
 /**

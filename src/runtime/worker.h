@@ -45,14 +45,14 @@ struct chi_spares {
 
 #define CHI_ENDED_MAX 64u
 
-/* Clients' tasks that have ended in this turn, and who was woken for them (W3 in wait.c). */
+/* Tasks of a client that have ended in this turn, and for which nobody looks at their end alone (W3 in wait.c). */
 struct chi_ended {
 	struct chi_session *session; /* theirs; NULL: there are none. Held by the turn's lane */
 	uint32_t n_sleeps;	     /* the client's count before the first of them ended */
 	uint32_t n;
 	struct {
+		uint64_t woken; /* the mark of who slept as it ended; 0: nobody */
 		uint32_t ref;
-		uint32_t woken; /* the number of the sleep, of its mark; 0: nobody slept */
 	} tasks[CHI_ENDED_MAX];
 };
 

@@ -252,12 +252,14 @@ static int route_stalled(struct chi_worker *worker, struct chi_lane *lane)
 	return ret;
 }
 
-/* NULL, which is as good to prefetch: outside of the client's segment, where it has no say. */
+/* NULL, which is as good to prefetch: not wholly inside of the client's segment, where alone it has a say. */
 static const char *task_ahead(const struct chi_lane *lane, uint32_t n)
 {
 	uint32_t ref = hipc_mpsc_ahead_at(&lane->consumer, &lane->ahead, n);
 
-	return ref < lane->session->n_claims ? (const char *)chi_session_task(lane->session, ref) : NULL;
+	if ((uint64_t)ref + TASK_BYTES_MAX / HIPC_REF_UNIT > lane->session->n_claims)
+		return NULL;
+	return (const char *)chi_session_task(lane->session, ref);
 }
 
 /* The answer's line, and the method's own fields, taken to be as many as those of the task before. Without it each task

@@ -96,6 +96,9 @@ static inline struct chi_client_events *chi_client_events_of(const struct hipc_m
 }
 
 #define CHI_CLIENT_SLEEPS_OFFSET 2048u
+CHI_STATIC_ASSERT(CHI_CLIENT_EVENTS_OFFSET + sizeof(struct chi_client_events) <= CHI_CLIENT_SLEEPS_OFFSET &&
+			  CHI_CLIENT_SLEEPS_OFFSET + HSHM_FALSE_SHARING <= CHI_PAGE,
+		  "apart");
 
 /* Counts the client's threads that are about to sleep for a task (wait.c). */
 static inline hshm_au32 *chi_client_sleeps_of(const struct hipc_mapping *segment)

@@ -69,10 +69,10 @@ static void futex_sleep(hshm_au32 *word, uint32_t seen, uint64_t ns)
 /* In the upper half a number of its own, for a sleep of this process. */
 static uint64_t make_mark(uint32_t park_ref)
 {
-	static hshm_au32 n_sleeps;
+	static hshm_au32 n_marks;
 
 	/* relaxed: it only has to be another one */
-	return (uint64_t)(hshm_fetch_add_relaxed(&n_sleeps, 1) + 1) << 32 | park_ref;
+	return (uint64_t)hshm_fetch_add_relaxed(&n_marks, 1) << 32 | park_ref;
 }
 
 enum marked { MARKED_DONE, MARKED_ALL, MARKED_BY_ANOTHER };

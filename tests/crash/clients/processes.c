@@ -227,14 +227,18 @@ static void settle_missed(struct worker *worker, const char *what, int error)
 }
 
 /* What the runtime holds is counted as a client leaves: not while a worker keeps what its tasks have left. */
-static void await_rest(void)
+static int await_rest(void)
 {
 	uint64_t end_ns = hshm_deadline_ns(REST_NS);
 
-	while (!measure_workers_rest(RUNTIME_NAME) && hshm_clock_ns() < end_ns)
+	while (!measure_workers_rest(RUNTIME_NAME)) {
+		if (hshm_clock_ns() > end_ns) {
+			fprintf(stderr, "settle: the workers do not rest\n");
+			return -ETIMEDOUT;
+		}
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-	if (hshm_clock_ns() >= end_ns)
-		fprintf(stderr, "settle: the workers do not rest\n");
+	}
+	return 0;
 }
 
 /*
@@ -256,9 +260,10 @@ int runtime_settle(void)
 		ret = chi_pool_destroy(worker.client, worker.blob_pool);
 	if (ret == 0)
 		ret = chi_pool_destroy(worker.client, worker.compress_pool);
+	if (ret == 0)
+		ret = await_rest();
 	if (ret < 0)
 		fprintf(stderr, "settle: %s: %s\n", strerror(-ret), chi_error_text());
-	await_rest();
 	chi_client_disconnect(worker.client);
 	return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
