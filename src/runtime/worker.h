@@ -115,7 +115,8 @@ struct chi_worker {
 	struct chi_lane **lanes; /* (any, under the lock) */
 	uint32_t n_lanes;	 /* (any, under the lock) */
 	uint32_t lanes_allocated;
-	hshm_au32 lanes_added; /* (any) publishes a lane before its events can come */
+	hshm_au32 lanes_added;	  /* (any) publishes a lane before its events can come */
+	hshm_au32 n_client_lanes; /* (any, changed under the lock) of them: only these ring */
 
 	struct hshm_doorbell doorbell HSHM_ALIGNED(128);
 	hshm_aptr inbox; /* (any) stack of struct chi_work */
