@@ -10,6 +10,7 @@
 
 #include "client/process_client.h"
 #include "task/error.h"
+#include "task/submit_order.h"
 #include "task/segment_layout.h"
 #include "task/tsan.h"
 
@@ -203,6 +204,7 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 		given->task = task;
 	}
 
+	chi_submit_order_note(task);
 	chi_tsan_submitted(task);
 	rc = next == CHI_NEXT_SUBMIT ? chi_task_queue_push(&now->queue, lane, prio, ref)
 				     : chi_task_queue_enqueue(&now->queue, lane, prio, ref);

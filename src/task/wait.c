@@ -7,6 +7,10 @@
  * client's policy spin, or spin a little and then sleep until woken. Either way look now and then whether the runtime
  * lives.
  *
+ * A waiter that spins looks at the answer's line just as the worker writes there, and takes it from it each time. So it
+ * looks the less often, the more tasks its thread has handed in behind the one it waits for: the worker gets ahead, and
+ * the next waits find their tasks done.
+ *
  * A hybrid waiter's spinning counts from when its worker is up, within limits: to sleep meanwhile would add its own
  * waking to the worker's. The limits are for where a host gives both one CPU: there the worker comes up once the client
  * sleeps. It does not yield: if others want its CPU, that would cost it a whole slice.
@@ -37,13 +41,15 @@
 
 #include "task/cur_worker.h"
 #include "task/error.h"
+#include "task/submit_order.h"
 #include "task/submitter.h"
 
-#define POLL_SLEEP_US	     10u
-#define ALIVE_CHECK_NS	     (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
-#define SPINS_BETWEEN_CLOCKS 64u
-#define SPINS_IN_WAKE	     2u	 /* times spin_ns, at most, until a worker that is being woken is up */
-#define FETCHED_MAX	     16u /* lines at once, about as many as a core has on their way */
+#define POLL_SLEEP_US	      10u
+#define ALIVE_CHECK_NS	      (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
+#define PAUSES_MAX	      32u			/* until the next look: 0.8 us */
+#define PAUSES_BETWEEN_CLOCKS 64u
+#define SPINS_IN_WAKE	      2u  /* times spin_ns, at most, until a worker that is being woken is up */
+#define FETCHED_MAX	      16u /* lines at once, about as many as a core has on their way */
 
 /* The index of a task that is done (ANY), n_tasks - 1 when all are (ALL), or -1. */
 static int find_done(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode)
@@ -136,6 +142,7 @@ struct waiting {
 	void *const *tasks;
 	uint32_t n_tasks;
 	enum chi_wait_mode mode;
+	uint32_t n_done;      /* of all: the first ones, as far as they are done */
 	uint64_t waited_ns;   /* as the clock said last */
 	uint64_t up_since_ns; /* of it: the worker was last seen to be asleep */
 };
@@ -158,19 +165,48 @@ static void spin_on_in_wake(struct waiting *waiting)
 		waiting->up_since_ns = waiting->waited_ns;
 }
 
-/* One step of the client's policy. */
-static void pause_by_policy(struct waiting *waiting, uint64_t left_ns)
+/* For any: the first. For all: the first of those that are not done; the others stay so. */
+static const struct chi_task *waits_for(struct waiting *waiting)
+{
+	if (waiting->mode == CHI_WAIT_FOR_ALL)
+		while (waiting->n_done < waiting->n_tasks - 1 && chi_task_done(waiting->tasks[waiting->n_done]))
+			waiting->n_done++;
+	return waiting->tasks[waiting->n_done];
+}
+
+/* Half as many as there are tasks behind it: meanwhile the worker is to do these, too. */
+static uint32_t n_pauses_until_look(struct waiting *waiting)
+{
+	uint32_t n = 1 + chi_submit_order_n_behind(waits_for(waiting)) / 2;
+
+	return n < PAUSES_MAX ? n : PAUSES_MAX;
+}
+
+static void spin(uint32_t n_pauses)
+{
+	for (; n_pauses > 0; n_pauses--)
+		hshm_cpu_relax();
+}
+
+/* One step of the client's policy. Returns how many pauses it made: while it spins, the clock (25 ns) is read now and
+ * then only. */
+static uint32_t pause_by_policy(struct waiting *waiting, uint64_t left_ns)
 {
 	struct chi_client *client = waiting->client;
 
 	if (spins(waiting)) {
-		hshm_cpu_relax();
-	} else if (client->wait_policy == CHI_WAIT_HYBRID && client->ops->park) {
+		uint32_t n_pauses = n_pauses_until_look(waiting);
+
+		spin(n_pauses);
+		return n_pauses;
+	}
+	if (client->wait_policy == CHI_WAIT_HYBRID && client->ops->park) {
 		sleep_until_woken(client, waiting->tasks, waiting->n_tasks, waiting->mode,
 				  left_ns < ALIVE_CHECK_NS ? left_ns : ALIVE_CHECK_NS);
 	} else {
 		HSHM_THREAD_MODEL->sleep_for_us(POLL_SLEEP_US);
 	}
+	return PAUSES_BETWEEN_CLOCKS;
 }
 
 static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
@@ -185,8 +221,9 @@ static bool any_is_dispatched(void *const *tasks, uint32_t n_tasks)
 static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_mode mode, uint64_t timeout_ns)
 {
 	struct chi_client *client = chi_task_submitter(tasks[0]);
-	struct waiting waiting = { client, tasks, n_tasks, mode, 0, 0 };
+	struct waiting waiting = { .client = client, .tasks = tasks, .n_tasks = n_tasks, .mode = mode };
 	uint64_t begin_ns, alive_ns, now_ns;
+	uint32_t n_pauses = 0;
 	int done = find_done(tasks, n_tasks, mode);
 
 	if (done >= 0)
@@ -194,7 +231,7 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 	if (any_is_dispatched(tasks, n_tasks))
 		return chi_error_set(-EINVAL, "a task with a callback is dispatched, not waited for");
 	begin_ns = alive_ns = now_ns = hshm_clock_ns();
-	for (uint32_t n_pauses = 1; done < 0; n_pauses++) {
+	while (done < 0) {
 		bool timed_out = now_ns - begin_ns >= timeout_ns;
 
 		/* who waits for short times again and again shall find out, too */
@@ -209,10 +246,10 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 		}
 		if (timed_out)
 			return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
-		pause_by_policy(&waiting, timeout_ns - waiting.waited_ns);
+		n_pauses += pause_by_policy(&waiting, timeout_ns - waiting.waited_ns);
 		done = find_done(tasks, n_tasks, mode);
-		/* while spinning, the clock (25 ns) is read now and then only */
-		if (done < 0 && (n_pauses % SPINS_BETWEEN_CLOCKS == 0 || !spins(&waiting))) {
+		if (done < 0 && n_pauses >= PAUSES_BETWEEN_CLOCKS) {
+			n_pauses = 0;
 			now_ns = hshm_clock_ns();
 			waiting.waited_ns = now_ns - begin_ns;
 			spin_on_in_wake(&waiting);

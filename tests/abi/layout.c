@@ -56,6 +56,7 @@ static void print_shared_memory(FILE *out)
 	FIELD(chi_task, notice);
 	FIELD(chi_task, submitter);
 	FIELD(chi_task, sleeper);
+	FIELD(chi_task, order);
 	STRUCT(chi_main_header);
 	FIELD(chi_main_header, magic);
 	FIELD(chi_main_header, layout_version);
