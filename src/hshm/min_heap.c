@@ -37,24 +37,40 @@ static void sift_up(struct hshm_min_heap *heap, uint32_t hole, struct hshm_min_h
 	put(heap, hole, entry);
 }
 
+/* All four children there: two pairs, then the lesser ones; no branch that goes by the keys. */
+static uint32_t least_of_four(const struct hshm_min_heap_entry *children)
+{
+	uint32_t left = children[1].key < children[0].key;
+	uint32_t right = 2 + (children[3].key < children[2].key);
+
+	return children[right].key < children[left].key ? right : left;
+}
+
+static uint32_t least_of(const struct hshm_min_heap_entry *children, uint32_t n)
+{
+	uint32_t least = 0;
+
+	for (uint32_t i = 1; i < n; i++)
+		if (children[i].key < children[least].key)
+			least = i;
+	return least;
+}
+
 /* Find the place for an entry at or below the hole. */
 static void sift_down(struct hshm_min_heap *heap, uint32_t hole, struct hshm_min_heap_entry entry)
 {
-	for (;;) {
-		/* 64 bits: the first child of the last entries lies beyond 32 */
-		uint64_t first = (uint64_t)hole * ARITY + 1;
-		uint64_t end = first + ARITY < heap->n_entries ? first + ARITY : heap->n_entries;
-		uint64_t least = first;
+	/* 64 bits: the first child of the last entries lies beyond 32 */
+	uint64_t first, n = heap->n_entries;
 
-		if (first >= heap->n_entries)
+	while ((first = (uint64_t)hole * ARITY + 1) < n) {
+		const struct hshm_min_heap_entry *children = &heap->entries[first];
+		uint32_t least = n - first >= ARITY ? least_of_four(children)
+						    : least_of(children, (uint32_t)(n - first));
+
+		if (entry.key <= children[least].key)
 			break;
-		for (uint64_t child = first + 1; child < end; child++)
-			if (heap->entries[child].key < heap->entries[least].key)
-				least = child;
-		if (entry.key <= heap->entries[least].key)
-			break;
-		put(heap, hole, heap->entries[least]);
-		hole = (uint32_t)least;
+		put(heap, hole, children[least]);
+		hole = (uint32_t)first + least;
 	}
 	put(heap, hole, entry);
 }
