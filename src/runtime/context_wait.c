@@ -229,7 +229,7 @@ int chi_worker_wait(struct chi_worker *worker, void *const *tasks, uint32_t n_ta
 	 * it. */
 	while (ret == 0 && !is_satisfied(&wait))
 		ret = block_in_heap(worker, context, estimate_ns);
-	if (wait.n_registered)
+	if (wait.n_posted < wait.n_registered) /* else all posts have been seen, and no word is left to take back */
 		collect_posts(context, &wait, unregister_waiter(context, &wait));
 	if (ret == -ETIMEDOUT && is_satisfied(&wait))
 		ret = 0;

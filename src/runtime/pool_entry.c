@@ -95,9 +95,8 @@ bool chi_pool_get_by_caller(const struct chi_run_context *caller, uint32_t pool_
 {
 	struct chi_pool *pool = caller->pool;
 
-	/* A part of a broadcast is not counted itself. relaxed, both: seen late, it is a task that came before; and the
-	 * caller's children are raised by this thread. */
-	if (pool->id != pool_id || caller->broadcast || hshm_load_relaxed(&caller->n_children) ||
+	/* A part of a broadcast is not counted itself. relaxed: seen late, it is a task that came before. */
+	if (pool->id != pool_id || caller->broadcast || chi_context_has_children(caller) ||
 	    hshm_load_relaxed(&pool->closing))
 		return false;
 	hshm_fetch_add_relaxed(&pool->n_started, 1); /* relaxed: as in chi_pool_get() */

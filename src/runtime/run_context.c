@@ -12,6 +12,10 @@
  * C3  A waiter leaves its wait only when each child's word was taken back or its post was seen: no post goes astray.
  * C4  The count of the parent's children falls after the exchange: the parent's stack, where the child may lie, lives
  *     as long.
+ * C5  Most end on the worker of their parent, which counts them in a word of its own: up as each starts, down as one
+ *     ends there. n_children, which others share, begins at 0 and goes down as one ends elsewhere. When the parent
+ *     joins it adds its own count to that: from then on n_children says how many are left, all go down there, and who
+ *     brings it to 0 is the last (verify/children.pml).
  */
 #include <assert.h>
 #include <errno.h>
@@ -86,9 +90,7 @@ void chi_context_free(struct chi_run_context *context)
 
 void chi_context_join_parent(struct chi_run_context *context)
 {
-	context->parent->had_children = true;
-	/* relaxed: the parent runs now, or is called from; its own join comes later on this thread */
-	hshm_fetch_add_relaxed(&context->parent->n_children, 1);
+	context->parent->n_own_children++;
 }
 
 void chi_context_keep(struct chi_worker *worker, struct chi_run_context *context)
@@ -301,15 +303,19 @@ static void complete_client_task(struct chi_worker *worker, struct chi_run_conte
 }
 
 /* Parent and waiter live on the submitter's side: load what is needed of the context before it may be freed (C2). */
-static void child_ended(struct chi_run_context *parent)
+static void child_ended(struct chi_worker *worker, struct chi_run_context *parent)
 {
 	uint32_t before;
 
 	if (!parent)
 		return;
+	if (parent->worker == worker && !parent->joins) { /* C5 */
+		parent->n_own_children--;
+		return;
+	}
 	/* acq_rel: what the child did happens before the parent's end; C4 */
 	before = hshm_fetch_sub_acq_rel(&parent->n_children, 1);
-	if (before == (CHI_CHILDREN_JOINING | 1))
+	if (before == 1)
 		chi_worker_post(parent->worker, &parent->work);
 }
 
@@ -418,7 +424,7 @@ static __attribute__((noinline)) void complete(struct chi_worker *worker, struct
 	if (!is_held)
 		chi_pool_put(pool, flush_epoch);
 	if (!in_place)
-		child_ended(parent);
+		child_ended(worker, parent);
 }
 
 void chi_context_complete(struct chi_worker *worker, struct chi_run_context *context, int result)
@@ -442,12 +448,13 @@ static void join_children(struct chi_run_context *context)
 {
 	uint32_t before;
 
-	if (!context->had_children)
+	if (context->n_own_children == 0) /* C5: none has ended elsewhere */
 		return;
+	context->joins = true;
 	/* acq_rel: what the children did happens before our end; pairs with child_ended() */
-	before = hshm_fetch_or_acq_rel(&context->n_children, CHI_CHILDREN_JOINING);
+	before = hshm_fetch_add_acq_rel(&context->n_children, context->n_own_children);
 
-	if (before != 0)
+	if (before + context->n_own_children != 0)
 		chi_context_block(context); /* the last child posts context->work */
 }
 
@@ -559,7 +566,8 @@ static void begin(struct chi_worker *worker, struct chi_run_context *context, st
 	context->state = CHI_CONTEXT_RUNNING;
 	/* relaxed: only this worker sets it between runs */
 	hshm_store_relaxed(&context->n_children, 0);
-	context->had_children = false;
+	context->n_own_children = 0;
+	context->joins = false;
 	chi_context_set_running(worker, context);
 }
 
@@ -647,7 +655,8 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 
 void chi_context_count_load(struct chi_run_context *context)
 {
-	if (context->counts_as_load)
+	/* who is alone has its container's load looked at by nobody */
+	if (context->counts_as_load || context->pool->n_local == 1)
 		return;
 	context->counts_as_load = true;
 	/* relaxed: a load figure */

@@ -58,8 +58,6 @@ _Static_assert(sizeof(struct chi_asked) == offsetof(struct chi_task, period_ns),
 
 #define CHI_MADE_TASK_BYTES 448u /* of a client's task that CHI_MADE_FOR_CLIENT holds at most */
 
-#define CHI_CHILDREN_JOINING (UINT32_C(1) << 31) /* the parent's method has returned and waits for the last child */
-
 struct chi_run_context {
 	struct chi_task *task; /* what the method sees: `copy` for a client's task, else the submitter's own memory */
 	const struct chi_method *method;
@@ -71,7 +69,7 @@ struct chi_run_context {
 	enum chi_context_make make;
 	bool blocked;		  /* until its wait ends the worker does nothing to it */
 	bool counts_as_load;	  /* in its container's n_outstanding */
-	bool had_children;	  /* n_children was ever raised */
+	bool joins;		  /* its method has returned, and n_own_children is in n_children */
 	bool lock_shared;	  /* waits for a chi_rwlock as a reader */
 	bool works_for_pool;	  /* in a module's create() or destroy() */
 	bool is_held;		  /* another counts for it: the turn, in pool and session, or its caller, in the pool */
@@ -88,7 +86,8 @@ struct chi_run_context {
 	struct hshm_min_heap_node heap_node;
 	uint32_t timed_for;	      /* so many runs that are like this one */
 	struct chi_wait *wait;	      /* blocked: what for (context_wait.c) */
-	hshm_au32 n_children;	      /* not detached, not ended; and CHI_CHILDREN_JOINING */
+	uint32_t n_own_children;      /* not detached: started, less those that ended on our worker (C5) */
+	hshm_au32 n_children;	      /* less those that ended elsewhere; once it joins: all that are left */
 	hshm_au32 n_numbered;	      /* root: numbers given to tasks of its tree */
 	struct chi_run_context *root; /* of its tree; itself when it has nobody above */
 	hshm_au64 not_asked;  /* chi_runtime.n_cancels when nobody up to the root had been asked to end (early_end.h) */
@@ -103,6 +102,13 @@ struct chi_run_context {
 	struct chi_run_context *below; /* called it in place: whose stack it is on, too (F4 in turn.c); or NULL */
 	_Alignas(64) unsigned char copy[];
 };
+
+/* By its worker, while its method runs: it has some that have not ended, or that ended elsewhere just now. */
+static inline bool chi_context_has_children(const struct chi_run_context *context)
+{
+	/* relaxed: seen late, there is one more */
+	return context->n_own_children + hshm_load_relaxed(&context->n_children) != 0;
+}
 
 /* Whole lines, one by one: for so few the string instruction that memset() becomes takes longer to begin than to
  * end. */

@@ -140,7 +140,10 @@ void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_qu
 		 * moved on (I2) */
 		hshm_cas_release(&lane->header->activation, &word, word | CHI_ACTIVATION_QUEUED);
 	}
-	hshm_doorbell_ring(active->doorbell); /* I4; it fences first */
+	/* I4. Either way the last was a CAS; pairs with the fence in hshm_doorbell_prepare_sleep(). */
+	hshm_fence_after_rmw();
+	if (hshm_load_relaxed(&active->doorbell->sleeping)) /* relaxed: the fence orders it */
+		hshm_doorbell_ring(active->doorbell);
 }
 
 bool chi_lane_deactivate(struct chi_lane *lane)

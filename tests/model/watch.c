@@ -42,7 +42,9 @@ struct entry {
 
 static struct {
 	struct entry entries[ENTRIES_MAX];
-	uint32_t n_entries; /* used so far */
+	uint32_t n_entries;	       /* used so far */
+	uint32_t refused[ENTRIES_MAX]; /* found no room, and not routed again yet */
+	uint32_t n_refused;
 	uint64_t now;
 } order;
 
@@ -78,8 +80,28 @@ static struct entry *enqueue_begins(const struct chi_lane *lane, uint32_t ref)
 	return entry;
 }
 
+static void note_refused(uint32_t ref)
+{
+	sim_check(order.n_refused < ENTRIES_MAX, "too many tasks found no room");
+	order.refused[order.n_refused++] = ref;
+}
+
+/* Is it routed again, as it found no room? */
+static bool was_refused(uint32_t ref)
+{
+	for (uint32_t i = 0; i < order.n_refused; i++) {
+		if (order.refused[i] != ref)
+			continue;
+		order.refused[i] = order.refused[--order.n_refused];
+		return true;
+	}
+	return false;
+}
+
 static void enqueue_ended(struct entry *entry, const struct entry *begun, int ret)
 {
+	if (ret < 0)
+		note_refused(begun->ref);
 	/* it may have started already, and its place be another's */
 	if (entry->ref != begun->ref || entry->began != begun->began)
 		return;
@@ -117,7 +139,7 @@ static bool check_follows(const struct chi_run_context *context)
 	const struct chi_task *task = context->task;
 	const struct chi_run_context *parent = context->parent;
 
-	if (!context->lane || context->counts_as_load)
+	if (was_refused(chi_context_ref(sim_runtime, context)) || !context->lane)
 		return false;
 	sim_check(context->pool->id == task->pool_id && context->method->id == task->method_id &&
 			  context->container->pool == context->pool,
@@ -375,6 +397,6 @@ void __wrap_chi_stack_slab_unmap(const struct chi_stack_layout *layout, uint32_t
 
 void sim_watch_open(void)
 {
-	order.n_entries = 0;
+	order.n_entries = order.n_refused = 0;
 	order.now = 0;
 }
