@@ -97,7 +97,7 @@ proctype worker()
 {
 	short left;
 
-	/* it starts them, one after the other: none can end before */
+	/* All at once: an end between two starts lowers a count that the next start raises, and the join comes after both. */
 	atomic { own = NC; started = 1 };
 	do
 	:: atomic { n_ended < NC -> end_one_here() }

@@ -34,8 +34,8 @@ list_variants() {
 # README.md names every fence of src/, and a variant that removes it; prints what is amiss
 check_fences() {
 	local table variant
-	table=$(grep -E '^\| `src/.*BREAK_' "$here/README.md")
-	diff <(grep -rc 'hshm_fence_\(seq_cst\|after_rmw\)();\|SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED' "$here/../src" | sed 's|.*/\.\./||; /:0$/d' | sort) \
+	table=$(grep -E '^\| `(src|include)/.*BREAK_' "$here/README.md")
+	diff <(grep -rc 'hshm_fence_\(seq_cst\|after_rmw\)();\|SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED' "$here/../src" "$here/../include" | sed 's|.*/\.\./||; /:0$/d' | sort) \
 		<(awk -F'`' '{print $2}' <<<"$table" | sort | uniq -c | awk '{print $2 ":" $1}') |
 		sed -n 's/^< /fences in the source, not so in README.md: /p; s/^> /fences in README.md, not so in the source: /p'
 	for variant in $(grep -o '[a-z_]*:BREAK_[A-Z_]*' <<<"$table"); do

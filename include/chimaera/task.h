@@ -115,7 +115,7 @@ struct chi_task {
 	uint32_t notice;      /* the submitter's own: which callback */
 	uint64_t submitter;   /* the submitter's own handle; nothing to anyone else */
 	hshm_au64 sleeper; /* a client's thread that sleeps until it is done; 0: none. Lower half: its parking word */
-	uint64_t order;	   /* the submitter's own: how many tasks its thread has submitted */
+	uint64_t order;	   /* the submitter's own: its thread, and in the lower half which of that one's tasks it is */
 	uint64_t reserved2[3];
 };
 

@@ -50,5 +50,14 @@ HSHM_API void hshm_doorbell_end_sleep(struct hshm_doorbell *bell);
  */
 HSHM_API bool hshm_doorbell_ring(struct hshm_doorbell *bell);
 
+/* hshm_doorbell_ring() where the last that this thread wrote was a read-modify-write: on x86-64 a fence less. */
+static inline bool hshm_doorbell_ring_after_rmw(struct hshm_doorbell *bell)
+{
+	/* pairs with the fence in hshm_doorbell_prepare_sleep(), as that of hshm_doorbell_ring() does */
+	hshm_fence_after_rmw();
+	/* relaxed: the fence orders it, and nothing is read through it */
+	return hshm_load_relaxed(&bell->sleeping) && hshm_doorbell_ring(bell);
+}
+
 HSHM_END_DECLS
 #endif

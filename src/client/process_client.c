@@ -10,8 +10,8 @@
 
 #include "client/process_client.h"
 #include "task/error.h"
-#include "task/submit_order.h"
 #include "task/segment_layout.h"
+#include "task/submit_order.h"
 #include "task/tsan.h"
 
 /* Fire-and-forget tasks looked at for each one submitted: more than one, so that the list shrinks. */
@@ -212,6 +212,7 @@ static int push(struct chi_attachment *now, struct chi_task *task, uint32_t ref,
 		free(given);
 		return rc == -EAGAIN ? lane_full(now) : rc;
 	}
+	chi_submit_order_count();
 	if (given) {
 		chi_given_add(&mine->given, given);
 		chi_given_sweep(&mine->given, now->heap, GIVEN_LOOKS);

@@ -50,7 +50,8 @@ void hshm_doorbell_prepare_sleep(struct hshm_doorbell *bell)
 {
 	/* relaxed: the fence below orders it; only the sleeper writes the word */
 	hshm_store_relaxed(&bell->sleeping, 1);
-	/* seq_cst: pairs with the fence in hshm_doorbell_ring() (I1); "I sleep" before "I look once more" */
+	/* seq_cst: pairs with the fences in hshm_doorbell_ring() and _ring_after_rmw() (I1); "I sleep" before "I look
+	 * once more" */
 	hshm_fence_seq_cst();
 }
 

@@ -35,10 +35,10 @@
 #define MOVES_MAX	       64u /* of one look */
 
 struct load {
-	uint64_t busy_ns;	 /* in the last period, less what was given away, with what was taken */
-	uint64_t busy_seen_ns;	 /* in all, at the last look */
-	uint64_t weight;	 /* of all its lanes */
-	uint32_t n_client_lanes; /* that had tasks in the last period */
+	uint64_t busy_ns;	      /* in the last period, less what was given away, with what was taken */
+	uint64_t busy_seen_ns;	      /* in all, at the last look */
+	uint64_t weight;	      /* of all its lanes */
+	uint32_t n_busy_client_lanes; /* that had tasks in the last period */
 };
 
 struct kind {
@@ -85,14 +85,14 @@ static void weigh_worker(struct chi_balancer *balancer, uint32_t id, uint64_t pe
 		load->busy_ns = period_ns;
 	load->busy_seen_ns = busy_ns;
 	load->weight = 0;
-	load->n_client_lanes = 0;
+	load->n_busy_client_lanes = 0;
 	pthread_mutex_lock(&worker->lanes_lock);
 	for (uint32_t i = 0; i < worker->n_lanes; i++) {
 		struct chi_lane *lane = worker->lanes[i];
 
 		weigh_lane(lane);
 		load->weight += lane->balance.weight;
-		load->n_client_lanes += lane->session && lane->balance.weight;
+		load->n_busy_client_lanes += lane->session && lane->balance.weight;
 	}
 	pthread_mutex_unlock(&worker->lanes_lock);
 }
@@ -144,7 +144,7 @@ static uint64_t distance(uint64_t a, uint64_t b)
 /* B3 */
 static bool may_go(const struct chi_lane *lane, const struct load *load)
 {
-	return lane->session ? load->n_client_lanes > 1 : chi_lane_task_ns(lane) >= HOP_NS;
+	return lane->session ? load->n_busy_client_lanes > 1 : chi_lane_task_ns(lane) >= HOP_NS;
 }
 
 /* B2. Returns whether a lane was asked to go. */
@@ -178,8 +178,8 @@ static bool move_one(struct chi_balancer *balancer, uint32_t from, uint32_t to)
 		load->busy_ns -= best_ns;
 		balancer->loads[to].busy_ns += best_ns;
 		balancer->loads[to].weight += best->balance.weight;
-		load->n_client_lanes -= best->session != NULL;
-		balancer->loads[to].n_client_lanes += best->session != NULL;
+		load->n_busy_client_lanes -= best->session != NULL;
+		balancer->loads[to].n_busy_client_lanes += best->session != NULL;
 		best->balance.moved_from = from + 1;
 	}
 	pthread_mutex_unlock(&worker->lanes_lock);

@@ -34,7 +34,7 @@ struct chi_container {
 	bool creating;		 /* inside the module's create(): queues may be made */
 	int error;		 /* a queue that could not be made, whatever create() says about it */
 	hshm_au32 complained;	 /* a wrong answer of monitor() was logged */
-	hshm_au64 n_outstanding; /* tasks in its lanes, and blocked ones */
+	hshm_au64 n_outstanding; /* tasks in its lanes, and blocked ones; not while it is alone in its pool */
 	struct chi_local_queue queues[CHI_QUEUES_MAX];
 };
 

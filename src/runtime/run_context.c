@@ -90,6 +90,7 @@ void chi_context_free(struct chi_run_context *context)
 
 void chi_context_join_parent(struct chi_run_context *context)
 {
+	assert(context->parent->worker == CHI_CUR_WORKER && !context->parent->joins); /* C5 */
 	context->parent->n_own_children++;
 }
 
@@ -309,7 +310,8 @@ static void child_ended(struct chi_worker *worker, struct chi_run_context *paren
 
 	if (!parent)
 		return;
-	if (parent->worker == worker && !parent->joins) { /* C5 */
+	if (parent->worker == worker && !parent->joins) { /* C5: what is read second, and changed, is our thread's */
+		assert(CHI_CUR_WORKER == worker);
 		parent->n_own_children--;
 		return;
 	}
@@ -448,7 +450,7 @@ static void join_children(struct chi_run_context *context)
 {
 	uint32_t before;
 
-	if (context->n_own_children == 0) /* C5: none has ended elsewhere */
+	if (context->n_own_children == 0) /* C5: all have ended, and here: who ends elsewhere does not lower it */
 		return;
 	context->joins = true;
 	/* acq_rel: what the children did happens before our end; pairs with child_ended() */
@@ -655,7 +657,8 @@ void chi_context_resume(struct chi_worker *worker, struct chi_run_context *conte
 
 void chi_context_count_load(struct chi_run_context *context)
 {
-	/* who is alone has its container's load looked at by nobody */
+	/* Of one container nobody asks the load. While the pool is made others may come: what the first one's create()
+	 * has submitted is then left out, until it blocks. */
 	if (context->counts_as_load || context->pool->n_local == 1)
 		return;
 	context->counts_as_load = true;

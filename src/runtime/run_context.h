@@ -4,8 +4,8 @@
  *
  * Made for each task that comes in, from the runtime's private heap, or in the memory of one that is over; container
  * lanes carry references to it. After its start only the worker that runs it touches it, but for what others
- * write: tasks below it n_children, a root's n_numbered, and not_asked; who posts it work.next; who hands a lock over
- * next.
+ * write: tasks below it that end elsewhere n_children, all a root's n_numbered, and not_asked; who posts it work.next;
+ * who hands a lock over next.
  */
 #ifndef RUNTIME_RUN_CONTEXT_H
 #define RUNTIME_RUN_CONTEXT_H

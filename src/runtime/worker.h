@@ -334,7 +334,8 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
 /* At a turn's end, while its lane holds the session: who was about to sleep for one of its tasks as that ended is woken
  * now (W3 in wait.c). */
 void chi_client_tasks_told(struct chi_worker *worker);
-/* From here on it counts in its container's n_outstanding, if it does not yet: it goes into a lane, or blocks. A task
+/* From here on it counts in its container's n_outstanding, if it does not yet, and there is a choice of containers: it
+ * goes into a lane, or blocks. A task
  * that is run at once and ends is no load to anyone else. */
 void chi_context_count_load(struct chi_run_context *context);
 /* From inside the running fiber: switch to the worker until made ready. */

@@ -140,10 +140,9 @@ void chi_lane_activate(struct chi_lane *lane, struct chi_active_queue *active_qu
 		 * moved on (I2) */
 		hshm_cas_release(&lane->header->activation, &word, word | CHI_ACTIVATION_QUEUED);
 	}
-	/* I4. Either way the last was a CAS; pairs with the fence in hshm_doorbell_prepare_sleep(). */
-	hshm_fence_after_rmw();
-	if (hshm_load_relaxed(&active->doorbell->sleeping)) /* relaxed: the fence orders it */
-		hshm_doorbell_ring(active->doorbell);
+	/* I4. The last that we wrote was a CAS, of the push or of the mark. If another's mark was found, his push to
+	 * the active queue came before it, and our look at `sleeping` comes after: on x86-64, loads are in order. */
+	hshm_doorbell_ring_after_rmw(active->doorbell);
 }
 
 bool chi_lane_deactivate(struct chi_lane *lane)

@@ -8,8 +8,8 @@
  * lives.
  *
  * A waiter that spins looks at the answer's line just as the worker writes there, and takes it from it each time. So it
- * looks the less often, the more tasks its thread has handed in behind the one it waits for: the worker gets ahead, and
- * the next waits find their tasks done.
+ * looks the less often, the more tasks its thread has handed in behind the one it waits for: most often these are next,
+ * the worker gets ahead, and the next waits find their tasks done. If they are not, it is told 0.8 us late, at most.
  *
  * A hybrid waiter's spinning counts from when its worker is up, within limits: to sleep meanwhile would add its own
  * waking to the worker's. The limits are for where a host gives both one CPU: there the worker comes up once the client
@@ -46,7 +46,7 @@
 
 #define POLL_SLEEP_US	      10u
 #define ALIVE_CHECK_NS	      (20 * HSHM_NSEC_PER_MSEC) /* -EOWNERDEAD well within 100 ms */
-#define PAUSES_MAX	      32u			/* until the next look: 0.8 us */
+#define PAUSES_MAX	      32u			/* until the next look: 0.8 us, where one takes 26 ns */
 #define PAUSES_BETWEEN_CLOCKS 64u
 #define SPINS_IN_WAKE	      2u  /* times spin_ns, at most, until a worker that is being woken is up */
 #define FETCHED_MAX	      16u /* lines at once, about as many as a core has on their way */
@@ -165,20 +165,22 @@ static void spin_on_in_wake(struct waiting *waiting)
 		waiting->up_since_ns = waiting->waited_ns;
 }
 
-/* For any: the first. For all: the first of those that are not done; the others stay so. */
-static const struct chi_task *waits_for(struct waiting *waiting)
+/* For all: the first of those that are not done; the others stay so. */
+static const struct chi_task *first_pending(struct waiting *waiting)
 {
-	if (waiting->mode == CHI_WAIT_FOR_ALL)
-		while (waiting->n_done < waiting->n_tasks - 1 && chi_task_done(waiting->tasks[waiting->n_done]))
-			waiting->n_done++;
+	while (waiting->n_done < waiting->n_tasks - 1 && chi_task_done(waiting->tasks[waiting->n_done]))
+		waiting->n_done++;
 	return waiting->tasks[waiting->n_done];
 }
 
-/* Half as many as there are tasks behind it: meanwhile the worker is to do these, too. */
+/* Half as many as there are tasks behind it, which the worker may do meanwhile. For any: who knows which is next? */
 static uint32_t n_pauses_until_look(struct waiting *waiting)
 {
-	uint32_t n = 1 + chi_submit_order_n_behind(waits_for(waiting)) / 2;
+	uint32_t n;
 
+	if (waiting->mode == CHI_WAIT_FOR_ANY)
+		return 1;
+	n = 1 + chi_submit_order_n_behind(first_pending(waiting)) / 2;
 	return n < PAUSES_MAX ? n : PAUSES_MAX;
 }
 
@@ -188,8 +190,7 @@ static void spin(uint32_t n_pauses)
 		hshm_cpu_relax();
 }
 
-/* One step of the client's policy. Returns how many pauses it made: while it spins, the clock (25 ns) is read now and
- * then only. */
+/* One step of the client's policy. Returns how many pauses it made; when it slept, as many as call for the clock. */
 static uint32_t pause_by_policy(struct waiting *waiting, uint64_t left_ns)
 {
 	struct chi_client *client = waiting->client;
@@ -248,6 +249,7 @@ static int wait_by_polling(void *const *tasks, uint32_t n_tasks, enum chi_wait_m
 			return chi_error_set(-ETIMEDOUT, "%u tasks were not done in time", n_tasks);
 		n_pauses += pause_by_policy(&waiting, timeout_ns - waiting.waited_ns);
 		done = find_done(tasks, n_tasks, mode);
+		/* while it spins, the clock (25 ns) is read now and then only */
 		if (done < 0 && n_pauses >= PAUSES_BETWEEN_CLOCKS) {
 			n_pauses = 0;
 			now_ns = hshm_clock_ns();

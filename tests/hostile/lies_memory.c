@@ -392,6 +392,7 @@ void lie_words(struct liar *liar)
 
 		hshm_store_relaxed(&task->task.completion, lie_pick(liar, 2) ? 0 : lie_word(liar));
 		hshm_store_relaxed(&task->task.sleeper, lie_pick(liar, 3) ? park : lie_word(liar));
+		task->task.order = lie_word(liar);
 		hshm_store_relaxed((hshm_au32 *)(raw.segment + CHI_CLIENT_SLEEPS_OFFSET), (uint32_t)lie_word(liar));
 		hshm_store_relaxed(&events->ended, (uint32_t)lie_word(liar));
 		hshm_store_relaxed(&events->armed, (uint32_t)lie_word(liar));

@@ -616,6 +616,7 @@ static void headers_with_rubbish_get_their_errno(void **state)
 	EXPECT(0, memset(&task->task.id, 0xff, sizeof(task->task.id)));
 	EXPECT(0, (task->task.submitter = UINT64_MAX, task->task.deadline_us = UINT32_MAX,
 		   task->task.query.reserved = UINT32_MAX));
+	EXPECT(0, task->task.order = UINT64_MAX);
 	EXPECT(0, memset(task->task.reserved2, 0xff, sizeof(task->task.reserved2)));
 	EXPECT(0, task->task.query = CHI_QUERY_LOCAL_HASH(UINT64_MAX));
 #undef EXPECT

@@ -42,8 +42,12 @@ struct entry {
 
 static struct {
 	struct entry entries[ENTRIES_MAX];
-	uint32_t n_entries;	       /* used so far */
-	uint32_t refused[ENTRIES_MAX]; /* found no room, and not routed again yet */
+	uint32_t n_entries; /* used so far */
+	/* found no room, and not routed again yet, unless it has ended; one at most of a place in memory */
+	struct refused {
+		uint32_t ref;
+		struct chi_task_id id;
+	} refused[ENTRIES_MAX];
 	uint32_t n_refused;
 	uint64_t now;
 } order;
@@ -80,22 +84,36 @@ static struct entry *enqueue_begins(const struct chi_lane *lane, uint32_t ref)
 	return entry;
 }
 
-static void note_refused(uint32_t ref)
-{
-	sim_check(order.n_refused < ENTRIES_MAX, "too many tasks found no room");
-	order.refused[order.n_refused++] = ref;
-}
-
-/* Is it routed again, as it found no room? */
-static bool was_refused(uint32_t ref)
+static bool take_refused(uint32_t ref, struct chi_task_id *ret_id)
 {
 	for (uint32_t i = 0; i < order.n_refused; i++) {
-		if (order.refused[i] != ref)
+		if (order.refused[i].ref != ref)
 			continue;
+		*ret_id = order.refused[i].id;
 		order.refused[i] = order.refused[--order.n_refused];
 		return true;
 	}
 	return false;
+}
+
+static void note_refused(uint32_t ref)
+{
+	const struct chi_run_context *context = hipc_ref_translate(&sim_runtime->private_mem.map, ref,
+								   sizeof(*context));
+	struct chi_task_id before;
+
+	take_refused(ref, &before);
+	sim_check(order.n_refused < ENTRIES_MAX, "too many tasks found no room");
+	order.refused[order.n_refused++] = (struct refused){ ref, context->task->id };
+}
+
+/* Is it routed again, as it found no room? */
+static bool was_refused(const struct chi_run_context *context)
+{
+	struct chi_task_id id;
+
+	return take_refused(chi_context_ref(sim_runtime, context), &id) && id.root == context->task->id.root &&
+	       id.number == context->task->id.number;
 }
 
 static void enqueue_ended(struct entry *entry, const struct entry *begun, int ret)
@@ -139,7 +157,7 @@ static bool check_follows(const struct chi_run_context *context)
 	const struct chi_task *task = context->task;
 	const struct chi_run_context *parent = context->parent;
 
-	if (was_refused(chi_context_ref(sim_runtime, context)) || !context->lane)
+	if (was_refused(context) || !context->lane)
 		return false;
 	sim_check(context->pool->id == task->pool_id && context->method->id == task->method_id &&
 			  context->container->pool == context->pool,
@@ -283,6 +301,7 @@ void sim_watch_quiet(void)
 
 	for (uint32_t i = 0; i < n_workers; i++) {
 		struct chi_worker *worker = chi_work_orch_worker(sim_runtime->orch, i);
+		uint32_t n_client_lanes = 0;
 
 		if (worker->ended.v || !worker->doorbell.sleeping.v)
 			continue;
@@ -299,7 +318,9 @@ void sim_watch_quiet(void)
 			check_lane_is_quiet(worker, worker->lanes[k]);
 			sim_check(worker->lanes[k]->list_place == k + 1,
 				  "worker %u sleeps, with a lane that stands elsewhere in its list than it says", i);
+			n_client_lanes += worker->lanes[k]->session != NULL;
 		}
+		sim_check(worker->n_client_lanes.v == n_client_lanes, "worker %u has counted its lanes wrongly", i);
 	}
 }
 

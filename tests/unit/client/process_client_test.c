@@ -12,6 +12,7 @@
 
 #include "client/process_client.h"
 #include "support/skip.h"
+#include "task/submit_order.h"
 #include "task/submitter.h"
 
 #define SOON_NS	   (100 * HSHM_NSEC_PER_MSEC) /* as promised */
@@ -69,6 +70,8 @@ static void submitted_tasks_arrive_in_order_at_their_priority(void **state)
 	assert_int_equal(chi_submit(fixture->client, first), 0);
 	assert_int_equal(chi_submit(fixture->client, slow), 0);
 	assert_int_equal(chi_submit(fixture->client, second), 0);
+	assert_int_equal(chi_submit_order_n_behind(first), 2);
+	assert_int_equal(chi_submit_order_n_behind(second), 0);
 	assert_int_equal(chi_buffer_set(fixture->client, &buffer, first, 1, CHI_BUFFER_IN), 0);
 	assert_int_equal(fake_take(&fixture->fake, &low, lane, CHI_PRIO_LOW_LATENCY) * HIPC_REF_UNIT,
 			 hipc_ptr_offset(buffer.ptr));

@@ -57,9 +57,10 @@ static uint32_t lane_here(struct chi_container *container, const struct chi_run_
 {
 	uint32_t i = 0;
 
-	while ((chi_lane_worker(chi_container_lane(container, 0, i)) == chi_context_worker(context)) != here)
+	while (i < STAGE_LANES &&
+	       (chi_lane_worker(chi_container_lane(container, 0, i)) == chi_context_worker(context)) != here)
 		i++;
-	return i;
+	return i; /* STAGE_LANES: there is none */
 }
 
 struct children {
@@ -71,7 +72,7 @@ static int submit(struct chi_container *container, struct chi_run_context *conte
 		  bool here, enum method method, uint32_t n)
 {
 	uint32_t lane = lane_here(container, context, here);
-	int ret = 0;
+	int ret = lane < STAGE_LANES ? 0 : -ENOENT;
 
 	for (; n && ret == 0; n--) {
 		struct chi_task *task = &children->tasks[children->n++];
@@ -126,7 +127,8 @@ static int start(void **state)
 {
 	(void)state;
 	hshm_store_relaxed(&n_ended, 0); /* relaxed: before there is anybody */
-	return stage_start("workers: { count: 2 }\nmemory: { private_mib: 256 }\n", &module, 1);
+	return stage_start("workers: { count: 2 }\nlanes: { balance_ms: 0 }\nmemory: { private_mib: 256 }\n", &module,
+			   1);
 }
 
 static void run(uint32_t n_here_before, uint32_t n_there_before, uint32_t n_here_after, uint32_t n_there_after)

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "task/submit_order.h"
+
 #define N_TASKS 3
 #define MSEC	HSHM_NSEC_PER_MSEC
 
@@ -207,6 +209,31 @@ static void a_timeout_is_kept_and_the_task_stays_pending(void **state)
 				assert_int_equal(hshm_load_relaxed(&fixture.tasks[i].sleeper), 0);
 		}
 	}
+}
+
+/* As many behind it as can be: by what stands in the client's memory. */
+static void have_all_behind(struct chi_task *task)
+{
+	chi_submit_order_note(task);
+	chi_submit_order_count();
+	task->order = (task->order & ~(uint64_t)UINT32_MAX) | (uint32_t)((uint32_t)task->order - INT32_MAX);
+	assert_int_equal(chi_submit_order_n_behind(task), INT32_MAX);
+}
+
+static void who_spins_with_very_many_behind_is_told_in_time(void **state)
+{
+	struct completer completer_;
+	uint64_t begin_ns;
+
+	(void)state;
+	start_over(CHI_WAIT_BUSY);
+	have_all_behind(&fixture.tasks[0]);
+	begin_ns = hshm_clock_ns();
+	assert_int_equal(chi_wait(&fixture.tasks[0], MSEC), -ETIMEDOUT);
+	start_completer(&completer_, &fixture.tasks[0], MSEC);
+	assert_int_equal(chi_wait(&fixture.tasks[0], HSHM_FOREVER), 0);
+	pthread_join(completer_.thread, NULL);
+	assert_true(hshm_clock_ns() - begin_ns < HSHM_NSEC_PER_SEC);
 }
 
 static void a_completion_ends_the_wait_under_each_policy(void **state)
@@ -655,6 +682,7 @@ int main(void)
 		cmocka_unit_test(wait_all_waits_for_each),
 		cmocka_unit_test(timeout_0_looks_once),
 		cmocka_unit_test(a_timeout_is_kept_and_the_task_stays_pending),
+		cmocka_unit_test(who_spins_with_very_many_behind_is_told_in_time),
 		cmocka_unit_test(a_completion_ends_the_wait_under_each_policy),
 		cmocka_unit_test(a_dead_runtime_ends_the_wait_within_100_ms),
 		cmocka_unit_test(a_live_runtime_is_asked_now_and_then_only),
