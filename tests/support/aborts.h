@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* In a child, so that the test goes on: does the call end the process by abort()? */
+/* In a child, so that the test goes on: does the call end the process by abort()? Such a case is the first, before any
+ * threads: a lock that one of them has at the fork, as that of a sanitizer's allocator, is held in the child for ever. */
 __attribute__((unused)) static bool aborts(void (*fn)(void *), void *arg)
 {
 	int status;

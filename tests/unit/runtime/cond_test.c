@@ -314,6 +314,7 @@ int main(void)
 {
 #define CASE_ON(function, workers) cmocka_unit_test_setup_teardown(function, start_##workers, stage_stop)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(to_signal_without_the_mutex_aborts),
 		CASE_ON(each_signal_wakes_who_waits_longest, three_workers),
 		CASE_ON(each_signal_wakes_who_waits_longest, one_worker),
 		CASE_ON(a_broadcast_wakes_all_one_after_the_other, three_workers),
@@ -323,7 +324,6 @@ int main(void)
 		CASE_ON(a_signal_passes_who_is_out_of_time_and_waits_for_the_mutex, three_workers),
 		CASE_ON(who_was_signalled_in_time_does_not_time_out, three_workers),
 		CASE_ON(the_tasks_deadline_ends_the_wait, one_worker),
-		cmocka_unit_test(to_signal_without_the_mutex_aborts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

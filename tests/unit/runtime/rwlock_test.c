@@ -301,6 +301,7 @@ static void to_unlock_what_nobody_holds_aborts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(to_unlock_what_nobody_holds_aborts),
 		cmocka_unit_test_setup_teardown(readers_hold_it_together, start_three_workers, stage_stop),
 		cmocka_unit_test_setup_teardown(readers_hold_it_together, start_one_worker, stage_stop),
 		cmocka_unit_test_setup_teardown(the_order_of_asking_is_the_order_of_getting, start_three_workers,
@@ -311,7 +312,6 @@ int main(void)
 						stage_stop),
 		cmocka_unit_test_setup_teardown(who_asks_later_comes_after_those_in_line, start_one_worker, stage_stop),
 		cmocka_unit_test_setup_teardown(trying_passes_nobody_who_waits, start_three_workers, stage_stop),
-		cmocka_unit_test(to_unlock_what_nobody_holds_aborts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
