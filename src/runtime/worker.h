@@ -116,7 +116,7 @@ struct chi_worker {
 	uint32_t n_lanes;	 /* (any, under the lock) */
 	uint32_t lanes_allocated;
 	hshm_au32 lanes_added;	  /* (any) publishes a lane before its events can come */
-	hshm_au32 n_client_lanes; /* (any, changed under the lock) of them: only these ring */
+	hshm_au32 n_client_lanes; /* (any, changed under the lock) of them, clients': only these ring */
 
 	struct hshm_doorbell doorbell HSHM_ALIGNED(128);
 	hshm_aptr inbox; /* (any) stack of struct chi_work */
@@ -335,8 +335,7 @@ void chi_client_task_done(struct chi_session *session, uint32_t ref, struct chi_
  * now (W3 in wait.c). */
 void chi_client_tasks_told(struct chi_worker *worker);
 /* From here on it counts in its container's n_outstanding, if it does not yet, and there is a choice of containers: it
- * goes into a lane, or blocks. A task
- * that is run at once and ends is no load to anyone else. */
+ * goes into a lane, or blocks. A task that is run at once and ends is no load to anyone else. */
 void chi_context_count_load(struct chi_run_context *context);
 /* From inside the running fiber: switch to the worker until made ready. */
 void chi_context_block(struct chi_run_context *context);
