@@ -24,18 +24,14 @@ int hipc_multi_mpsc_queue_attach(void *memory, uint32_t n_lanes, uint32_t n_prio
 		return -EINVAL;
 	*ret_queue = (struct hipc_multi_mpsc_queue){
 		.memory = memory,
-		.lane_stride_bytes = hipc_mpsc_queue_bytes(depth, header_bytes),
+		.lane_stride_bytes = n_prios * hipc_mpsc_queue_bytes(depth, header_bytes),
+		.queue_stride_bytes = hipc_mpsc_queue_bytes(depth, header_bytes),
 		.n_lanes = n_lanes,
 		.n_prios = n_prios,
 		.depth = depth,
 		.header_bytes = header_bytes,
 	};
 	return 0;
-}
-
-static void *lane_memory(const struct hipc_multi_mpsc_queue *queue, uint32_t lane, uint32_t prio)
-{
-	return (char *)queue->memory + ((size_t)lane * queue->n_prios + prio) * queue->lane_stride_bytes;
 }
 
 int hipc_multi_mpsc_queue_init(void *memory, uint32_t n_lanes, uint32_t n_prios, uint32_t depth, uint32_t header_bytes,
@@ -50,7 +46,8 @@ int hipc_multi_mpsc_queue_init(void *memory, uint32_t n_lanes, uint32_t n_prios,
 		for (uint32_t prio = 0; prio < n_prios; prio++) {
 			struct hipc_mpsc_queue ring;
 
-			rc = hipc_mpsc_queue_init(lane_memory(&queue, lane, prio), depth, header_bytes, &ring);
+			rc = hipc_mpsc_queue_init(hipc_multi_mpsc_queue_tail(&queue, lane, prio), depth, header_bytes,
+						  &ring);
 			if (rc < 0)
 				return rc;
 		}
@@ -65,7 +62,7 @@ struct hipc_mpsc_queue hipc_multi_mpsc_queue_lane(const struct hipc_multi_mpsc_q
 	struct hipc_mpsc_queue ring;
 
 	hshm_assert(lane < queue->n_lanes && prio < queue->n_prios);
-	hshm_assert(hipc_mpsc_queue_attach(lane_memory(queue, lane, prio), queue->depth, queue->header_bytes, &ring) ==
-		    0);
+	hshm_assert(hipc_mpsc_queue_attach(hipc_multi_mpsc_queue_tail(queue, lane, prio), queue->depth,
+					   queue->header_bytes, &ring) == 0);
 	return ring;
 }

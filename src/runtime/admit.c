@@ -6,8 +6,9 @@
  * fails a check is answered in the task, if there is a place to answer in, and logged, but not more often than is
  * useful.
  *
- * A task that asks for the same as the newest one which is over follows that: it is run in the same context, without
- * being checked and routed anew (take_same(), chi_worker_route_in_turn()).
+ * A task that asks as the newest one did which is over, but for the value of its query, follows that: it is run in the
+ * same context, without being checked anew (take_alike()). If that value is the same, too, it goes to the same lane,
+ * unless lanes have turns (follow() in route.c).
  */
 #include <assert.h>
 #include <errno.h>
@@ -171,11 +172,11 @@ static int make_context(struct chi_worker *worker, struct chi_session *session, 
 	return 0;
 }
 
-/* In the context of a task of this client that asked for the same. NULL: there is none. */
-static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
-					 const struct request *request)
+/* In the context of a task of this client that asked alike. NULL: there is none. */
+static struct chi_run_context *take_alike(struct chi_worker *worker, struct chi_session *session, uint32_t ref,
+					  const struct request *request)
 {
-	struct chi_run_context *context = chi_context_same(worker, CHI_MADE_FOR_CLIENT, &request->asked);
+	struct chi_run_context *context = chi_context_alike(worker, CHI_MADE_FOR_CLIENT, &request->asked);
 	const struct chi_pool *pool;
 
 	/* relaxed: as in make_context() */
@@ -187,7 +188,7 @@ static struct chi_run_context *take_same(struct chi_worker *worker, struct chi_s
 	if (!pool)
 		return NULL;
 	assert(pool == context->pool);
-	chi_context_take_same(worker, context);
+	chi_context_take_alike(worker, context, &request->asked);
 	context->flush_epoch = worker->hold.flush_epoch;
 	context->is_held = context->in_place = true;
 	return context;
@@ -223,7 +224,7 @@ static int admit(struct chi_worker *worker, struct chi_session *session, uint32_
 	request->deadline_us = shared->deadline_us;
 	/* the compiler may not go back to the shared bytes for what was just copied */
 	__asm__ __volatile__("" ::: "memory");
-	*ret_context = take_same(worker, session, ref, request);
+	*ret_context = take_alike(worker, session, ref, request);
 	if (!*ret_context)
 		ret = make_context(worker, session, ref, request, ret_context);
 	return ret < 0 ? ret : fill_context(worker, *ret_context, request, shared);

@@ -34,6 +34,7 @@ int chi_container_make(struct chi_pool *pool, uint32_t id, struct chi_container 
 	container->runtime = pool->runtime;
 	container->pool = pool;
 	container->id = id;
+	container->asks_module = pool->module->table->monitor != NULL;
 	*ret_container = container;
 	return 0;
 }
@@ -167,18 +168,44 @@ int chi_container_create_local_queue(struct chi_container *container, uint32_t q
 	return 0;
 }
 
+static bool has_queues(const struct chi_container *container)
+{
+	for (uint32_t i = 0; i < CHI_QUEUES_MAX; i++) {
+		if (container->queues[i].memory)
+			return true;
+	}
+	return false;
+}
+
+/* The first queue of that kind, or the first of all if there is none. */
+static struct chi_local_queue *first_queue(struct chi_container *container, uint32_t kind)
+{
+	struct chi_local_queue *first = NULL;
+
+	for (uint32_t i = 0; i < CHI_QUEUES_MAX; i++) {
+		struct chi_local_queue *queue = &container->queues[i];
+
+		if (!queue->n_lanes)
+			continue;
+		if ((queue->flags & CHI_QUEUE_HIGH_LATENCY) == kind)
+			return queue;
+		if (!first)
+			first = queue;
+	}
+	return first;
+}
+
 int chi_container_ready(struct chi_container *container)
 {
 	int error = container->error;
 
-	for (uint32_t i = 0; i < CHI_QUEUES_MAX; i++) {
-		if (container->queues[i].memory)
-			return error;
-	}
-	if (!error)
+	if (!error && !has_queues(container)) {
 		error = chi_container_create_local_queue(container, 0, 1, 0);
-	if (!error)
-		error = chi_container_create_local_queue(container, 1, 1, CHI_QUEUE_HIGH_LATENCY);
+		if (!error)
+			error = chi_container_create_local_queue(container, 1, 1, CHI_QUEUE_HIGH_LATENCY);
+	}
+	container->default_queues[false] = first_queue(container, 0);
+	container->default_queues[true] = first_queue(container, CHI_QUEUE_HIGH_LATENCY);
 	return error;
 }
 
@@ -242,76 +269,57 @@ void chi_module_log(const struct chi_container *container, enum chi_log_level le
 
 /* ---- what the runtime asks ---- */
 
-/* The first queue of the task's kind; a container without one takes it in its first. */
-static uint32_t default_queue(const struct chi_container *container, const struct chi_task *task)
-{
-	uint32_t want = task->flags & CHI_TASK_HIGH_LATENCY ? CHI_QUEUE_HIGH_LATENCY : 0;
-	uint32_t first = CHI_QUEUES_MAX;
-
-	for (uint32_t i = 0; i < CHI_QUEUES_MAX; i++) {
-		const struct chi_local_queue *queue = &container->queues[i];
-
-		if (!queue->n_lanes)
-			continue;
-		if ((queue->flags & CHI_QUEUE_HIGH_LATENCY) == want)
-			return i;
-		if (first == CHI_QUEUES_MAX)
-			first = i;
-	}
-	return first;
-}
-
 /* Both at once, before they are used: among 100,000 lanes each comes from memory. */
-static void prefetch_lane(const struct chi_local_queue *queue, uint32_t lane_id)
+static void prefetch_lane(const struct chi_local_queue *queue, size_t lane_id)
 {
-	const struct hipc_multi_mpsc_queue *rings = &queue->queue.queue;
-
 	hshm_prefetch_write(&queue->lane_memory[lane_id]);
-	__builtin_prefetch(hipc_multi_mpsc_queue_header(rings, lane_id, 0));
+	__builtin_prefetch(hipc_multi_mpsc_queue_header(&queue->queue.queue, lane_id, 0));
 }
 
-/* The lanes have turns, so it is known which come next. Where tasks go through rings, their lines, too. */
-static void prefetch_next_lanes(const struct chi_container *container, const struct chi_local_queue *queue,
-				uint32_t lane_id)
+/* Where tasks go through rings: the lines that they need of the lanes that come next. Returns the lane. */
+static __attribute__((noinline)) struct chi_lane *prefetch_rings(const struct chi_local_queue *queue, size_t lane_id)
 {
-	uint32_t first = lane_id + 1 < queue->n_lanes ? lane_id + 1 : 0;
-	uint32_t second = first + 1 < queue->n_lanes ? first + 1 : 0;
-
-	prefetch_lane(queue, second);
-	if (container->runtime->config.run_in_place)
-		return;
-	chi_lane_prefetch(&queue->lane_memory[second]);
-	hshm_prefetch_write(hipc_multi_mpsc_queue_tail(&queue->queue.queue, second, 0));
-	hipc_mpsc_prefetch_tail(&queue->lane_memory[first].ring);
+	if (lane_id + 2 < queue->n_lanes) {
+		chi_lane_prefetch(&queue->lane_memory[lane_id + 2]);
+		hshm_prefetch_write(hipc_multi_mpsc_queue_tail(&queue->queue.queue, lane_id + 2, 0));
+		hipc_mpsc_prefetch_tail(&queue->lane_memory[lane_id + 1].ring);
+	}
+	return &queue->lane_memory[lane_id];
 }
 
-static bool is_by_hash(const struct chi_domain_query *query)
+/* It is known which come next. Where the turns begin anew two go without. */
+struct chi_lane *chi_container_next_lane(struct chi_container *container, struct chi_local_queue *queue)
 {
-	return query->kind == CHI_DOMAIN_LOCAL_HASH || query->kind == CHI_DOMAIN_GLOBAL_HASH;
-}
-
-static uint32_t choose_lane(struct chi_local_queue *queue, const struct chi_domain_query *query)
-{
-	if (is_by_hash(query))
-		return mixed_below(query->value, queue->n_lanes);
 	/* relaxed: any order of turns is as good */
-	return hshm_fetch_add_relaxed(&queue->next_lane, 1) % queue->n_lanes;
+	size_t lane_id = hshm_fetch_add_relaxed(&queue->next_lane, 1) % queue->n_lanes;
+
+	if (lane_id + 2 < queue->n_lanes)
+		prefetch_lane(queue, lane_id + 2);
+	if (!container->runtime->config.run_in_place)
+		return prefetch_rings(queue, lane_id);
+	return &queue->lane_memory[lane_id];
+}
+
+struct chi_lane *chi_container_fixed_lane(struct chi_local_queue *queue, const struct chi_domain_query *query)
+{
+	uint32_t lane_id;
+
+	if (queue->n_lanes == 1)
+		return queue->lane_memory;
+	lane_id = mixed_below(query->value, queue->n_lanes);
+	prefetch_lane(queue, lane_id);
+	return &queue->lane_memory[lane_id];
 }
 
 static void default_lane(struct chi_container *container, struct chi_monitor *monitor)
 {
-	struct chi_local_queue *queue;
+	const struct chi_domain_query *query = &monitor->task->query;
+	struct chi_local_queue *queue = chi_container_default_queue(container, monitor->task);
+	struct chi_lane *lane = chi_container_has_turns(queue, query) ? chi_container_next_lane(container, queue)
+								      : chi_container_fixed_lane(queue, query);
 
-	monitor->queue_id = default_queue(container, monitor->task);
-	monitor->lane_id = 0;
-	queue = &container->queues[monitor->queue_id];
-	if (queue->n_lanes == 1)
-		return;
-	monitor->lane_id = choose_lane(queue, &monitor->task->query);
-	if (is_by_hash(&monitor->task->query))
-		prefetch_lane(queue, monitor->lane_id);
-	else
-		prefetch_next_lanes(container, queue, monitor->lane_id);
+	monitor->queue_id = (uint32_t)(queue - container->queues);
+	monitor->lane_id = (uint32_t)(lane - queue->lane_memory);
 }
 
 /* The container with the fewest tasks; among equals each in its turn. */
@@ -435,20 +443,4 @@ int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode
 	if (monitor->estimate_ns > ESTIMATE_MAX_NS)
 		monitor->estimate_ns = ESTIMATE_MAX_NS;
 	return error;
-}
-
-int chi_container_schedule(struct chi_container *container, struct chi_monitor *monitor)
-{
-	if (container->pool->module->table->monitor)
-		return chi_container_monitor(container, CHI_MONITOR_LOCAL_SCHEDULE, monitor);
-	default_lane(container, monitor);
-	return 0;
-}
-
-bool chi_container_schedules_alike(const struct chi_container *container, const struct chi_monitor *monitor)
-{
-	const struct chi_domain_query *query = &monitor->task->query;
-
-	return !container->pool->module->table->monitor &&
-	       (container->queues[monitor->queue_id].n_lanes == 1 || is_by_hash(query));
 }

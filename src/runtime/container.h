@@ -31,9 +31,11 @@ struct chi_container {
 	struct chi_pool *pool;
 	uint32_t id; /* global */
 	void *state;
-	bool creating;		 /* inside the module's create(): queues may be made */
-	int error;		 /* a queue that could not be made, whatever create() says about it */
-	hshm_au32 complained;	 /* a wrong answer of monitor() was logged */
+	bool creating;				   /* inside the module's create(): queues may be made */
+	bool asks_module;			   /* which has a monitor(); else the default answers are given */
+	struct chi_local_queue *default_queues[2]; /* [of a task of high latency] */
+	int error;				   /* a queue that could not be made, whatever create() says about it */
+	hshm_au32 complained;			   /* a wrong answer of monitor() was logged */
 	hshm_au64 n_outstanding; /* tasks in its lanes, and blocked ones; not while it is alone in its pool */
 	struct chi_local_queue queues[CHI_QUEUES_MAX];
 };
@@ -47,11 +49,22 @@ void chi_container_free(struct chi_container *container);
 /* Fill in the default answer, then let the module change it; checks the answer (lane exists, query allowed): -EINVAL,
  * logged once. Workers, outside fibers or in. */
 int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode mode, struct chi_monitor *monitor);
-/* The same for CHI_MONITOR_LOCAL_SCHEDULE, which every task asks. */
-int chi_container_schedule(struct chi_container *container, struct chi_monitor *monitor);
 
-/* Would that answer be the same for every task that asks as this one does? */
-bool chi_container_schedules_alike(const struct chi_container *container, const struct chi_monitor *monitor);
+/* The default answer to CHI_MONITOR_LOCAL_SCHEDULE, which every task asks: first the queue, then the lane in it. */
+static inline struct chi_local_queue *chi_container_default_queue(const struct chi_container *container,
+								  const struct chi_task *task)
+{
+	return container->default_queues[(task->flags & CHI_TASK_HIGH_LATENCY) != 0];
+}
+
+/* Its lanes have turns. If not, all who ask for the same go to the same one. */
+static inline bool chi_container_has_turns(const struct chi_local_queue *queue, const struct chi_domain_query *query)
+{
+	return queue->n_lanes > 1 && query->kind != CHI_DOMAIN_LOCAL_HASH && query->kind != CHI_DOMAIN_GLOBAL_HASH;
+}
+
+struct chi_lane *chi_container_next_lane(struct chi_container *container, struct chi_local_queue *queue);
+struct chi_lane *chi_container_fixed_lane(struct chi_local_queue *queue, const struct chi_domain_query *query);
 
 static inline struct chi_lane *chi_container_lane(struct chi_container *container, uint32_t queue_id, uint32_t lane_id)
 {

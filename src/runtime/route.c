@@ -105,14 +105,14 @@ static int run_here(struct chi_worker *worker, struct chi_run_context *context, 
 	return CHI_ROUTED_HERE;
 }
 
-/* May those that ask for the same follow it (chi_context_same())? Not with a module that has a say where tasks go, nor
- * where there are turns; nor the rest of a periodic task. */
-static bool leads_others(const struct chi_run_context *context, const struct chi_monitor *monitor)
+/* May those that ask alike follow it (chi_context_alike())? Not with a module that has a say where tasks go; nor the
+ * rest of a periodic task. */
+static bool leads_others(const struct chi_run_context *context)
 {
 	const struct chi_task *task = context->task;
 
 	return !(task->flags & CHI_TASK_PERIODIC) && task->query.kind != CHI_DOMAIN_DYNAMIC &&
-	       chi_container_schedules_alike(context->container, monitor);
+	       !context->container->asks_module;
 }
 
 /* 0 or -EAGAIN. */
@@ -126,41 +126,89 @@ static int put_into_lane(struct chi_worker *worker, struct chi_run_context *cont
 				chi_context_ref(worker->runtime, context));
 }
 
-static int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
-		 struct chi_lane **ret_lane)
+/* NULL: it was completed. */
+static struct chi_lane *ask_module(struct chi_worker *worker, struct chi_run_context *context)
 {
 	struct chi_monitor monitor = { .task = context->task };
-	struct chi_container *container = context->container;
-	struct chi_lane *lane;
-	int ret;
+	int ret = chi_container_monitor(context->container, CHI_MONITOR_LOCAL_SCHEDULE, &monitor);
 
-	if (context->lane) { /* it cannot run in place just now */
-		*ret_lane = context->lane;
-		return put_into_lane(worker, context, context->lane);
-	}
-	*ret_lane = NULL;
+	if (ret == 0)
+		return chi_container_lane(context->container, monitor.queue_id, monitor.lane_id);
+	chi_context_complete(worker, context, ret);
+	return NULL;
+}
+
+/* The lane of all who ask for the same. */
+static struct chi_lane *fix_lane(struct chi_run_context *context, struct chi_local_queue *queue)
+{
+	context->lane = chi_container_fixed_lane(queue, &context->task->query);
+	return context->lane;
+}
+
+/* By default. */
+static struct chi_lane *choose_lane(struct chi_run_context *context)
+{
+	struct chi_local_queue *queue = chi_container_default_queue(context->container, context->task);
+
+	return chi_container_has_turns(queue, &context->task->query)
+		       ? chi_container_next_lane(context->container, queue)
+		       : fix_lane(context, queue);
+}
+
+/* NULL: it was completed, or is a broadcast that has begun. */
+static __attribute__((noinline)) struct chi_lane *find_lane(struct chi_worker *worker, struct chi_run_context *context)
+{
+	int ret = 0;
+
 	if (context->task->query.kind == CHI_DOMAIN_GLOBAL_BCAST && !context->broadcast) {
 		ret = chi_broadcast_start(worker, context);
 		if (ret < 0)
 			chi_context_complete(worker, context, ret);
-		return 0;
+		return NULL;
 	}
-	if (!container) {
-		ret = chi_worker_resolve_query(worker, context->pool, context->task, &container);
-		if (ret < 0) {
-			log_no_container(context, ret);
-			chi_context_complete(worker, context, ret);
-			return 0;
-		}
-	}
-	ret = chi_container_schedule(container, &monitor);
+	if (!context->container)
+		ret = chi_worker_resolve_query(worker, context->pool, context->task, &context->container);
 	if (ret < 0) {
+		log_no_container(context, ret);
 		chi_context_complete(worker, context, ret);
-		return 0;
+		return NULL;
 	}
-	lane = chi_container_lane(container, monitor.queue_id, monitor.lane_id);
-	context->container = container;
-	context->lane = leads_others(context, &monitor) ? lane : NULL;
+	context->leads = leads_others(context);
+	return context->container->asks_module ? ask_module(worker, context) : choose_lane(context);
+}
+
+/* For one that follows another, but not into its lane. Its container is that one's still, and is looked up anew; short
+ * ways are there for the most common queries. Who leads has found a container, so there is one. */
+static struct chi_lane *follow(struct chi_worker *worker, struct chi_run_context *context)
+{
+	const struct chi_domain_query *query = &context->task->query;
+	const struct chi_pool *pool = context->pool;
+	struct chi_local_queue *queue;
+	bool by_hash = query->kind == CHI_DOMAIN_LOCAL_HASH;
+
+	if (by_hash) {
+		context->container = pool->local_table[query->value % pool->n_local];
+	} else if (query->kind == CHI_DOMAIN_LOCAL_ID && query->value < pool->n_local) {
+		context->container = pool->local_table[query->value];
+	} else {
+		context->container = NULL;
+		return find_lane(worker, context);
+	}
+	queue = chi_container_default_queue(context->container, context->task);
+	return by_hash || queue->n_lanes == 1 ? fix_lane(context, queue)
+					      : chi_container_next_lane(context->container, queue);
+}
+
+static inline int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
+			struct chi_lane **ret_lane)
+{
+	struct chi_lane *lane = context->lane;
+
+	if (!lane)
+		lane = context->leads ? follow(worker, context) : find_lane(worker, context);
+	*ret_lane = NULL;
+	if (!lane)
+		return 0;
 	if (can_run_in_place(worker, lane, from))
 		return run_here(worker, context, lane);
 	*ret_lane = lane;
@@ -169,12 +217,6 @@ static int route(struct chi_worker *worker, struct chi_run_context *context, enu
 
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	struct chi_lane *lane = context->lane;
-
-	if (lane && can_run_in_place(worker, lane, FROM_TURN)) {
-		*ret_lane = NULL;
-		return run_here(worker, context, lane);
-	}
 	return route(worker, context, FROM_TURN, ret_lane);
 }
 
@@ -191,15 +233,8 @@ int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context,
 int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	struct chi_run_context *caller = worker->current;
-	struct chi_lane *lane = context->lane;
-	int ret;
+	int ret = route(worker, context, FROM_CALL, ret_lane);
 
-	if (lane && can_run_in_place(worker, lane, FROM_CALL)) {
-		*ret_lane = NULL;
-		ret = run_here(worker, context, lane);
-	} else {
-		ret = route(worker, context, FROM_CALL, ret_lane);
-	}
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_call(worker, caller, context);

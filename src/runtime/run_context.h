@@ -43,8 +43,8 @@ enum chi_context_state {
 	CHI_CONTEXT_ENDED, /* its method has returned */
 };
 
-/* The first part of a task's request, as its submitter wrote it: two that are alike here are admitted alike, and go the
- * same way. */
+/* The first part of a task's request, as its submitter wrote it: two that are alike here, but for the query's value,
+ * are admitted alike; if that is the same, too, they go the same way. */
 struct chi_asked {
 	uint16_t version;
 	uint16_t flags;
@@ -74,6 +74,7 @@ struct chi_run_context {
 	bool works_for_pool;	  /* in a module's create() or destroy() */
 	bool is_held;		  /* another counts for it: the turn, in pool and session, or its caller, in the pool */
 	bool in_place;		  /* of a turn or a call, until it leaves it */
+	bool leads;		  /* others may follow it (chi_context_alike()) */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */
@@ -97,7 +98,7 @@ struct chi_run_context {
 	uint64_t due_ns;      /* periodic: when this run was due, while it rests the next one; 0 = first run */
 	struct chi_broadcast *broadcast; /* this is a part of it */
 	struct chi_arena_block *arena;	 /* its newest block (task_arena.c) */
-	struct chi_lane *lane;		 /* of all who ask for `asked`; NULL: one has to ask for each */
+	struct chi_lane *lane;		 /* of all who ask for `asked`; NULL: one has to look for each */
 	struct chi_asked asked;
 	struct chi_run_context *below; /* called it in place: whose stack it is on, too (F4 in turn.c); or NULL */
 	_Alignas(64) unsigned char copy[];

@@ -154,14 +154,14 @@ static int make_context(struct chi_worker *worker, struct chi_task *task, struct
 	return 0;
 }
 
-/* In the context of a subtask that asked for the same. NULL: there is none. */
-static struct chi_run_context *take_same(struct chi_worker *worker, const struct chi_task *task)
+/* In the context of a subtask that asked alike. NULL: there is none. */
+static struct chi_run_context *take_alike(struct chi_worker *worker, const struct chi_task *task)
 {
-	struct chi_run_context *context = chi_context_same(worker, CHI_MADE_FOR_SUBTASK,
-							   (const struct chi_asked *)(const void *)task);
+	const struct chi_asked *asked = (const void *)task;
+	struct chi_run_context *context = chi_context_alike(worker, CHI_MADE_FOR_SUBTASK, asked);
 
 	if (context)
-		chi_context_take_same(worker, context);
+		chi_context_take_alike(worker, context, asked);
 	return context;
 }
 
@@ -174,7 +174,7 @@ static int make_subtask(struct chi_worker *worker, struct chi_task *task, bool i
 
 	if (ret < 0)
 		return ret;
-	context = take_same(worker, task);
+	context = take_alike(worker, task);
 	if (!context)
 		ret = make_context(worker, task, entry.pool, &context);
 	if (ret < 0) {

@@ -269,14 +269,16 @@ void chi_worker_run_turn(struct chi_worker *worker, struct chi_turn *turn);
 int chi_context_alloc(struct chi_runtime *runtime, uint32_t task_bytes, struct chi_run_context **ret_context);
 /* The same, of that make: a spare one, if there is any. */
 int chi_context_alloc_made(struct chi_worker *worker, enum chi_context_make make, struct chi_run_context **ret_context);
-/* The newest spare, if it asked for the same: what it was found to be holds for a task that asks so now, but for what
- * may have changed meanwhile. NULL: it is not the same. */
-static inline struct chi_run_context *chi_context_same(const struct chi_worker *worker, enum chi_context_make make,
-						       const struct chi_asked *asked)
+/* The newest spare, if it asked alike: for the same, but for the value of its query. What it was found to be holds for
+ * a task that asks so now, but for what may have changed meanwhile. NULL: it did not. */
+static inline struct chi_run_context *chi_context_alike(const struct chi_worker *worker, enum chi_context_make make,
+							const struct chi_asked *asked)
 {
 	struct chi_run_context *context = worker->spares[make].newest;
 
-	return context && context->lane && memcmp(&context->asked, asked, sizeof(*asked)) == 0 ? context : NULL;
+	return context && context->leads && memcmp(&context->asked, asked, offsetof(struct chi_asked, query.value)) == 0
+		       ? context
+		       : NULL;
 }
 static inline void chi_context_take_spare(struct chi_worker *worker, struct chi_run_context *context)
 {
@@ -286,10 +288,15 @@ static inline void chi_context_take_spare(struct chi_worker *worker, struct chi_
 	spares->n--;
 }
 /* Use the newest spare once more, as another. What is not set here is set by each way in (submit.c, admit.c) or when it
- * begins, or is at each end as it was at first, or is the same for all who ask for the same. */
-static inline void chi_context_take_same(struct chi_worker *worker, struct chi_run_context *context)
+ * begins, or is at each end as it was at first, or is the same for all who ask alike. */
+static inline void chi_context_take_alike(struct chi_worker *worker, struct chi_run_context *context,
+					  const struct chi_asked *asked)
 {
 	chi_context_take_spare(worker, context);
+	if (context->asked.query.value != asked->query.value) {
+		context->asked.query.value = asked->query.value;
+		context->lane = NULL;
+	}
 	context->state = CHI_CONTEXT_QUEUED;
 	context->root = context;
 	context->worker = worker;

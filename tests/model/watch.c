@@ -6,7 +6,7 @@
  *     A task that is run in place counts as enqueued when its route began. In place it is run only where the configuration
  *     allows it.
  * O2  A task is started by the worker that its lane is assigned to.
- * F1  A task that is run in the context of one before (chi_context_same()) finds nothing of that one's in it.
+ * F1  A task that is run in the context of one before (chi_context_alike()) finds nothing of that one's in it.
  * H1  After each change of a waiting queue it is a heap.
  * Q1  When it is quiet no worker has work: in its lanes, active queues, lists, inbox; nor does anyone stand in a parking lot
  *     beside room.
@@ -151,16 +151,16 @@ int __wrap_chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *la
 	return ret;
 }
 
-/* F1. Returns whether it follows: its route is known before it is routed, and not from a try that found no room. */
+/* F1. Returns whether it follows: who it follows was routed, and not itself in a try that found no room. */
 static bool check_follows(const struct chi_run_context *context)
 {
 	const struct chi_task *task = context->task;
 	const struct chi_run_context *parent = context->parent;
 
-	if (was_refused(context) || !context->lane)
+	if (was_refused(context) || !context->leads)
 		return false;
 	sim_check(context->pool->id == task->pool_id && context->method->id == task->method_id &&
-			  context->container->pool == context->pool,
+			  (!context->container || context->container->pool == context->pool),
 		  "a task is run in the context of another pool's, or method's");
 	sim_check(context->root == (parent && !parent->works_for_pool ? parent->root : context),
 		  "a task is run in the tree of another");

@@ -28,6 +28,7 @@
 #include "support/stage.h"
 
 #define N_CONTAINERS 2u
+#define N_LANES	     4u /* of a container whose lanes have turns */
 #define N_STEPS_MAX  1100u
 #define HOUR_US	     3600000000u
 #define SPIN_NS	     (50 * HSHM_NSEC_PER_USEC)
@@ -292,7 +293,7 @@ static int start(const char *config)
 	session = find_session(NULL);
 	if (chi_runtime_client(runtime, NULL, &other_client) < 0 ||
 	    make_pool(other_client, "other", "look", 1, &other_pool) < 0 ||
-	    make_pool(client, "lanes", "look", 4, &lanes_pool) < 0 ||
+	    make_pool(client, "lanes", "look", N_LANES, &lanes_pool) < 0 ||
 	    make_pool(client, "watched", "watched_look", 1, &watched_pool) < 0) {
 		print_error("%s\n", chi_error_text());
 		return -1;
@@ -332,7 +333,8 @@ struct step {
 	struct chi_session *session;
 	struct chi_task *task; /* in its segment */
 	void (*before)(struct chi_worker *worker);
-	bool admitted, followed, here;
+	bool admitted, followed, knew_lane, here;
+	const struct chi_lane *lane; /* of all who ask so */
 };
 
 static struct step steps[N_STEPS_MAX];
@@ -388,10 +390,13 @@ static struct chi_run_context *next_step(struct chi_turn *turn)
 		step->admitted = context != NULL;
 		if (!context)
 			continue;
-		step->followed = context->lane != NULL;
+		step->followed = context->leads;
+		step->knew_lane = context->lane != NULL;
 		step->here = chi_worker_route_in_turn(turn->worker, context, &lane) == CHI_ROUTED_HERE;
-		if (step->here)
-			return context;
+		if (!step->here)
+			continue;
+		step->lane = context->lane;
+		return context;
 	}
 	return NULL;
 }
@@ -478,14 +483,20 @@ static uint64_t counted(hshm_au64 *counter)
 	return hshm_load_relaxed(counter); /* relaxed: a figure */
 }
 
-static struct chi_pool *the_pool(void)
+/* They stay as long as the case. */
+static struct chi_pool *pool_of(uint32_t id)
 {
 	uint8_t epoch;
-	struct chi_pool *found = chi_pool_get(runtime->pools, pool, &epoch);
+	struct chi_pool *found = chi_pool_get(runtime->pools, id, &epoch);
 
 	assert_non_null(found);
-	chi_pool_put(found, epoch); /* it stays as long as the case */
+	chi_pool_put(found, epoch);
 	return found;
+}
+
+static struct chi_pool *the_pool(void)
+{
+	return pool_of(pool);
 }
 
 static struct chi_method_counters *counters_of(enum method method)
@@ -543,7 +554,7 @@ static void each_field_of_the_request_counts(void **state)
 	task = steps[3].task;
 	task->pool_id = other_pool;
 	task = steps[5].task;
-	task->query = CHI_QUERY_LOCAL_ID(1);
+	task->query.reserved = 1;
 	task = steps[7].task;
 	task->query.kind = CHI_DOMAIN_GLOBAL_ID;
 	task = steps[9].task;
@@ -558,14 +569,68 @@ static void each_field_of_the_request_counts(void **state)
 	assert_int_equal(seen[1].method, LOOK_TOO);
 	assert_int_equal(seen[2].method, LOOK);
 	assert_int_equal(seen[3].header.pool_id, other_pool);
-	assert_int_equal(seen[5].container, 1);
-	assert_int_equal(seen[6].container, 0);
 	assert_refused(9, -EPROTO);
 	assert_refused(11, -EINVAL);
 	assert_refused(13, -EMSGSIZE);
 	/* what was refused was no task: the one before it is the newest still */
 	assert_followed(10, true);
 	assert_followed(12, true);
+}
+
+static struct look_task *ask_for(uint32_t pool_id, struct chi_domain_query query)
+{
+	return ask(session, place_in(session, n_steps), pool_id, query);
+}
+
+static void one_that_names_another_container_follows_and_goes_there(void **state)
+{
+	static const uint32_t containers[] = { 0, 1, 1, 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++)
+		ask_for(pool, CHI_QUERY_LOCAL_ID(containers[i]));
+	run();
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_followed(i, i > 0);
+		assert_int_equal(seen[i].container, containers[i]);
+		assert_int_equal(seen[i].header.query.value, containers[i]);
+	}
+	assert_true(steps[2].knew_lane);
+	assert_false(steps[1].knew_lane || steps[3].knew_lane);
+	assert_none_in_flight();
+}
+
+static void one_that_names_none_follows_and_fails(void **state)
+{
+	(void)state;
+	ask_alike();
+	ask_for(pool, CHI_QUERY_LOCAL_ID(N_CONTAINERS));
+	ask_alike();
+	run();
+	assert_int_equal(steps[1].task->result, -ENOENT);
+	assert_followed(1, true);
+	assert_followed(2, true);
+	assert_int_equal(hshm_load_relaxed(&n_seen), 2);
+	assert_int_equal(seen[1].container, 0);
+	assert_none_in_flight();
+}
+
+static void one_with_another_hash_follows_and_goes_to_its_own_lane(void **state)
+{
+	const struct chi_pool *its = pool_of(lanes_pool);
+
+	(void)state;
+	for (uint32_t i = 0; i < 16; i++)
+		ask_for(lanes_pool, CHI_QUERY_LOCAL_HASH(i));
+	run();
+	for (uint32_t i = 0; i < 16; i++) {
+		struct chi_container *container = its->local_table[i % N_CONTAINERS];
+
+		assert_followed(i, i > 0);
+		assert_int_equal(seen[i].container, i % N_CONTAINERS);
+		assert_ptr_equal(steps[i].lane,
+				 chi_container_lane(container, 0, chi_container_lane_by_hash(container, 0, i)));
+	}
 }
 
 static void a_task_of_another_session_follows_none(void **state)
@@ -717,7 +782,7 @@ static void where_its_lane_has_gone_it_goes(void **state)
 static void ask_twice(uint32_t pool_id, struct chi_domain_query query)
 {
 	for (uint32_t i = 0; i < 2; i++)
-		ask(session, place_in(session, n_steps), pool_id, query);
+		ask_for(pool_id, query);
 }
 
 static void none_follows_where_a_module_may_say_where_tasks_go(void **state)
@@ -730,16 +795,23 @@ static void none_follows_where_a_module_may_say_where_tasks_go(void **state)
 	assert_followed(3, false);
 }
 
-static void none_follows_where_lanes_have_turns(void **state)
+static void what_follows_takes_its_turn_at_the_lanes(void **state)
 {
+	const struct chi_pool *its = pool_of(lanes_pool);
+
 	(void)state;
-	ask_twice(lanes_pool, CHI_QUERY_LOCAL_ID(0));
+	for (uint32_t i = 0; i < 2 * N_LANES; i++)
+		ask_for(lanes_pool, CHI_QUERY_LOCAL_ID(0));
 	ask_twice(lanes_pool, CHI_QUERY_LOCAL_HASH(7));
 	run();
-	assert_followed(1, false);
-	assert_followed(2, false);
-	assert_followed(3, true); /* its lane says the hash */
-	assert_int_equal(seen[3].container, seen[2].container);
+	for (uint32_t i = 1; i < 2 * N_LANES; i++) {
+		assert_followed(i, true);
+		assert_false(steps[i].knew_lane);
+	}
+	for (uint32_t i = 0; i < N_LANES; i++)
+		assert_int_equal(hshm_load_relaxed(&chi_container_lane(its->local_table[0], 0, i)->n_in_place), 2);
+	assert_followed(2 * N_LANES, false);
+	assert_true(steps[2 * N_LANES + 1].knew_lane);
 }
 
 /* One that fails ends in its place. */
@@ -909,7 +981,8 @@ static void what_a_method_does_to_its_copy_stays_there(void **state)
 	run();
 	/* compared is what was asked, not what was made of it */
 	assert_followed(1, true);
-	assert_followed(2, false);
+	assert_followed(2, true);
+	assert_false(steps[2].knew_lane);
 	assert_int_equal(seen[2].container, 1);
 	for (uint32_t i = 0; i < 2; i++) {
 		assert_memory_equal(&seen[i].header, steps[i].task, offsetof(struct chi_task, id));
@@ -1163,6 +1236,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(what_asks_for_the_same_follows_and_has_its_own_in_and_output),
 		CASE(each_field_of_the_request_counts),
+		CASE(one_that_names_another_container_follows_and_goes_there),
+		CASE(one_that_names_none_follows_and_fails),
+		CASE(one_with_another_hash_follows_and_goes_to_its_own_lane),
 		CASE(a_task_of_another_session_follows_none),
 		CASE(one_that_would_end_past_the_segment_is_refused),
 		CASE(a_runtime_that_stops_takes_no_more),
@@ -1171,7 +1247,7 @@ int main(void)
 		CASE(behind_what_waits_in_the_lane_it_waits_too),
 		CASE_TWO(where_its_lane_has_gone_it_goes),
 		CASE(none_follows_where_a_module_may_say_where_tasks_go),
-		CASE(none_follows_where_lanes_have_turns),
+		CASE(what_follows_takes_its_turn_at_the_lanes),
 		CASE(none_follows_a_periodic_task),
 		CASE(its_buffers_are_checked),
 		CASE(the_bytes_of_the_one_before_are_not_its),
