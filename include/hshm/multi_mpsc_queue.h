@@ -58,8 +58,8 @@ HSHM_API HSHM_NODISCARD int hipc_multi_mpsc_queue_attach(void *memory, uint32_t 
 HSHM_API struct hipc_mpsc_queue hipc_multi_mpsc_queue_lane(const struct hipc_multi_mpsc_queue *queue, uint32_t lane,
 							   uint32_t prio);
 
-/** hipc_multi_mpsc_queue_tail - where one of them begins, with its tail. Not checked. Threads: any. */
-static inline void *hipc_multi_mpsc_queue_tail(const struct hipc_multi_mpsc_queue *queue, uint32_t lane, uint32_t prio)
+/** hipc_multi_mpsc_queue_at - where one of them begins, with its tail. Not checked. Threads: any. */
+static inline void *hipc_multi_mpsc_queue_at(const struct hipc_multi_mpsc_queue *queue, uint32_t lane, uint32_t prio)
 {
 	return (char *)queue->memory + lane * queue->lane_stride_bytes + prio * queue->queue_stride_bytes;
 }
@@ -69,7 +69,7 @@ static inline void *hipc_multi_mpsc_queue_header(const struct hipc_multi_mpsc_qu
 						 uint32_t prio)
 {
 	/* behind the tail, as hipc_mpsc_queue_attach() has it */
-	return (char *)hipc_multi_mpsc_queue_tail(queue, lane, prio) + HSHM_FALSE_SHARING;
+	return (char *)hipc_multi_mpsc_queue_at(queue, lane, prio) + HSHM_FALSE_SHARING;
 }
 
 HSHM_END_DECLS

@@ -46,7 +46,7 @@ int hipc_multi_mpsc_queue_init(void *memory, uint32_t n_lanes, uint32_t n_prios,
 		for (uint32_t prio = 0; prio < n_prios; prio++) {
 			struct hipc_mpsc_queue ring;
 
-			rc = hipc_mpsc_queue_init(hipc_multi_mpsc_queue_tail(&queue, lane, prio), depth, header_bytes,
+			rc = hipc_mpsc_queue_init(hipc_multi_mpsc_queue_at(&queue, lane, prio), depth, header_bytes,
 						  &ring);
 			if (rc < 0)
 				return rc;
@@ -62,7 +62,7 @@ struct hipc_mpsc_queue hipc_multi_mpsc_queue_lane(const struct hipc_multi_mpsc_q
 	struct hipc_mpsc_queue ring;
 
 	hshm_assert(lane < queue->n_lanes && prio < queue->n_prios);
-	hshm_assert(hipc_mpsc_queue_attach(hipc_multi_mpsc_queue_tail(queue, lane, prio), queue->depth,
+	hshm_assert(hipc_mpsc_queue_attach(hipc_multi_mpsc_queue_at(queue, lane, prio), queue->depth,
 					   queue->header_bytes, &ring) == 0);
 	return ring;
 }

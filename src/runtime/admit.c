@@ -8,7 +8,7 @@
  *
  * A task that asks as the newest one did which is over, but for the value of its query, follows that: it is run in the
  * same context, without being checked anew (take_alike()). If that value is the same, too, it goes to the same lane,
- * unless lanes have turns (follow() in route.c).
+ * unless lanes have turns (default_lane() in route.c).
  */
 #include <assert.h>
 #include <errno.h>

@@ -281,7 +281,7 @@ static __attribute__((noinline)) struct chi_lane *prefetch_rings(const struct ch
 {
 	if (lane_id + 2 < queue->n_lanes) {
 		chi_lane_prefetch(&queue->lane_memory[lane_id + 2]);
-		hshm_prefetch_write(hipc_multi_mpsc_queue_tail(&queue->queue.queue, lane_id + 2, 0));
+		hshm_prefetch_write(hipc_multi_mpsc_queue_at(&queue->queue.queue, lane_id + 2, 0));
 		hipc_mpsc_prefetch_tail(&queue->lane_memory[lane_id + 1].ring);
 	}
 	return &queue->lane_memory[lane_id];
@@ -311,7 +311,7 @@ struct chi_lane *chi_container_fixed_lane(struct chi_local_queue *queue, const s
 	return &queue->lane_memory[lane_id];
 }
 
-static void default_lane(struct chi_container *container, struct chi_monitor *monitor)
+static void name_default_lane(struct chi_container *container, struct chi_monitor *monitor)
 {
 	const struct chi_domain_query *query = &monitor->task->query;
 	struct chi_local_queue *queue = chi_container_default_queue(container, monitor->task);
@@ -369,7 +369,7 @@ static void fill_default(struct chi_container *container, enum chi_monitor_mode 
 {
 	switch (mode) {
 	case CHI_MONITOR_LOCAL_SCHEDULE:
-		default_lane(container, monitor);
+		name_default_lane(container, monitor);
 		break;
 	case CHI_MONITOR_GLOBAL_SCHEDULE:
 		monitor->query = least_loaded(container->pool);

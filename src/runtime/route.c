@@ -105,9 +105,10 @@ static int run_here(struct chi_worker *worker, struct chi_run_context *context, 
 	return CHI_ROUTED_HERE;
 }
 
-/* May those that ask alike follow it (chi_context_alike())? Not with a module that has a say where tasks go; nor the
- * rest of a periodic task. */
-static bool leads_others(const struct chi_run_context *context)
+/* Are container and lane those that pool and query name by default, so that who asks alike may follow
+ * (chi_context_alike())? Not with a module that has a say where tasks go; nor for a periodic task, which has more
+ * runs. */
+static bool goes_by_default(const struct chi_run_context *context)
 {
 	const struct chi_task *task = context->task;
 
@@ -138,14 +139,15 @@ static struct chi_lane *ask_module(struct chi_worker *worker, struct chi_run_con
 	return NULL;
 }
 
-/* The lane of all who ask for the same. */
 static struct chi_lane *fix_lane(struct chi_run_context *context, struct chi_local_queue *queue)
 {
-	context->lane = chi_container_fixed_lane(queue, &context->task->query);
-	return context->lane;
+	struct chi_lane *lane = chi_container_fixed_lane(queue, &context->task->query);
+
+	if (context->by_default)
+		context->lane = lane;
+	return lane;
 }
 
-/* By default. */
 static struct chi_lane *choose_lane(struct chi_run_context *context)
 {
 	struct chi_local_queue *queue = chi_container_default_queue(context->container, context->task);
@@ -173,20 +175,19 @@ static __attribute__((noinline)) struct chi_lane *find_lane(struct chi_worker *w
 		chi_context_complete(worker, context, ret);
 		return NULL;
 	}
-	context->leads = leads_others(context);
+	context->by_default = goes_by_default(context);
 	return context->container->asks_module ? ask_module(worker, context) : choose_lane(context);
 }
 
-/* For one that follows another, but not into its lane. Its container is that one's still, and is looked up anew; short
- * ways are there for the most common queries. Who leads has found a container, so there is one. */
-static struct chi_lane *follow(struct chi_worker *worker, struct chi_run_context *context)
+/* The short way for one that goes by default: as one before it did that asked alike, or itself in a try that found no
+ * room. The container may be that one's still, so it is looked up anew, for the most common queries here. One was found
+ * then, so the pool has some. */
+static struct chi_lane *default_lane(struct chi_worker *worker, struct chi_run_context *context)
 {
 	const struct chi_domain_query *query = &context->task->query;
 	const struct chi_pool *pool = context->pool;
-	struct chi_local_queue *queue;
-	bool by_hash = query->kind == CHI_DOMAIN_LOCAL_HASH;
 
-	if (by_hash) {
+	if (query->kind == CHI_DOMAIN_LOCAL_HASH) {
 		context->container = pool->local_table[query->value % pool->n_local];
 	} else if (query->kind == CHI_DOMAIN_LOCAL_ID && query->value < pool->n_local) {
 		context->container = pool->local_table[query->value];
@@ -194,9 +195,7 @@ static struct chi_lane *follow(struct chi_worker *worker, struct chi_run_context
 		context->container = NULL;
 		return find_lane(worker, context);
 	}
-	queue = chi_container_default_queue(context->container, context->task);
-	return by_hash || queue->n_lanes == 1 ? fix_lane(context, queue)
-					      : chi_container_next_lane(context->container, queue);
+	return choose_lane(context);
 }
 
 static inline int route(struct chi_worker *worker, struct chi_run_context *context, enum route_from from,
@@ -205,7 +204,7 @@ static inline int route(struct chi_worker *worker, struct chi_run_context *conte
 	struct chi_lane *lane = context->lane;
 
 	if (!lane)
-		lane = context->leads ? follow(worker, context) : find_lane(worker, context);
+		lane = context->by_default ? default_lane(worker, context) : find_lane(worker, context);
 	*ret_lane = NULL;
 	if (!lane)
 		return 0;
@@ -222,8 +221,14 @@ int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *
 
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	int ret = route(worker, context, FROM_LOOP, ret_lane);
+	int ret;
 
+	/* A second try: while it runs in place it would keep what it owes to who waits there, too (P4 in parking.c). */
+	if (context->lane) {
+		*ret_lane = context->lane;
+		return put_into_lane(worker, context, context->lane);
+	}
+	ret = route(worker, context, FROM_LOOP, ret_lane);
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_start(worker, context);

@@ -74,7 +74,7 @@ struct chi_run_context {
 	bool works_for_pool;	  /* in a module's create() or destroy() */
 	bool is_held;		  /* another counts for it: the turn, in pool and session, or its caller, in the pool */
 	bool in_place;		  /* of a turn or a call, until it leaves it */
-	bool leads;		  /* others may follow it (chi_context_alike()) */
+	bool by_default;	  /* container and lane are what pool and query name (route.c) */
 	uint8_t flush_epoch;	  /* of the pool's in-flight count */
 	uint32_t counters_offset; /* of its method's counters, in each worker's set */
 	uint32_t client_ref;	  /* of the client's task in its segment; 0 = submitted inside the runtime */

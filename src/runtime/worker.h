@@ -276,7 +276,8 @@ static inline struct chi_run_context *chi_context_alike(const struct chi_worker 
 {
 	struct chi_run_context *context = worker->spares[make].newest;
 
-	return context && context->leads && memcmp(&context->asked, asked, offsetof(struct chi_asked, query.value)) == 0
+	return context && context->by_default &&
+			       memcmp(&context->asked, asked, offsetof(struct chi_asked, query.value)) == 0
 		       ? context
 		       : NULL;
 }

@@ -6,6 +6,7 @@
  *     A task that is run in place counts as enqueued when its route began. In place it is run only where the configuration
  *     allows it.
  * O2  A task is started by the worker that its lane is assigned to.
+ * O3  What waited for room in its only lane is not run in place, but by a turn: it has room to pass on first.
  * F1  A task that is run in the context of one before (chi_context_alike()) finds nothing of that one's in it.
  * H1  After each change of a waiting queue it is a heap.
  * Q1  When it is quiet no worker has work: in its lanes, active queues, lists, inbox; nor does anyone stand in a parking lot
@@ -152,12 +153,12 @@ int __wrap_chi_worker_enqueue_own(struct chi_worker *worker, struct chi_lane *la
 }
 
 /* F1. Returns whether it follows: who it follows was routed, and not itself in a try that found no room. */
-static bool check_follows(const struct chi_run_context *context)
+static bool check_follows(const struct chi_run_context *context, bool refused_before)
 {
 	const struct chi_task *task = context->task;
 	const struct chi_run_context *parent = context->parent;
 
-	if (was_refused(context) || !context->leads)
+	if (refused_before || !context->by_default)
 		return false;
 	sim_check(context->pool->id == task->pool_id && context->method->id == task->method_id &&
 			  (!context->container || context->container->pool == context->pool),
@@ -178,9 +179,15 @@ int __real_chi_worker_route(struct chi_worker *worker, struct chi_run_context *c
 int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
+	bool refused_before = was_refused(context), has_lane = context->lane != NULL;
+	int ret;
+
 	*sim_actor_note() = ++order.now;
-	sim_count_add(followed_submit, check_follows(context));
-	return __real_chi_worker_route(worker, context, ret_lane);
+	sim_count_add(followed_submit, check_follows(context, refused_before));
+	ret = __real_chi_worker_route(worker, context, ret_lane);
+	sim_check(!refused_before || !has_lane || *ret_lane,
+		  "a task that waited for room runs with what it owes to the next");
+	return ret;
 }
 
 int __real_chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context,
@@ -190,7 +197,7 @@ int __wrap_chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_co
 int __wrap_chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context,
 				    struct chi_lane **ret_lane)
 {
-	bool follows = check_follows(context);
+	bool follows = check_follows(context, was_refused(context));
 	int ret;
 
 	*sim_actor_note() = ++order.now;
@@ -206,7 +213,7 @@ int __wrap_chi_worker_route_call(struct chi_worker *worker, struct chi_run_conte
 int __wrap_chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
 	uint32_t n_calls = worker->n_calls;
-	bool follows = check_follows(context);
+	bool follows = check_follows(context, was_refused(context));
 	int ret;
 
 	*sim_actor_note() = ++order.now;

@@ -390,7 +390,7 @@ static struct chi_run_context *next_step(struct chi_turn *turn)
 		step->admitted = context != NULL;
 		if (!context)
 			continue;
-		step->followed = context->leads;
+		step->followed = context->by_default;
 		step->knew_lane = context->lane != NULL;
 		step->here = chi_worker_route_in_turn(turn->worker, context, &lane) == CHI_ROUTED_HERE;
 		if (!step->here)
@@ -615,13 +615,60 @@ static void one_that_names_none_follows_and_fails(void **state)
 	assert_none_in_flight();
 }
 
-static void one_with_another_hash_follows_and_goes_to_its_own_lane(void **state)
+static void one_with_another_global_id_follows_and_goes_there(void **state)
+{
+	static const uint64_t ids[] = { 0, 1, UINT64_C(1) << 32, 1, 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 5; i++)
+		ask_for(pool, CHI_QUERY_GLOBAL_ID(ids[i]));
+	run();
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_followed(i, i > 0);
+		assert_int_equal(steps[i].task->result, ids[i] < N_CONTAINERS ? 0 : -ENOENT);
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(seen[i].container, seen[i].header.query.value);
+	assert_none_in_flight();
+}
+
+/* The one behind names the container of the one before it. */
+static void one_that_is_refused_midway_leaves_no_container(void **state)
+{
+	(void)state;
+	ask_for(pool, CHI_QUERY_LOCAL_ID(0));
+	ask_for(pool, CHI_QUERY_LOCAL_ID(1))->buffer.flags = 0x80;
+	ask_for(pool, CHI_QUERY_LOCAL_ID(1));
+	run();
+	assert_refused(1, -EINVAL);
+	assert_followed(2, true);
+	assert_false(steps[2].knew_lane);
+	assert_int_equal(seen[1].container, 1);
+	assert_none_in_flight();
+}
+
+static void what_is_of_high_latency_goes_to_a_queue_where_there_is_none_for_it(void **state)
 {
 	const struct chi_pool *its = pool_of(lanes_pool);
 
 	(void)state;
-	for (uint32_t i = 0; i < 16; i++)
-		ask_for(lanes_pool, CHI_QUERY_LOCAL_HASH(i));
+	for (uint32_t i = 0; i < 2; i++)
+		ask_for(lanes_pool, CHI_QUERY_LOCAL_HASH(1))->task.flags = CHI_TASK_HIGH_LATENCY;
+	run();
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(steps[i].task->result, 0);
+		assert_ptr_equal(steps[i].lane->container, its->local_table[1]);
+	}
+}
+
+static void expect_own_lanes(struct chi_domain_query query)
+{
+	const struct chi_pool *its = pool_of(lanes_pool);
+
+	for (uint32_t i = 0; i < 16; i++) {
+		query.value = i;
+		ask_for(lanes_pool, query);
+	}
 	run();
 	for (uint32_t i = 0; i < 16; i++) {
 		struct chi_container *container = its->local_table[i % N_CONTAINERS];
@@ -631,6 +678,18 @@ static void one_with_another_hash_follows_and_goes_to_its_own_lane(void **state)
 		assert_ptr_equal(steps[i].lane,
 				 chi_container_lane(container, 0, chi_container_lane_by_hash(container, 0, i)));
 	}
+}
+
+static void one_with_another_hash_follows_and_goes_to_its_own_lane(void **state)
+{
+	(void)state;
+	expect_own_lanes(CHI_QUERY_LOCAL_HASH(0));
+}
+
+static void so_does_one_with_another_global_hash(void **state)
+{
+	(void)state;
+	expect_own_lanes(CHI_QUERY_GLOBAL_HASH(0));
 }
 
 static void a_task_of_another_session_follows_none(void **state)
@@ -1238,7 +1297,11 @@ int main(void)
 		CASE(each_field_of_the_request_counts),
 		CASE(one_that_names_another_container_follows_and_goes_there),
 		CASE(one_that_names_none_follows_and_fails),
+		CASE(one_with_another_global_id_follows_and_goes_there),
+		CASE(one_that_is_refused_midway_leaves_no_container),
+		CASE(what_is_of_high_latency_goes_to_a_queue_where_there_is_none_for_it),
 		CASE(one_with_another_hash_follows_and_goes_to_its_own_lane),
+		CASE(so_does_one_with_another_global_hash),
 		CASE(a_task_of_another_session_follows_none),
 		CASE(one_that_would_end_past_the_segment_is_refused),
 		CASE(a_runtime_that_stops_takes_no_more),
