@@ -21,8 +21,7 @@ HSHM_BEGIN_DECLS
 
 struct hipc_multi_mpsc_queue {
 	void *memory;
-	size_t lane_stride_bytes;  /* from one lane to the next, with all its priorities */
-	size_t queue_stride_bytes; /* from one of its mpsc queues to the next */
+	size_t lane_stride_bytes; /* from one lane to the next, with all its priorities */
 	uint32_t n_lanes;
 	uint32_t n_prios;
 	uint32_t depth;	       /* slots of each */
@@ -61,7 +60,8 @@ HSHM_API struct hipc_mpsc_queue hipc_multi_mpsc_queue_lane(const struct hipc_mul
 /** hipc_multi_mpsc_queue_at - where one of them begins, with its tail. Not checked. Threads: any. */
 static inline void *hipc_multi_mpsc_queue_at(const struct hipc_multi_mpsc_queue *queue, uint32_t lane, uint32_t prio)
 {
-	return (char *)queue->memory + lane * queue->lane_stride_bytes + prio * queue->queue_stride_bytes;
+	return (char *)queue->memory + lane * queue->lane_stride_bytes +
+	       prio * (queue->lane_stride_bytes / queue->n_prios);
 }
 
 /** hipc_multi_mpsc_queue_header - where the user's header of one of them lies. Not checked. Threads: any. */

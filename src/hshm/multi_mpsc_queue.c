@@ -25,7 +25,6 @@ int hipc_multi_mpsc_queue_attach(void *memory, uint32_t n_lanes, uint32_t n_prio
 	*ret_queue = (struct hipc_multi_mpsc_queue){
 		.memory = memory,
 		.lane_stride_bytes = n_prios * hipc_mpsc_queue_bytes(depth, header_bytes),
-		.queue_stride_bytes = hipc_mpsc_queue_bytes(depth, header_bytes),
 		.n_lanes = n_lanes,
 		.n_prios = n_prios,
 		.depth = depth,
