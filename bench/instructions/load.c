@@ -16,11 +16,13 @@
 #include "counted.h"
 
 #define LANES_OF_ONE 2500u /* of a container */
+#define LANES_MAX    100000u
 #define TASKS_MAX    131000u
 #define CLIENT_DEPTH "clients.lane_depth=131072"
 
 static const char usage[] = "usage: chimaera-bench-load tasks N LANES one|turns|keys | waits N TASKS\n"
-			    "  tasks: N noops for the same lane, for each of LANES in its turn, or for a lane by key\n"
+			    "  tasks: N noops for the same lane, for each of LANES in its turn, or for a lane by key;\n"
+			    "         above 2500 LANES are those of several containers, all with as many\n"
 			    "  waits: TASKS that wait N times each, and 3 N times, all at once\n";
 
 struct load {
@@ -177,19 +179,25 @@ int main(int argc, char **argv)
 {
 	struct load load = { .pipe = { -1, -1 } };
 	bool is_tasks = argc == 5 && !strcmp(argv[1], "tasks") && which_of(argv[4]) != N_WHICH;
+	uint32_t n, n_lanes = 1, n_tasks = 0;
 	int rc;
 
 	if (!is_tasks && (argc != 4 || strcmp(argv[1], "waits") != 0)) {
 		fputs(usage, stderr);
 		return 64;
 	}
-	rc = start(&load, is_tasks ? number(argv[3], 100000) : 1);
+	n = number(argv[2], TASKS_MAX);
+	if (is_tasks)
+		n_lanes = number(argv[3], LANES_MAX);
+	else
+		n_tasks = number(argv[3], TASKS_MAX);
+	rc = start(&load, n_lanes);
 	if (!rc)
 		rc = warm_up(&load);
-	if (!rc && is_tasks)
-		rc = run_tasks(&load, number(argv[2], TASKS_MAX), which_of(argv[4]));
-	else if (!rc)
-		rc = run_waits(&load, number(argv[2], 1u << 20), number(argv[3], TASKS_MAX));
+	if (!rc)
+		rc = is_tasks ? run_tasks(&load, n, which_of(argv[4])) : run_waits(&load, n, n_tasks);
+	/* a worker that waits for it goes on */
+	close(load.pipe[1]);
 	if (load.client)
 		chi_client_disconnect(load.client);
 	if (load.runtime)

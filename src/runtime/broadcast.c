@@ -52,7 +52,8 @@ static void route_part(struct chi_worker *worker, struct part *part)
 {
 	struct chi_parked woken = part->parked;
 	struct chi_lane *lane;
-	int ret = chi_worker_route(worker, part->context, &lane);
+	int ret = woken.lot ? chi_worker_route_woken(worker, part->context, &lane)
+			    : chi_worker_route(worker, part->context, &lane);
 
 	/* by our copy: the part may have ended, and all others too: nothing here is ours any more */
 	chi_parking_pass_on(&woken, lane);
@@ -86,6 +87,7 @@ static int make_part(struct chi_broadcast *broadcast, struct chi_container *cont
 	memset(context->copy + method->out_offset, 0, method->out_size);
 	context->task->flags &= (uint16_t)~CHI_TASK_FIRE_AND_FORGET;
 	context->task->query = CHI_QUERY_GLOBAL_ID(container->id);
+	memcpy(&context->asked, context->task, sizeof(context->asked));
 	context->pool = origin->pool;
 	context->method = method;
 	context->container = container;

@@ -314,7 +314,7 @@ struct chi_lane *chi_container_fixed_lane(struct chi_local_queue *queue, const s
 static void name_default_lane(struct chi_container *container, struct chi_monitor *monitor)
 {
 	const struct chi_domain_query *query = &monitor->task->query;
-	struct chi_local_queue *queue = chi_container_default_queue(container, monitor->task);
+	struct chi_local_queue *queue = chi_container_default_queue(container, monitor->task->flags);
 	struct chi_lane *lane = chi_container_has_turns(queue, query) ? chi_container_next_lane(container, queue)
 								      : chi_container_fixed_lane(queue, query);
 

@@ -33,7 +33,7 @@ struct chi_container {
 	void *state;
 	bool creating;				   /* inside the module's create(): queues may be made */
 	bool asks_module;			   /* which has a monitor(); else the default answers are given */
-	struct chi_local_queue *default_queues[2]; /* [of a task of high latency] */
+	struct chi_local_queue *default_queues[2]; /* [is the task of high latency?] */
 	int error;				   /* a queue that could not be made, whatever create() says about it */
 	hshm_au32 complained;			   /* a wrong answer of monitor() was logged */
 	hshm_au64 n_outstanding; /* tasks in its lanes, and blocked ones; not while it is alone in its pool */
@@ -52,9 +52,9 @@ int chi_container_monitor(struct chi_container *container, enum chi_monitor_mode
 
 /* The default answer to CHI_MONITOR_LOCAL_SCHEDULE, which every task asks: first the queue, then the lane in it. */
 static inline struct chi_local_queue *chi_container_default_queue(const struct chi_container *container,
-								  const struct chi_task *task)
+								  uint16_t task_flags)
 {
-	return container->default_queues[(task->flags & CHI_TASK_HIGH_LATENCY) != 0];
+	return container->default_queues[(task_flags & CHI_TASK_HIGH_LATENCY) != 0];
 }
 
 /* Its lanes have turns. If not, all who ask for the same go to the same one. */

@@ -130,7 +130,6 @@ static void parked_context_wakes(struct chi_worker *worker, struct chi_work *wor
 	chi_worker_make_ready(worker, entry->context);
 }
 
-/* Into a lane, not in place: what would run here could keep for long what it owes the lot (P4). */
 static void park_and_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane *full)
 {
 	struct parked_context entry = { .parked = { .work.fn = parked_context_wakes, .worker = worker },
@@ -141,7 +140,7 @@ static void park_and_route(struct chi_worker *worker, struct chi_run_context *co
 	do {
 		chi_parking_at_lane(&entry.parked, lane);
 		chi_context_block(entry.context); /* woken through our own inbox, so never before it has blocked */
-		ret = chi_worker_route(worker, context, &lane);
+		ret = chi_worker_route_woken(worker, context, &lane);
 		chi_parking_pass_on(&entry.parked, lane);
 	} while (ret == -EAGAIN);
 }

@@ -46,8 +46,9 @@ int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, c
 
 enum route_from {
 	FROM_LOOP,
-	FROM_TURN, /* what is to run in place does so on the fiber of the turn (F3 in turn.c) */
-	FROM_CALL, /* it does so on the caller's, above that one's frames (F4) */
+	FROM_TURN,    /* what is to run in place does so on the fiber of the turn (F3 in turn.c) */
+	FROM_CALL,    /* it does so on the caller's, above that one's frames (F4) */
+	FROM_PARKING, /* none does: who was woken for room would pass it on too late (P4 in parking.c) */
 };
 
 /* F4. The lane is looked at, as always, outside of any method (T3 in lane_take.c): on success no task is the current
@@ -72,7 +73,7 @@ static bool can_be_called(struct chi_worker *worker, struct chi_lane *lane)
 /* May the task run right here, without the hop through the lane? The lane is ours and empty: the order is the same. */
 static bool can_run_in_place(struct chi_worker *worker, struct chi_lane *lane, enum route_from from)
 {
-	if (!worker->runtime->config.run_in_place)
+	if (!worker->runtime->config.run_in_place || from == FROM_PARKING)
 		return false;
 	if (from == FROM_CALL)
 		return can_be_called(worker, lane);
@@ -141,7 +142,7 @@ static struct chi_lane *ask_module(struct chi_worker *worker, struct chi_run_con
 
 static struct chi_lane *fix_lane(struct chi_run_context *context, struct chi_local_queue *queue)
 {
-	struct chi_lane *lane = chi_container_fixed_lane(queue, &context->task->query);
+	struct chi_lane *lane = chi_container_fixed_lane(queue, &context->asked.query);
 
 	if (context->by_default)
 		context->lane = lane;
@@ -150,11 +151,11 @@ static struct chi_lane *fix_lane(struct chi_run_context *context, struct chi_loc
 
 static struct chi_lane *choose_lane(struct chi_run_context *context)
 {
-	struct chi_local_queue *queue = chi_container_default_queue(context->container, context->task);
+	const struct chi_asked *asked = &context->asked;
+	struct chi_local_queue *queue = chi_container_default_queue(context->container, asked->flags);
 
-	return chi_container_has_turns(queue, &context->task->query)
-		       ? chi_container_next_lane(context->container, queue)
-		       : fix_lane(context, queue);
+	return chi_container_has_turns(queue, &asked->query) ? chi_container_next_lane(context->container, queue)
+							     : fix_lane(context, queue);
 }
 
 /* NULL: it was completed, or is a broadcast that has begun. */
@@ -180,11 +181,11 @@ static __attribute__((noinline)) struct chi_lane *find_lane(struct chi_worker *w
 }
 
 /* The short way for one that goes by default: as one before it did that asked alike, or itself in a try that found no
- * room. The container may be that one's still, so it is looked up anew, for the most common queries here. One was found
- * then, so the pool has some. */
+ * room. The container may be that one's still, so it is looked up anew, for the most common queries here: by what was
+ * asked, which does not change between two tries. One was found then, so the pool has some. */
 static struct chi_lane *default_lane(struct chi_worker *worker, struct chi_run_context *context)
 {
-	const struct chi_domain_query *query = &context->task->query;
+	const struct chi_domain_query *query = &context->asked.query;
 	const struct chi_pool *pool = context->pool;
 
 	if (query->kind == CHI_DOMAIN_LOCAL_HASH) {
@@ -192,7 +193,8 @@ static struct chi_lane *default_lane(struct chi_worker *worker, struct chi_run_c
 	} else if (query->kind == CHI_DOMAIN_LOCAL_ID && query->value < pool->n_local) {
 		context->container = pool->local_table[query->value];
 	} else {
-		context->container = NULL;
+		if (!context->counts_as_load) /* else it has been found for this one */
+			context->container = NULL;
 		return find_lane(worker, context);
 	}
 	return choose_lane(context);
@@ -221,18 +223,17 @@ int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *
 
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	int ret;
+	int ret = route(worker, context, FROM_LOOP, ret_lane);
 
-	/* A second try: while it runs in place it would keep what it owes to who waits there, too (P4 in parking.c). */
-	if (context->lane) {
-		*ret_lane = context->lane;
-		return put_into_lane(worker, context, context->lane);
-	}
-	ret = route(worker, context, FROM_LOOP, ret_lane);
 	if (ret != CHI_ROUTED_HERE)
 		return ret;
 	chi_context_start(worker, context);
 	return 0;
+}
+
+int chi_worker_route_woken(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
+{
+	return route(worker, context, FROM_PARKING, ret_lane);
 }
 
 int chi_worker_route_call(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)

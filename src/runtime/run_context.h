@@ -55,6 +55,8 @@ struct chi_asked {
 };
 
 _Static_assert(sizeof(struct chi_asked) == offsetof(struct chi_task, period_ns), "the same layout");
+_Static_assert(offsetof(struct chi_asked, query.value) + sizeof(uint64_t) == sizeof(struct chi_asked),
+	       "what may differ is last: chi_context_alike()");
 
 #define CHI_MADE_TASK_BYTES 448u /* of a client's task that CHI_MADE_FOR_CLIENT holds at most */
 

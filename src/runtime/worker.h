@@ -241,10 +241,12 @@ struct chi_run_context *chi_worker_admit(struct chi_worker *worker, struct chi_s
 /* The container that a task's query names, on this node. Not for broadcasts. 0 or a negative errno. */
 int chi_worker_resolve_query(struct chi_worker *worker, struct chi_pool *pool, const struct chi_task *task,
 			     struct chi_container **ret_container);
-/* Resolve, ask the container's monitor for a lane, hand over. 0: it is the runtime's; @ret_lane: the lane that took it,
- * or NULL: it was run, or completed with an error. -EAGAIN: the lane in @ret_lane has no room, the context is still the
- * caller's. */
+/* Resolve, ask the container's monitor for a lane, if there is one, hand over. 0: it is the runtime's; @ret_lane: the
+ * lane that took it, or NULL: it was run, completed with an error, or is a broadcast that has begun. -EAGAIN: the lane
+ * in @ret_lane has no room, the context is still the caller's. */
 int chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
+/* A second try, by who was woken for room in a lane and has to pass it on: never in place. */
+int chi_worker_route_woken(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 /* The same in a lane's turn, but what can run in place is left to the caller: CHI_ROUTED_HERE. */
 #define CHI_ROUTED_HERE 1
 int chi_worker_route_in_turn(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);

@@ -22,7 +22,7 @@ target_link_libraries(model_points PUBLIC Threads::Threads PkgConfig::FYAML PkgC
 set(model_wrapped
 	close eventfd read write eventfd_write eventfd_read epoll_create1 epoll_ctl epoll_pwait2 epoll_wait syscall sem_wait
 	pthread_mutex_lock clock_gettime getrandom madvise fallocate chi_log_allowed HSHM_THREAD_MODEL chi_fault_thread_init chi_fault_thread_fini
-	chi_config_load chi_lane_enqueue chi_worker_enqueue_own chi_worker_route chi_worker_route_in_turn chi_worker_route_call chi_lane_note_task chi_parking_enter hshm_min_heap_insert
+	chi_config_load chi_lane_enqueue chi_worker_enqueue_own chi_worker_route chi_worker_route_woken chi_worker_route_in_turn chi_worker_route_call chi_lane_note_task chi_parking_enter hshm_min_heap_insert
 	hshm_min_heap_remove hshm_min_heap_update chi_worker_fini hshm_heap_destroy chi_stack_slab_map chi_stack_slab_unmap)
 list(TRANSFORM model_wrapped PREPEND -Wl,--wrap=)
 

@@ -6,7 +6,7 @@
  *     A task that is run in place counts as enqueued when its route began. In place it is run only where the configuration
  *     allows it.
  * O2  A task is started by the worker that its lane is assigned to.
- * O3  What waited for room in its only lane is not run in place, but by a turn: it has room to pass on first.
+ * O3  What waited for room in a lane is not run in place, but by a turn: it has room to pass on first.
  * F1  A task that is run in the context of one before (chi_context_alike()) finds nothing of that one's in it.
  * H1  After each change of a waiting queue it is a heap.
  * Q1  When it is quiet no worker has work: in its lanes, active queues, lists, inbox; nor does anyone stand in a parking lot
@@ -179,14 +179,26 @@ int __real_chi_worker_route(struct chi_worker *worker, struct chi_run_context *c
 int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane);
 int __wrap_chi_worker_route(struct chi_worker *worker, struct chi_run_context *context, struct chi_lane **ret_lane)
 {
-	bool refused_before = was_refused(context), has_lane = context->lane != NULL;
+	*sim_actor_note() = ++order.now;
+	sim_count_add(followed_submit, check_follows(context, was_refused(context)));
+	return __real_chi_worker_route(worker, context, ret_lane);
+}
+
+int __real_chi_worker_route_woken(struct chi_worker *worker, struct chi_run_context *context,
+				  struct chi_lane **ret_lane);
+int __wrap_chi_worker_route_woken(struct chi_worker *worker, struct chi_run_context *context,
+				  struct chi_lane **ret_lane);
+int __wrap_chi_worker_route_woken(struct chi_worker *worker, struct chi_run_context *context,
+				  struct chi_lane **ret_lane)
+{
+	const hshm_au64 *n_in_place = &worker->counters->tasks_in_place;
+	uint64_t before = hshm_load_relaxed(n_in_place); /* relaxed: this worker writes it */
 	int ret;
 
+	sim_check(was_refused(context), "a task that found room is taken for one that did not");
 	*sim_actor_note() = ++order.now;
-	sim_count_add(followed_submit, check_follows(context, refused_before));
-	ret = __real_chi_worker_route(worker, context, ret_lane);
-	sim_check(!refused_before || !has_lane || *ret_lane,
-		  "a task that waited for room runs with what it owes to the next");
+	ret = __real_chi_worker_route_woken(worker, context, ret_lane);
+	sim_check(hshm_load_relaxed(n_in_place) == before, "a task that waited for room runs with what it owes");
 	return ret;
 }
 
